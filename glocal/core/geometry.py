@@ -1,0 +1,140 @@
+"""Scenes of points: the quantities in which contact looks simple, and how a scene changes.
+
+Networks that see plain coordinates learn nothing about contacts from hours of logs. Relative positions, and for a rigid
+body its own frame, make the same motion look the same wherever on the table it happens.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glocal.core.nets import harmonics
+from glocal.core.types import Spec
+
+
+class Frame(NamedTuple):
+    """Where a rigid body is: the mean of its points (B, 2), and the cosine and sine of its angle (B, 2)."""
+
+    centre: Float[Tensor, "b 2"]
+    turn: Float[Tensor, "b 2"]
+
+
+def rotate(xy: Float[Tensor, "b *n 2"], turn: Float[Tensor, "b 2"]) -> Float[Tensor, "b *n 2"]:
+    """Turn vectors by the angle whose cosine and sine are given."""
+    cos, sin = turn.view(turn.shape[0], *[1] * (xy.ndim - 2), 2).unbind(-1)
+    x, y = xy.unbind(-1)
+    return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
+
+
+def unrotate(xy: Float[Tensor, "b *n 2"], turn: Float[Tensor, "b 2"]) -> Float[Tensor, "b *n 2"]:
+    """Turn vectors back."""
+    return rotate(xy, turn * turn.new_tensor([1.0, -1.0]))
+
+
+def fit_frame(points: Float[Tensor, "b k 2"], shape: Float[Tensor, "k 2"]) -> Frame:
+    """The rigid placement of a centred `shape` nearest to `points` in squared distance (Kabsch, in the plane)."""
+    centre = points.mean(-2)
+    arms = points - centre[:, None]
+    cos = (arms * shape).sum((-2, -1))
+    sin = (arms[..., 1] * shape[:, 0] - arms[..., 0] * shape[:, 1]).sum(-1)
+    turn = torch.stack([cos, sin], dim=-1)
+    return Frame(centre, turn / turn.norm(dim=-1, keepdim=True).clamp_min(1e-6))
+
+
+class Scene(nn.Module):
+    """Features and changes of scenes of points and an agent; `measure` it on recorded observations before use.
+
+    `shape` is the rigid body's, `scale` the typical change per decision of each point and of the agent.
+    """
+
+    shape: Tensor
+    scale: Tensor
+
+    def __init__(self, spec: Spec, window: int, scales: int):
+        super().__init__()
+        self.spec = spec
+        self.window = window
+        self.scales = scales
+        self.register_buffer("shape", torch.zeros(spec.points, 2))
+        self.register_buffer("scale", torch.ones(spec.points + 1, 1))
+
+    @torch.no_grad()
+    def measure(self, before: Float[Tensor, "n d"], after: Float[Tensor, "n d"]) -> None:
+        """Take the body's shape and the scale of changes from recorded pairs of successive observations."""
+        points, _ = self.split(before)
+        if self.spec.rigid:
+            first = points[0] - points[0].mean(0)
+            frame = fit_frame(points, first)
+            self.shape.copy_(unrotate(points - frame.centre[:, None], frame.turn).mean(0))
+        change = (after - before).view(-1, self.spec.points + 1, 2)
+        scale = change.pow(2).mean((0, 2)).sqrt()
+        if self.spec.rigid:
+            scale[:-1] = scale[:-1].pow(2).mean().sqrt()
+        self.scale.copy_(scale.clamp_min(1e-3)[:, None])
+
+    def split(self, obs: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor]:
+        """Points (*batch, k, 2) and agent (*batch, 2)."""
+        xy = obs.unflatten(-1, (-1, 2))
+        return xy[..., :-1, :], xy[..., -1, :]
+
+    def target(self, obs: Float[Tensor, "*batch d"], action: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
+        """Where an action sends the agent; targets end at the edge of the table."""
+        return (obs[..., -2:] + self.spec.reach * action).clamp(-1, 1)
+
+    def frame(self, obs: Float[Tensor, "b d"]) -> Frame:
+        """The rigid body's frame; for other scenes the table's own axes."""
+        points, agent = self.split(obs)
+        if self.spec.rigid:
+            return fit_frame(points, self.shape)
+        return Frame(torch.zeros_like(agent), torch.zeros_like(agent) + agent.new_tensor([1.0, 0.0]))
+
+    def change(self, before: Float[Tensor, "b d"], after: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """What happened between two observations: in the body's frame, in units of the typical change."""
+        xy = (after - before).unflatten(-1, (-1, 2))
+        return (unrotate(xy, self.frame(before).turn) / self.scale).flatten(-2)
+
+    def apply(self, before: Float[Tensor, "b d"], change: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """The observation after a change; a rigid body comes out rigid."""
+        xy = rotate(change.unflatten(-1, (-1, 2)) * self.scale, self.frame(before).turn)
+        after = before + xy.flatten(-2)
+        return self.straighten(after) if self.spec.rigid else after
+
+    def straighten(self, obs: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """The nearest observation in which the body has its own shape."""
+        centre, turn = self.frame(obs)
+        points = rotate(self.shape.expand(obs.shape[0], -1, -1), turn) + centre[:, None]
+        return torch.cat([points.flatten(-2), obs[:, -2:]], dim=-1)
+
+    def situation(self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w 2"] | None) -> Float[Tensor, "b f"]:
+        """Features of the last `w` observations and, where given, of the action that follows each of them."""
+        now = obs[:, -1]
+        points, agents = self.split(obs)
+        places = [agents] if action is None else [agents, self.target(obs, action)]
+        near = torch.cat([place[:, -1:] for place in places], dim=1)
+        if self.spec.rigid:
+            parts = self._rigid_parts(now, points, torch.cat(places, dim=1), near)
+        else:
+            parts = self._loose_parts(points, torch.cat(places, dim=1), near)
+        return torch.cat([part.flatten(1) for part in (now, *parts)], dim=-1)
+
+    def situation_dim(self, with_action: bool) -> int:
+        """The number of features of a situation."""
+        obs = torch.zeros(1, self.window, self.spec.obs_dim)
+        action = torch.zeros(1, self.window, self.spec.action_dim) if with_action else None
+        return self.situation(obs, action).shape[-1]
+
+    def _rigid_parts(self, now: Tensor, points: Tensor, places: Tensor, near: Tensor) -> list[Tensor]:
+        """Everything as the body sees it: the agent, its targets, and how the body itself has moved."""
+        centre, turn = self.frame(now)
+        near = unrotate(near - centre[:, None], turn)
+        places = unrotate(places - centre[:, None], turn)
+        past = unrotate(points[:, :-1, :3] - points[:, -1:, :3], turn) / self.scale[0]
+        return [centre, turn, places, harmonics(near.flatten(1), self.scales), past]
+
+    def _loose_parts(self, points: Tensor, places: Tensor, near: Tensor) -> list[Tensor]:
+        """Points as seen from the agent and from its target, and how they have moved."""
+        relative = points[:, -1, None] - near[:, :, None]
+        past = (points[:, 1:] - points[:, :-1]) / self.scale[:-1]
+        return [relative, harmonics(relative.flatten(1), self.scales), places - near[:, :1], past]

@@ -1,0 +1,55 @@
+"""Blocks that the models are built of."""
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def mlp(inputs: int, width: int, depth: int, outputs: int, last_scale: float = 1.0) -> nn.Sequential:
+    """`depth` hidden layers of `width` with LayerNorm and SiLU; the last layer's weights are scaled by `last_scale`."""
+    layers: list[nn.Module] = []
+    for _ in range(depth):
+        layers += [nn.Linear(inputs, width), nn.LayerNorm(width), nn.SiLU()]
+        inputs = width
+    last = nn.Linear(inputs, outputs)
+    nn.init.zeros_(last.bias)
+    last.weight.data.mul_(last_scale)
+    return nn.Sequential(*layers, last)
+
+
+class Residual(nn.Module):
+    """x + W2 silu(W1 norm(x)); it starts as the identity."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.inner = nn.Linear(width, width)
+        self.outer = nn.Linear(width, width)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.outer(nn.functional.silu(self.inner(self.norm(x))))
+
+
+def harmonics(x: Tensor, scales: int) -> Tensor:
+    """sin and cos of pi 2^k x for k < scales: (*batch, d) -> (*batch, 2 scales d)."""
+    waves = torch.stack([math.pi * 2**k * x for k in range(scales)], dim=-1).flatten(-2)
+    return torch.cat([waves.sin(), waves.cos()], dim=-1)
+
+
+class Average:
+    """The exponential moving average of a module's parameters, warmed up so that it never lags a young model."""
+
+    def __init__(self, module: nn.Module, decay: float):
+        self.module = copy.deepcopy(module).requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, iteration: int) -> None:
+        """Move towards the module's present parameters."""
+        decay = min(self.decay, (1 + iteration) / (10 + iteration))
+        for mean, now in zip(self.module.parameters(), module.parameters(), strict=True):
+            mean.lerp_(now, 1 - decay)

@@ -1,0 +1,203 @@
+"""The nouns: what a task dictates, what experience is, and the four things an algorithm is made of."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+B = TypeVar("B", bound="Batched")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a task dictates.
+
+    An observation is a row of numbers in about [-1, 1]: `points` keypoints (x and y of each), then the agent's own
+    position (x and y). An action in [-1, 1]^2 puts the agent's target `reach` observation units away from the agent.
+    `rigid` says that the points move as one rigid body.
+    """
+
+    points: int
+    action_dim: int
+    reach: float
+    rigid: bool
+
+    @property
+    def obs_dim(self) -> int:
+        """Numbers in one observation."""
+        return 2 * self.points + 2
+
+
+class Batched:
+    """A frozen dataclass of tensors (or of further bundles) that share their leading dimensions.
+
+    Fields that are neither, a random key for instance, are carried along unchanged.
+    """
+
+    def map(self: B, fn: Callable[..., Any], *others: B) -> B:
+        """Apply `fn` to each field, together with the same field of each of `others`."""
+        mapped = {}
+        for field in fields(self):  # pyright: ignore[reportArgumentType]
+            values = [getattr(bundle, field.name) for bundle in (self, *others)]
+            mapped[field.name] = fn(*values) if isinstance(values[0], Tensor | Batched) else values[0]
+        return type(self)(**mapped)
+
+    def tensors(self: B, fn: Callable[..., Tensor], *others: B) -> B:
+        """Apply `fn` to each tensor at any depth, together with its counterparts in `others`."""
+        return self.map(lambda *x: x[0].tensors(fn, *x[1:]) if isinstance(x[0], Batched) else fn(*x), *others)
+
+    def __getitem__(self: B, index: Any) -> B:
+        """Index the leading dimensions of every tensor."""
+        return self.tensors(lambda x: x[index])
+
+    def detach(self: B) -> B:
+        """The same values, cut from their graph."""
+        return self.tensors(lambda x: x.detach())
+
+
+def stack(bundles: Sequence[B], dim: int = 1) -> B:
+    """Stack bundles along a new dimension; by default time, behind the batch."""
+    return bundles[0].tensors(lambda *x: torch.stack(x, dim), *bundles[1:])
+
+
+def cat(bundles: Sequence[B], dim: int = 1) -> B:
+    """Concatenate bundles along a dimension; by default time."""
+    return bundles[0].tensors(lambda *x: torch.cat(x, dim), *bundles[1:])
+
+
+def where(mask: Float[Tensor, " b"], yes: B, no: B) -> B:
+    """Element i of the batch from `yes` where `mask[i]`, else from `no`."""
+    return yes.tensors(lambda a, b: torch.where(mask.view(-1, *[1] * (a.ndim - 1)), a, b), no)
+
+
+@dataclass(frozen=True)
+class Step(Batched):
+    """What one action does to the world; carries no gradient. `cont` is 0 where the episode ended."""
+
+    obs: Float[Tensor, "*batch d"]
+    reward: Float[Tensor, "*batch"]
+    cont: Float[Tensor, "*batch"]
+
+
+@dataclass(frozen=True)
+class Segment(Batched):
+    """Consecutive experience, (B, T, ...): `obs[t]`, `reward[t]` and `cont[t]` are what came of `action[t]`.
+
+    Before an episode's first decision the agent rests: its first observation, with an action of zero, stands there.
+    """
+
+    obs: Float[Tensor, "*batch d"]
+    action: Float[Tensor, "*batch a"]
+    reward: Float[Tensor, "*batch"]
+    cont: Float[Tensor, "*batch"]
+
+
+class Belief(Batched, ABC):
+    """What a surrogate believes about the present; policy and critics see its `feat`, (*batch, f)."""
+
+    @property
+    @abstractmethod
+    def feat(self) -> Tensor:
+        """The belief as one row of numbers."""
+
+
+S = TypeVar("S", bound=Belief)
+
+
+@dataclass(frozen=True)
+class Trajectory(Batched):
+    """Imagined experience, (B, T, ...), differentiable in the actions.
+
+    `belief[t]` is what `action[t]` was chosen on, `after[t]` what followed; `reward[t]` is the linked reward, and
+    `seen[t]` the world's own answer, without gradient.
+    """
+
+    belief: Belief
+    action: Float[Tensor, "*batch a"]
+    reward: Float[Tensor, "*batch"]
+    after: Belief
+    seen: Step
+    gap: Float[Tensor, "*batch"]
+
+
+@runtime_checkable
+class World(Protocol):
+    """A global model: answers actions. Pure: equal contexts and actions give equal answers."""
+
+    def begin(self, segment: Segment, key: int) -> Any:
+        """The context after recorded experience (B, T, ...); all randomness to come follows from `key`."""
+        ...
+
+    def step(self, context: Any, action: Tensor) -> tuple[Any, Step]:
+        """The next context and what the action (B, a) did."""
+        ...
+
+
+class Surrogate(nn.Module, ABC, Generic[S]):
+    """A local model: predicts what an action does (prior) and corrects it by what was seen (posterior)."""
+
+    @abstractmethod
+    def initial(self, obs: Tensor) -> S:
+        """The belief of an agent at rest that has seen nothing but `obs` (B, d)."""
+
+    @abstractmethod
+    def predict(self, belief: S, action: Tensor) -> S:
+        """The prior: the belief after `action` (B, a), before anything is seen."""
+
+    @abstractmethod
+    def correct(self, prior: S, obs: Tensor) -> S:
+        """The posterior: the prior corrected by the observation (B, d)."""
+
+    @abstractmethod
+    def reward(self, belief: S) -> Tensor:
+        """The reward (B,) for having arrived at a belief."""
+
+    @abstractmethod
+    def observe(self, belief: S) -> Tensor:
+        """The observation (B, d) that the belief expects."""
+
+    @abstractmethod
+    def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
+        """A scalar to minimise on experience (B, T, ...), and metrics."""
+
+
+class Distribution(Protocol):
+    """What a policy chooses actions from."""
+
+    @property
+    def mean(self) -> Tensor:
+        """The action taken when deployed, (*batch, a)."""
+        ...
+
+    def rsample(self) -> Tensor:
+        """A reparameterised draw, (*batch, a)."""
+        ...
+
+    def entropy(self) -> Tensor:
+        """The entropy, (*batch,), or an unbiased estimate of it."""
+        ...
+
+
+Policy = Callable[[Belief], Distribution]
+
+
+class Codec(nn.Module, ABC):
+    """Between what is recorded and what the models see.
+
+    `reads` names the recorded fields that it may look at: nothing else passes from the logs to training but actions
+    and reward labels.
+    """
+
+    reads: tuple[str, ...]
+
+    @abstractmethod
+    def encode(self, fields: Mapping[str, Tensor]) -> Tensor:
+        """Observations (*batch, d) of recorded fields, each (*batch, ...)."""
+
+    @abstractmethod
+    def decode(self, obs: Tensor) -> dict[str, Tensor]:
+        """The recorded fields that observations (*batch, d) stand for, as far as they are known."""

@@ -1,0 +1,61 @@
+"""Experience as the models see it: observations, actions and labels in memory, and windows drawn from them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glocal.core.types import Segment
+from glocal.data.store import EpisodeStore
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Whole episodes one behind the other, (rows, ...); `first[i]` is the first row of row i's episode.
+
+    A window that reaches back beyond an episode's first row sees that row again, with actions of zero: the agent at
+    rest, as it is before every episode.
+    """
+
+    steps: Segment
+    first: Tensor
+
+    @classmethod
+    def of(cls, store: EpisodeStore, obs: Tensor, episodes: range | None = None) -> "Recorded":
+        """The experience in a store's episodes (all, or a range), observed as `obs` (all rows of the store, d)."""
+        episodes = range(len(store)) if episodes is None else episodes
+        start, stop = int(store.starts[episodes.start]), int(store.starts[episodes.stop])
+        fields = {name: torch.from_numpy(np.array(store.fields[name][start:stop])) for name in _LABELS}
+        lengths = torch.from_numpy(np.diff(store.starts[episodes.start : episodes.stop + 1]))
+        begins = torch.from_numpy(store.starts[episodes.start : episodes.stop] - start)
+        return cls(Segment(obs[start:stop].float(), **fields), torch.repeat_interleave(begins, lengths))
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def windows(self, last: Tensor, length: int) -> Segment:
+        """The windows (n, length, ...) that end at rows `last` (n,)."""
+        rows = last[:, None] + torch.arange(1 - length, 1)
+        first = self.first[last][:, None]
+        window = self.steps[rows.maximum(first)]
+        rested = (rows < first)[..., None]
+        return Segment(window.obs, window.action.masked_fill(rested, 0.0), window.reward, window.cont)
+
+    def draw(self, count: int, length: int) -> Segment:
+        """Random windows that end with a decision, (count, length, ...)."""
+        last = torch.randint(len(self), (count,))
+        last = torch.where(self.first[last] == last, last + 1, last)
+        return self.windows(last, length)
+
+    def starts(self, count: int, length: int) -> Segment:
+        """Random windows to begin imagining from: any moment, an episode's first included."""
+        return self.windows(torch.randint(len(self), (count,)), length)
+
+    def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All (before, after, reward) of single decisions: (n, d), (n, d), (n,)."""
+        decided = (torch.arange(len(self)) != self.first).nonzero()[:, 0]
+        return self.steps.obs[decided - 1], self.steps.obs[decided], self.steps.reward[decided]
+
+
+_LABELS = ("action", "reward", "cont")

@@ -1,0 +1,123 @@
+"""The episode store: one folder with a flat array per field and an index; memory-mapped, hashed, sealed in one rename.
+
+While episodes are being recorded each stands in a file of its own under `<folder>.recording`; `seal` joins them. A
+store therefore exists whole or not at all, and a recording that was cut short goes on with the episodes that it lacks.
+"""
+
+import hashlib
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glocal.files import UserError, appearing, read_json, remove, write_json
+
+Array = NDArray[Any]
+FORMAT = 1
+
+
+def recording_folder(folder: Path) -> Path:
+    """Where the episodes of a store wait until it is sealed."""
+    return folder.with_name(folder.name + ".recording")
+
+
+def write_episode(folder: Path, number: int, episode: Mapping[str, Array]) -> None:
+    """Add an episode, a mapping from field to array (rows, ...), to a recording."""
+    rows = {name: len(array) for name, array in episode.items()}
+    if len(set(rows.values())) != 1:
+        raise ValueError(f"the fields of episode {number} differ in length: {rows}")
+    with appearing(recording_folder(folder) / f"{number:06d}.npz") as draft, draft.open("wb") as file:
+        np.savez(file, **episode)
+
+
+def recorded(folder: Path) -> set[int]:
+    """The numbers of the episodes that a recording holds already."""
+    return {int(path.stem) for path in recording_folder(folder).glob("[0-9]*.npz")}
+
+
+def seal(folder: Path, about: Mapping[str, Any]) -> None:
+    """Join a recording's episodes into the store, and remove the recording; `about` says how they were made."""
+    parts = sorted(recording_folder(folder).glob("[0-9]*.npz"))
+    first = _read_part(parts[0])
+    lengths = [len(_read_part(part, "action")["action"]) for part in parts]
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    digests = [hashlib.sha256() for _ in parts]
+    with appearing(folder) as draft:
+        draft.mkdir()
+        for name, array in sorted(first.items()):
+            shape = (int(starts[-1]), *array.shape[1:])
+            flat = np.lib.format.open_memmap(draft / f"{name}.npy", "w+", array.dtype, shape)
+            for part, start, length, digest in zip(parts, starts, lengths, digests, strict=False):
+                flat[start : start + length] = _read_part(part, name)[name]
+                digest.update(flat[start : start + length].tobytes())
+            flat.flush()
+        episodes = [{"rows": n, "sha256": d.hexdigest()} for n, d in zip(lengths, digests, strict=True)]
+        write_json(draft / "index.json", {"format": FORMAT, "fields": sorted(first), "about": about, "episodes": episodes})
+    remove(recording_folder(folder))
+
+
+def _read_part(path: Path, field: str | None = None) -> dict[str, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in (file.files if field is None else [field])}
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"the recorded episode {path} is damaged ({error}); delete it and collect again") from error
+
+
+@dataclass(frozen=True)
+class EpisodeStore:
+    """Recorded episodes, memory-mapped: `fields[name]` is (rows, ...), episode i is `starts[i]` to `starts[i + 1]`."""
+
+    folder: Path
+    fields: Mapping[str, Array]
+    starts: Array
+    about: Mapping[str, Any]
+    hash: str
+
+    @classmethod
+    def open(cls, folder: Path) -> "EpisodeStore":
+        """Map a store; raises `UserError` where it is missing, foreign or of another size than its index says."""
+        if not folder.is_dir():
+            raise UserError(f"no recorded data at {folder}; run `glocal collect` first")
+        index = read_json(folder / "index.json")
+        if not isinstance(index, dict) or index.get("format") != FORMAT:
+            raise UserError(f"{folder / 'index.json'} is not an episode store of format {FORMAT}; collect again")
+        starts = np.concatenate([[0], np.cumsum([episode["rows"] for episode in index["episodes"]])])
+        fields = {name: _map(folder / f"{name}.npy", int(starts[-1])) for name in index["fields"]}
+        digest = hashlib.sha256("".join(episode["sha256"] for episode in index["episodes"]).encode())
+        return cls(folder, fields, starts, index["about"], digest.hexdigest())
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def episode(self, number: int) -> dict[str, Array]:
+        """The fields of one episode, each (rows, ...)."""
+        rows = slice(self.starts[number], self.starts[number + 1])
+        return {name: array[rows] for name, array in self.fields.items()}
+
+    def verify(self) -> None:
+        """Compare every episode with its hash; raises `UserError` naming the first that differs."""
+        index = read_json(self.folder / "index.json")
+        for number, entry in enumerate(index["episodes"]):
+            digest = hashlib.sha256()
+            for _, array in sorted(self.episode(number).items()):
+                digest.update(np.ascontiguousarray(array).tobytes())
+            if digest.hexdigest() != entry["sha256"]:
+                raise UserError(
+                    f"episode {number} of {self.folder} is damaged: its content does not match the hash in index.json. "
+                    f"Delete the folder and collect again, or restore it from a copy."
+                )
+
+
+def _map(path: Path, rows: int) -> Array:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} is missing or damaged ({error}); collect again or restore it from a copy") from error
+    if len(array) != rows:
+        raise UserError(f"{path} has {len(array)} rows where index.json says {rows}; collect again")
+    return array

@@ -1,0 +1,85 @@
+"""Files that are either whole or not there: everything that is written appears in one rename, or not at all."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class UserError(Exception):
+    """Something that a person can mend: says what was found, what was expected and what to do."""
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A temporary sibling of `path`, a file or folder to be made inside the block, that becomes `path` after it.
+
+    On any error, a full disk included, `path` stays as it was and the temporary one is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    remove(draft)
+    try:
+        yield draft
+        _sync(draft)
+        os.replace(draft, path)
+    except OSError as error:
+        remove(draft)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise UserError(
+                f"no room to write {path} ({error.strerror}); what was there before is untouched. "
+                f"Free some disk space and run the same command again: it goes on from the last checkpoint."
+            ) from error
+        raise
+    except BaseException:
+        remove(draft)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with appearing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file, or say clearly what is the matter with it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; run the stage that writes it first (`glocal status` names it)") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not readable as JSON ({error}); delete it and run its stage again") from error
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    for file in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

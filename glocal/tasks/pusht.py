@@ -1,0 +1,149 @@
+"""Push-T: the real environment (`gym_pusht/PushT-v0`, unmodified), its action, its reward and what counts as success."""
+
+import math
+import os
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from glocal.core.types import Spec
+
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import gym_pusht  # noqa: F401  (registers the environment)
+
+Array = NDArray[Any]
+
+TABLE = 512.0
+"""Side of the table in pixels."""
+REACH = 50.0
+"""Pixels that an action of 1 puts the target away from the agent."""
+HOLD = 2
+"""Steps of the 10 Hz environment that one decision is held for."""
+DECISIONS = 150
+"""Decisions in an episode: 30 seconds."""
+IMAGE_SIZE = 64
+GOAL = np.array([256.0, 256.0, math.pi / 4])
+REWARD_SCALES = (120.0, 30.0, 6.0)
+"""Pixels of mean keypoint distance over which the reward falls: the way, the approach, the last centimetre."""
+POSE_PIXELS, POSE_RADIANS = 20.0, math.pi / 9
+COVERAGE = 0.95
+T_SHAPE = np.array([[-60, 0], [60, 0], [60, 30], [-60, 30], [-15, 30], [15, 30], [15, 120], [-15, 120]], float)
+"""The T's keypoints in its own frame, in the environment's order."""
+CENTRE_OF_MASS = np.array([0.0, 45.0])
+"""In the T's frame: the point that it turns about."""
+
+
+@dataclass(frozen=True)
+class PushTConfig:
+    """What a robot on this task records and is given."""
+
+    images: bool = False
+    """Record images, and observe learned keypoints of them in place of the tracked ones."""
+    decisions: int = DECISIONS
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was recorded at one moment: pixels throughout. `pose` is the block's (x, y, angle)."""
+
+    keypoints: Array
+    agent: Array
+    pose: Array
+    coverage: float
+    image: Array | None
+
+
+def spec(points: int, rigid: bool) -> Spec:
+    """The task as the models see it, for a number of keypoints; observations are pixels / 256 - 1."""
+    return Spec(points=points, action_dim=2, reach=2 * REACH / TABLE, rigid=rigid)
+
+
+def place(pose: Array) -> Array:
+    """The T's keypoints (8, 2) at a pose (x, y, angle)."""
+    cos, sin = math.cos(pose[2]), math.sin(pose[2])
+    return T_SHAPE @ np.array([[cos, sin], [-sin, cos]]) + pose[:2]
+
+
+GOAL_KEYPOINTS = place(GOAL)
+
+
+def keypoint_distance(keypoints: Array) -> Array:
+    """Mean distance in pixels of the T's keypoints (*batch, 16) to the goal's, (*batch,)."""
+    offset = keypoints.reshape(*keypoints.shape[:-1], 8, 2) - GOAL_KEYPOINTS
+    return np.linalg.norm(offset, axis=-1).mean(-1)
+
+
+def reward_of(keypoints: Array) -> Array:
+    """The dense reward in (0, 1] that a tracker puts on a log: (*batch, 16) to (*batch,)."""
+    distance = keypoint_distance(keypoints)
+    return np.mean([np.exp(-distance / scale) for scale in REWARD_SCALES], axis=0)
+
+
+def angle_between(a: Any, b: Any) -> Any:
+    """The absolute difference of angles, in [0, pi]."""
+    return np.abs((np.asarray(a) - b + math.pi) % (2 * math.pi) - math.pi)
+
+
+def pose_reached(pose: Array) -> Array:
+    """Whether block poses (*batch, 3) are within 20 px and pi/9 of the goal's."""
+    near = np.linalg.norm(pose[..., :2] - GOAL[:2], axis=-1) < POSE_PIXELS
+    return near & (angle_between(pose[..., 2], GOAL[2]) < POSE_RADIANS)
+
+
+def _as_reset_state(state: Array) -> Array:
+    """What the environment has to be told for the block to lie at a pose: it turns it about its centre of mass."""
+    cos, sin = math.cos(state[4]), math.sin(state[4])
+    lever = np.array([[cos, -sin], [sin, cos]]) @ CENTRE_OF_MASS - CENTRE_OF_MASS
+    return np.concatenate([state[:2], state[2:4] + lever, state[4:]])
+
+
+class PushT:
+    """One episode after another in the real environment, at 5 Hz: `reset`, then `step` as often as wanted."""
+
+    def __init__(self, cfg: PushTConfig, picture_size: int = IMAGE_SIZE):
+        self.cfg = cfg
+        self.env = gymnasium.make(
+            "gym_pusht/PushT-v0",
+            disable_env_checker=True,
+            max_episode_steps=10**9,
+            obs_type="environment_state_agent_pos",
+            render_mode="rgb_array",
+            visualization_width=picture_size,
+            visualization_height=picture_size,
+        )
+        self.agent = np.zeros(2)
+
+    def reset(self, seed: int, state: Array | None = None) -> Seen:
+        """Start an episode: at a random state drawn from `seed`, or with agent (2) and block pose (3) put by hand."""
+        options = None if state is None else {"reset_to_state": _as_reset_state(state)}
+        obs, info = self.env.reset(seed=seed, options=options)
+        coverage = self.env.unwrapped._get_coverage()  # pyright: ignore[reportAttributeAccessIssue]
+        return self._see(obs, info["block_pose"], coverage)
+
+    def step(self, action: Array) -> Seen:
+        """Hold one decision, an end-effector delta in [-1, 1]^2, for 0.2 s. Coverage is the best of the two steps."""
+        target = np.clip(self.agent + REACH * np.clip(action, -1, 1), 0, TABLE).astype(np.float32)
+        coverage = 0.0
+        for _ in range(HOLD):
+            obs, _, success, _, info = self.env.step(target)
+            coverage = max(coverage, info["coverage"])
+            if success:
+                break
+        return self._see(obs, info["block_pose"], coverage)
+
+    def picture(self) -> Array:
+        """The scene as an image (size, size, 3), without the marker of the last action."""
+        inner: Any = self.env.unwrapped
+        inner._last_action = None
+        return inner.render()
+
+    def _see(self, obs: Any, pose: Array, coverage: float) -> Seen:
+        self.agent = obs["agent_pos"]
+        image = self.picture() if self.cfg.images else None
+        return Seen(obs["environment_state"], self.agent, pose, coverage, image)
