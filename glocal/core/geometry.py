@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glocal.core.nets import harmonics
+from glocal.core.nets import harmonics, mlp
 from glocal.core.types import Spec
 
 
@@ -138,3 +138,25 @@ class Scene(nn.Module):
         relative = points[:, -1, None] - near[:, :, None]
         past = (points[:, 1:] - points[:, :-1]) / self.scale[:-1]
         return [relative, harmonics(relative.flatten(1), self.scales), places - near[:, :1], past]
+
+
+class Outcome(nn.Module):
+    """Reward and continuation of an observation.
+
+    Besides the points it sees their distance to a learned reference scene, which starts at the most rewarding one
+    that was recorded: what is wanted is often near, and the last millimetre of a reward is hard to read off coordinates.
+    """
+
+    def __init__(self, obs_dim: int, width: int):
+        super().__init__()
+        self.reference = nn.Parameter(torch.zeros(obs_dim - 2))
+        self.body = mlp(obs_dim + (obs_dim - 2) // 2 + 8, width, 2, 2)
+
+    def forward(self, obs: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor]:
+        """Reward (*batch,) and the logit of continuation (*batch,)."""
+        offset = (obs[..., :-2] - self.reference).unflatten(-1, (-1, 2))
+        distance = (offset.pow(2).sum(-1) + 1e-6).sqrt()
+        mean = distance.mean(-1, keepdim=True)
+        near = torch.cat([(-mean * 2**k).exp() for k in range(8)], dim=-1)
+        reward, cont = self.body(torch.cat([obs, distance, near], dim=-1)).unbind(-1)
+        return reward, cont

@@ -13,10 +13,16 @@ Link = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True)
-class Draw(Batched):
-    """A sample together with the Gaussian that it is a draw of."""
+class Latent(Batched):
+    """The stochastic part of a belief: a sample, and in subclasses what it was drawn from."""
 
     sample: Float[Tensor, "*batch z"]
+
+
+@dataclass(frozen=True)
+class Draw(Latent):
+    """A sample together with the Gaussian that it is a draw of."""
+
     mean: Float[Tensor, "*batch z"]
     std: Float[Tensor, "*batch z"]
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from glocal.core.gradients import Draw, Link
+from glocal.core.gradients import Latent, Link
 from glocal.core.types import Batched, Belief, Policy, S, Segment, Step, Surrogate, Trajectory, World, stack
 
 
@@ -66,7 +66,7 @@ def distance(posterior: Belief, prior: Belief) -> Float[Tensor, " b"]:
     squares: list[Tensor] = []
 
     def add(a: Tensor | Batched, b: Tensor | Batched) -> Tensor | Batched:
-        left, right = (a.sample, b.sample) if isinstance(a, Draw) and isinstance(b, Draw) else (a, b)
+        left, right = (x.sample if isinstance(x, Latent) else x for x in (a, b))
         if isinstance(left, Tensor) and isinstance(right, Tensor):
             squares.append((left - right).pow(2).flatten(1).sum(-1))
         return a

@@ -54,6 +54,19 @@ class Batched:
         """Index the leading dimensions of every tensor."""
         return self.tensors(lambda x: x[index])
 
+    def tree(self) -> dict[str, Any]:
+        """Tensors and numbers as nested mappings, for a checkpoint."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}  # pyright: ignore[reportArgumentType]
+        kept = {name: value for name, value in values.items() if isinstance(value, Tensor | Batched | int)}
+        return {name: value.tree() if isinstance(value, Batched) else value for name, value in kept.items()}
+
+    def filled(self: B, tree: Mapping[str, Any]) -> B:
+        """A bundle of this one's kind with the values of a `tree`; what a tree does not hold stays as it is."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}  # pyright: ignore[reportArgumentType]
+        filled = {name: values[name].filled(part) if isinstance(values[name], Batched) else part
+                  for name, part in tree.items()}
+        return type(self)(**{**values, **filled})
+
     def detach(self: B) -> B:
         """The same values, cut from their graph."""
         return self.tensors(lambda x: x.detach())

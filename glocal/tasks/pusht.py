@@ -70,6 +70,18 @@ def place(pose: Array) -> Array:
     return T_SHAPE @ np.array([[cos, sin], [-sin, cos]]) + pose[:2]
 
 
+def pose_of(keypoints: Array) -> Array:
+    """The pose (*batch, 3) at which the T's keypoints come nearest to the given ones, (*batch, 16)."""
+    points = keypoints.reshape(*keypoints.shape[:-1], 8, 2)
+    centre, own = points.mean(-2), T_SHAPE - T_SHAPE.mean(0)
+    arms = points - centre[..., None, :]
+    angle = np.arctan2((arms[..., 1] * own[:, 0] - arms[..., 0] * own[:, 1]).sum(-1), (arms * own).sum((-1, -2)))
+    cos, sin = np.cos(angle), np.sin(angle)
+    x, y = T_SHAPE.mean(0)
+    lever = np.stack([cos * x - sin * y, sin * x + cos * y], -1)
+    return np.concatenate([centre - lever, angle[..., None]], -1)
+
+
 GOAL_KEYPOINTS = place(GOAL)
 
 

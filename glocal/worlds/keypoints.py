@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glocal.core.geometry import Scene
-from glocal.core.nets import Residual, harmonics, mlp
+from glocal.core.geometry import Outcome, Scene
+from glocal.core.nets import Residual, harmonics
 from glocal.core.types import Batched, Segment, Spec, Step
 
 
@@ -70,28 +70,6 @@ class Denoiser(nn.Module):
         return c_skip * noisy + c_out * self.out(hidden)
 
 
-class OutcomeHead(nn.Module):
-    """Reward and continuation of an observation.
-
-    Besides the points it sees their distance to a learned reference scene, which starts at the most rewarding one
-    that was recorded: what is wanted is often near, and the last millimetre of a reward is hard to read off coordinates.
-    """
-
-    def __init__(self, obs_dim: int, width: int):
-        super().__init__()
-        self.reference = nn.Parameter(torch.zeros(obs_dim - 2))
-        self.body = mlp(obs_dim + (obs_dim - 2) // 2 + 8, width, 2, 2)
-
-    def forward(self, obs: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor]:
-        """Reward (*batch,) and the logit of continuation (*batch,)."""
-        offset = (obs[..., :-2] - self.reference).unflatten(-1, (-1, 2))
-        distance = (offset.pow(2).sum(-1) + 1e-6).sqrt()
-        mean = distance.mean(-1, keepdim=True)
-        near = torch.cat([(-mean * 2**k).exp() for k in range(8)], dim=-1)
-        reward, cont = self.body(torch.cat([obs, distance, near], dim=-1)).unbind(-1)
-        return reward, cont
-
-
 class KeypointWorld(nn.Module):
     """Answers actions on scenes of points. Each step is a draw from p(next observation | last `context` of them)."""
 
@@ -101,7 +79,7 @@ class KeypointWorld(nn.Module):
         self.spec = spec
         self.scene = Scene(spec, cfg.context, cfg.scales)
         self.denoiser = Denoiser(cfg, spec.obs_dim, self.scene.situation_dim(with_action=True) + 1)
-        self.outcome = OutcomeHead(spec.obs_dim, cfg.head_width)
+        self.outcome = Outcome(spec.obs_dim, cfg.head_width)
 
     @torch.no_grad()
     def measure(self, before: Tensor, after: Tensor, reward: Tensor) -> None:

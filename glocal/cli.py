@@ -1,0 +1,120 @@
+"""The command line: verbs, and the presets that they work on."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from glocal.files import UserError
+from glocal.progress import console
+
+USAGE = """usage: glocal VERB TARGET [--run FOLDER] [options]
+
+TARGET is a preset ({presets}) or the folder of a run.
+
+  run        everything below in order; what is done and unchanged is skipped
+  collect    record play in the real environment
+  train      train codec | global | local | cloning | policy
+  gates      measure the models on held-out episodes
+  evaluate   ask the real environment
+  report     write report.html
+  status     say which stage is done, stale or missing, and why
+
+`glocal VERB TARGET --help` lists the options, for example: glocal train policy pusht --learn.horizon 16
+"""
+TRAINED = ("codec", "global", "local", "cloning", "policy")
+VERBS = ("run", "collect", "train", "gates", "evaluate", "report", "status")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point; exits with 2 for what a person can mend, and 130 when interrupted."""
+    try:
+        _main(list(sys.argv[1:] if arguments is None else arguments))
+    except UserError as error:
+        console.print(f"[bold red]glocal:[/] {error}", soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on from the last checkpoint")
+        sys.exit(130)
+
+
+def _main(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage())
+        return
+    verb, rest = arguments[0], arguments[1:]
+    if verb not in VERBS:
+        raise UserError(f"unknown verb {verb!r}; expected one of {', '.join(VERBS)}")
+    stage = verb
+    if verb == "train":
+        if not rest or rest[0] not in TRAINED:
+            found = f"found {rest[0]!r}" if rest else "found nothing"
+            if rest[:1] in (["-h"], ["--help"]):
+                print(_usage())
+                return
+            raise UserError(f"`glocal train` needs one of {', '.join(TRAINED)}; {found}")
+        stage, rest = rest[0], rest[1:]
+    if not rest:
+        raise UserError(f"`glocal {verb}` needs a preset or the folder of a run")
+    if rest[0] in ("-h", "--help"):
+        rest = ["pusht-keypoints", "--help"]
+    _perform(verb, stage, rest[0], rest[1:])
+
+
+def _usage() -> str:
+    from glocal.config import PRESETS
+
+    return USAGE.format(presets=", ".join(PRESETS))
+
+
+def _perform(verb: str, stage: str, target: str, options: list[str]) -> None:
+    from glocal.run import STAGES, perform, run_all, status
+    from glocal.stages import Run
+
+    run: Run = _open(verb, stage, target, options)
+    if verb == "status":
+        for name, found in status(run).items():
+            console.print(f"{name:9} {found.state:8} {'; '.join(found.reasons)}", soft_wrap=True)
+        return
+    if verb == "run":
+        run_all(run)
+    else:
+        for need in STAGES[stage].needs:
+            found = status(run)[need]
+            if found.state == "stale":
+                console.print(f"note: {need} is stale ({'; '.join(found.reasons)}); it is used as it is")
+        perform(run, STAGES[stage])
+    if verb in ("run", "report"):
+        from glocal.evaluate.report import verdict
+
+        console.print(verdict(run.folder), soft_wrap=True)
+
+
+def _open(verb: str, stage: str, target: str, options: list[str]):
+    """The run that a target names, with the options applied to its configuration."""
+    from glocal.config import PRESETS, Config
+    from glocal.run import create_run, open_run
+
+    is_preset = target in PRESETS
+    if not is_preset and not Path(target).is_dir():
+        raise UserError(f"{target!r} is neither a preset ({', '.join(PRESETS)}) nor the folder of a run")
+    folder = Path("out") / target if is_preset else Path(target)
+    config = PRESETS[target] if is_preset else open_run(folder).config
+
+    @dataclass(frozen=True)
+    class Options:
+        config: Annotated[tyro.conf.AvoidSubcommands[Config], tyro.conf.arg(name="")] = config
+        run: Path = folder
+        """The run's folder."""
+
+    chosen = tyro.cli(Options, args=options, prog=f"glocal {verb} {target}", config=(tyro.conf.FlagConversionOff,))
+    if verb == "status" or (not options and not is_preset):
+        return open_run(chosen.run)
+    return create_run(chosen.run, chosen.config)
+
+
+if __name__ == "__main__":
+    main()

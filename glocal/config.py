@@ -1,0 +1,146 @@
+"""What a person chooses: one frozen `Config`, and presets of it as plain values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import cattrs
+from cattrs.strategies import configure_tagged_union
+
+from glocal.agents.actor import ActorConfig
+from glocal.agents.cloning import CloningConfig
+from glocal.codecs.keypoints import KeypointCodecConfig
+from glocal.core.improve import ImproveConfig
+from glocal.evaluate.probe import ProbeConfig
+from glocal.files import UserError
+from glocal.surrogates.mlp import MLPSurrogateConfig
+from glocal.surrogates.rssm import RSSMConfig
+from glocal.tasks.play import PlayConfig
+from glocal.tasks.pusht import PushTConfig
+from glocal.training import Clock, FitConfig
+from glocal.worlds.keypoints import KeypointWorldConfig
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How the real environment is asked; its seeds overlap with nothing else's."""
+
+    episodes: int = 100
+    first_seed: int = 1_000_000
+    """Initial states are those that the environment draws from this seed and the following ones."""
+    filmed: int = 16
+    """Episodes shown in the video."""
+    watch_every: int = 200
+    """Policy iterations between looks at the real environment during training, for the report only; 0 for none."""
+    watch_episodes: int = 20
+    watch_seed: int = 2_000_000
+    keep_best: bool = False
+    """Keep the policy that did best in those looks, instead of the last one."""
+    held_out: float = 0.1
+    """Share of the recorded episodes, the last ones, that no model is trained on."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run: all that it depends on besides the code."""
+
+    preset: str = "pusht-keypoints"
+    seed: int = 0
+    threads: int = 2
+    """Of torch. Use 1 where anything else is running: two busy processes of two threads each collapse."""
+    processes: int = 2
+    """That record at once."""
+    task: PushTConfig = field(default_factory=PushTConfig)
+    play: PlayConfig = field(default_factory=PlayConfig)
+    codec: KeypointCodecConfig = field(default_factory=KeypointCodecConfig)
+    codec_fit: FitConfig = field(default_factory=FitConfig)
+    world: KeypointWorldConfig = field(default_factory=KeypointWorldConfig)
+    world_fit: FitConfig = field(default_factory=FitConfig)
+    surrogate: MLPSurrogateConfig | RSSMConfig = field(default_factory=MLPSurrogateConfig)
+    surrogate_fit: FitConfig = field(default_factory=FitConfig)
+    surrogate_length: int = 10
+    """Steps in the recorded windows that the local model is pretrained on."""
+    agent: ActorConfig = field(default_factory=ActorConfig)
+    learn: ImproveConfig = field(default_factory=ImproveConfig)
+    cloning: CloningConfig = field(default_factory=CloningConfig)
+    cloning_fit: FitConfig = field(default_factory=FitConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    probe_fit: FitConfig = field(default_factory=FitConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    clock: Clock = field(default_factory=Clock)
+
+
+def _pusht_keypoints() -> Config:
+    return Config(
+        preset="pusht-keypoints",
+        world_fit=FitConfig(updates=6000, batch=512),
+        surrogate_fit=FitConfig(updates=2500, batch=64, average=0.99),
+        cloning_fit=FitConfig(updates=3000, batch=512, average=0.99),
+    )
+
+
+def _pusht() -> Config:
+    return Config(
+        preset="pusht",
+        task=PushTConfig(images=True),
+        codec_fit=FitConfig(updates=6000, batch=32, rate=2e-3, average=0.99),
+        world=KeypointWorldConfig(scales=3),
+        world_fit=FitConfig(updates=8000, batch=512),
+        surrogate=RSSMConfig(),
+        surrogate_fit=FitConfig(updates=4000, batch=32, average=0.99),
+        surrogate_length=20,
+        cloning_fit=FitConfig(updates=3000, batch=256, average=0.99),
+        probe_fit=FitConfig(updates=3000, batch=64, average=0.99),
+    )
+
+
+def shrunk(config: Config) -> Config:
+    """The same run with every axis shrunk, to be through in seconds; for tests."""
+    tiny = FitConfig(updates=20, batch=16, warm_up=5, average=0.9)
+    wide = 16
+    fits = dict.fromkeys(("codec_fit", "world_fit", "surrogate_fit", "cloning_fit", "probe_fit"), tiny)
+    surrogate: Any = (
+        replace(config.surrogate, recurrent=wide, stochastic=4, width=wide)
+        if isinstance(config.surrogate, RSSMConfig)
+        else replace(config.surrogate, width=wide, blocks=1)
+    )
+    return replace(
+        config,
+        preset=f"{config.preset}-debug",
+        threads=1,
+        task=replace(config.task, decisions=30),
+        play=replace(config.play, decisions=600),
+        codec=replace(config.codec, points=6, width=8, decoder_width=8),
+        world=replace(config.world, width=wide, blocks=1),
+        surrogate=surrogate,
+        agent=replace(config.agent, width=wide),
+        learn=replace(config.learn, iterations=12, envs=8, horizon=4, episode=8, memory=64, refresh_size=4),
+        evaluate=replace(config.evaluate, episodes=4, filmed=2, watch_every=6, watch_episodes=2),
+        probe=replace(config.probe, width=8),
+        clock=replace(config.clock, checkpoint_seconds=0.2, log_every=2),
+        **fits,
+    )
+
+
+PRESETS: dict[str, Config] = {config.preset: config for config in (_pusht_keypoints(), _pusht())}
+PRESETS |= {small.preset: small for small in map(shrunk, list(PRESETS.values()))}
+
+
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    configure_tagged_union(MLPSurrogateConfig | RSSMConfig, converter)
+    return converter
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The configuration as plain values, for JSON."""
+    return _converter().unstructure(config)
+
+
+def from_dict(values: Mapping[str, Any], source: object) -> Config:
+    """The configuration that `to_dict` wrote; raises `UserError` naming `source` where it does not fit."""
+    try:
+        return _converter().structure(dict(values), Config)
+    except Exception as error:
+        reasons = "; ".join(cattrs.transform_error(error)) if isinstance(error, Exception) else str(error)
+        raise UserError(f"{source} is not a configuration of this version: {reasons}") from error

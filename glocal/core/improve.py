@@ -1,0 +1,273 @@
+"""Policy iteration between two models: imagine with the global one, improve with the local one's gradients.
+
+One `iterate` is, in order: restart what has run its time, roll out, improve the actor (first order), tune the
+temperature, fit the critics to the world's rewards, refresh the local model around what the policy now visits.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glocal.core.gradients import LINKS
+from glocal.core.returns import discount_weights, lambda_return
+from glocal.core.rollout import rollout, warm_up
+from glocal.core.types import Batched, Belief, Segment, Surrogate, Trajectory, World, cat, where
+
+Metrics = dict[str, Tensor]
+Source = Callable[[int, int], Segment]
+"""(count, length) -> recorded windows (count, length, ...)."""
+
+
+@dataclass(frozen=True)
+class ImproveConfig:
+    """Choices for the policy iteration (SAPO's objective, arXiv 2412.12089; DMO's scheme, 2509.00215)."""
+
+    link: str = "decouple"
+    """decouple, infer_noise, imagine or freeze."""
+    iterations: int = 1600
+    envs: int = 128
+    horizon: int = 16
+    episode: int = 80
+    """Imagined decisions after which an environment begins anew from a recorded window."""
+    warm_up: int = 4
+    """Recorded observations that an imagined environment begins with."""
+    gamma: float = 0.97
+    lam: float = 0.95
+    actor_rate: float = 1e-3
+    critic_rate: float = 5e-4
+    final_rate: float = 0.05
+    """Share of the learning rates that is left at the end of their linear decay."""
+    actor_betas: tuple[float, float] = (0.7, 0.95)
+    clip: float = 0.5
+    critic_passes: int = 4
+    critic_batches: int = 4
+    temperature: float = 0.02
+    temperature_rate: float = 2e-2
+    target_entropy: float = -1.0
+    refresh_batches: int = 4
+    refresh_size: int = 32
+    """Imagined windows, and as many recorded ones, in a refresh's minibatch."""
+    refresh_rate: float = 3e-4
+    memory: int = 8192
+    """Imagined windows that are kept for the refresh."""
+
+
+@dataclass(frozen=True)
+class Imagined(Batched):
+    """The imagined environments: the world's context, the belief, the last rows seen, and each one's age in steps."""
+
+    context: Batched
+    belief: Belief
+    recent: Segment
+    age: Tensor
+
+
+class Memory:
+    """A ring of the last imagined windows, (capacity, length, ...)."""
+
+    def __init__(self, capacity: int):
+        self.capacity = capacity
+        self.windows: Segment | None = None
+        self.written = 0
+
+    def add(self, windows: Segment) -> None:
+        """Put windows (n, length, ...) in place of the oldest."""
+        count = windows.reward.shape[0]
+        if self.windows is None:
+            self.windows = windows.tensors(lambda x: x.new_zeros(self.capacity, *x.shape[1:]))
+        slots = (self.written + torch.arange(count)) % self.capacity
+        self.windows.tensors(lambda ring, new: ring.index_copy_(0, slots, new), windows)
+        self.written += count
+
+    def draw(self, count: int) -> Segment:
+        """Random windows (count, length, ...)."""
+        assert self.windows is not None, "nothing was added yet"
+        return self.windows[torch.randint(min(self.written, self.capacity), (count,))]
+
+    def tree(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"written": self.written, "windows": None if self.windows is None else self.windows.tree()}
+
+    def restore(self, tree: Any) -> None:
+        """Take up what a checkpoint kept."""
+        self.written = tree["written"]
+        self.windows = None if tree["windows"] is None else Segment(**tree["windows"])
+
+
+class PolicyIteration:
+    """Improves `actor` in imagination; owns the optimisers, the memory and the imagined environments."""
+
+    def __init__(
+        self,
+        cfg: ImproveConfig,
+        world: World,
+        surrogate: Surrogate[Any],
+        actor: nn.Module,
+        critics: nn.Module,
+        starts: Source,
+        recorded: Source,
+    ):
+        self.cfg, self.link = cfg, LINKS[cfg.link]
+        self.world, self.surrogate, self.actor, self.critics = world, surrogate, actor, critics
+        self.starts, self.recorded = starts, recorded
+        self.log_temperature = torch.tensor(cfg.temperature).log().requires_grad_()
+        rates = {"lr": cfg.critic_rate, "betas": cfg.actor_betas}
+        self.actor_optimizer = torch.optim.AdamW(actor.parameters(), lr=cfg.actor_rate, betas=cfg.actor_betas)
+        self.critic_optimizer = torch.optim.AdamW(critics.parameters(), **rates)
+        self.temperature_optimizer = torch.optim.Adam([self.log_temperature], lr=cfg.temperature_rate)
+        self.surrogate_optimizer = torch.optim.AdamW(surrogate.parameters(), lr=cfg.refresh_rate)
+        self.memory = Memory(cfg.memory)
+        self.iteration = 0
+        self.imagined = self._begin(torch.randint(cfg.episode, (cfg.envs,)))
+
+    def iterate(self) -> Metrics:
+        """One policy iteration: `envs` times `horizon` imagined steps."""
+        self._decay_rates()
+        self.imagined = self._restart(self.imagined)
+        trajectory = self._imagine()
+        metrics = self._improve_actor(trajectory) | self._fit_critics(trajectory.detach()) | self._refresh()
+        self.iteration += 1
+        gap = trajectory.gap.mean(0)
+        seen = {"imag/reward": trajectory.seen.reward.mean(), "imag/age": self.imagined.age.float().mean()}
+        return metrics | seen | {f"gap/step{t + 1}": gap[t] for t in range(self.cfg.horizon)}
+
+    def state(self) -> dict[str, Any]:
+        """All that the next iterations depend on, besides the world and the random state."""
+        return {
+            "iteration": self.iteration,
+            "modules": [module.state_dict() for module in self._modules()],
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers()],
+            "log_temperature": self.log_temperature.detach(),
+            "imagined": self.imagined.tree(),
+            "memory": self.memory.tree(),
+        }
+
+    def restore(self, state: Any) -> None:
+        """Go on from where `state` was taken."""
+        self.iteration = state["iteration"]
+        for module, kept in zip(self._modules(), state["modules"], strict=True):
+            module.load_state_dict(kept)
+        for optimizer, kept in zip(self._optimizers(), state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        self.log_temperature.data.copy_(state["log_temperature"])
+        self.imagined = self.imagined.filled(state["imagined"])
+        self.memory.restore(state["memory"])
+
+    def _modules(self) -> list[nn.Module]:
+        return [self.surrogate, self.actor, self.critics]
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        owners = (self.actor_optimizer, self.critic_optimizer, self.temperature_optimizer, self.surrogate_optimizer)
+        return list(owners)
+
+    def _begin(self, age: Tensor) -> Imagined:
+        """Environments that begin from recorded windows; their random key is drawn anew."""
+        recent = self.starts(self.cfg.envs, self.cfg.warm_up)
+        context = self.world.begin(recent, int(torch.randint(2**62, ())))
+        with torch.no_grad():
+            return Imagined(context, warm_up(self.surrogate, recent), recent, age)
+
+    def _restart(self, imagined: Imagined) -> Imagined:
+        """Begin anew those environments that have run for an episode."""
+        fresh, over = self._begin(torch.zeros_like(imagined.age)), imagined.age >= self.cfg.episode
+        return where(over, fresh, imagined)
+
+    def _imagine(self) -> Trajectory:
+        """Roll out from where the environments stand, and let them run on from where they come to."""
+        now, horizon = self.imagined, self.cfg.horizon
+        context, belief, trajectory = rollout(
+            self.actor, self.world, self.surrogate, now.context, now.belief, horizon, self.link
+        )
+        seen = trajectory.seen
+        happened = cat([now.recent, Segment(seen.obs, trajectory.action.detach(), seen.reward, seen.cont)])
+        self.memory.add(happened)
+        recent = happened[:, -self.cfg.warm_up :]
+        self.imagined = Imagined(context, belief.detach(), recent, now.age + horizon)
+        return trajectory
+
+    def _improve_actor(self, trajectory: Trajectory) -> Metrics:
+        """Ascend J = E[sum_t gamma^t (r_t + alpha H_t) + gamma^H V(b_H)] by its first-order gradient."""
+        temperature = self.log_temperature.detach().exp()
+        entropy = self.actor(trajectory.belief).entropy()
+        weights = discount_weights(trajectory.seen.cont, self.cfg.gamma)
+        soft = trajectory.reward + temperature * self._normalised(entropy)
+        value = self._values(trajectory.after[:, -1]).mean(0)
+        return_ = (weights[:, :-1] * soft).sum(1) + weights[:, -1] * value
+        parameters = list(self.actor.parameters())
+        self.actor_optimizer.zero_grad()
+        (-return_.mean() / self.cfg.horizon).backward(inputs=parameters)
+        norm = nn.utils.clip_grad_norm_(parameters, self.cfg.clip)
+        self.actor_optimizer.step()
+        self._tune_temperature(entropy.detach().mean())
+        scores = {"imag/return": return_.mean(), "policy/entropy": entropy.mean(), "policy/gradient_norm": norm}
+        return {key: score.detach() for key, score in scores.items()} | {"policy/temperature": temperature}
+
+    def _normalised(self, entropy: Tensor) -> Tensor:
+        """(H + |H_target|) / (2 |H_target|) (arXiv 2412.12089, Sec. 4.2)."""
+        scale = abs(self.cfg.target_entropy)
+        return (entropy + scale) / (2 * scale)
+
+    def _tune_temperature(self, entropy: Tensor) -> None:
+        """Raise the temperature where the entropy is below its target, lower it where it is above."""
+        self.temperature_optimizer.zero_grad()
+        (self.log_temperature * (entropy - self.cfg.target_entropy)).backward(inputs=[self.log_temperature])
+        self.temperature_optimizer.step()
+
+    def _values(self, belief: Belief) -> Float[Tensor, "2 *batch"]:
+        """V(b) = R(b) / (1 - gamma) + v(b): what staying where one is would earn, and what the critics add to it.
+
+        Nearly all of a return is what the scene as it stands is worth; critics that had to tell it would drown in it
+        the little that the next actions change.
+        """
+        return self.critics(belief.feat) + self._staying(belief)
+
+    def _staying(self, belief: Belief) -> Float[Tensor, "*batch"]:
+        return self.surrogate.reward(belief) / (1 - self.cfg.gamma)
+
+    def _fit_critics(self, trajectory: Trajectory) -> Metrics:
+        """Regress both critics on TD(lambda) targets of the world's rewards, along the world's trajectory."""
+        feat, target = self._value_targets(trajectory)
+        parameters, losses = list(self.critics.parameters()), []
+        for _ in range(self.cfg.critic_passes):
+            for rows in torch.randperm(len(target)).chunk(self.cfg.critic_batches):
+                loss = (self.critics(feat[rows]) - target[rows]).pow(2).sum(0).mean()
+                self.critic_optimizer.zero_grad()
+                loss.backward(inputs=parameters)
+                nn.utils.clip_grad_norm_(parameters, self.cfg.clip)
+                self.critic_optimizer.step()
+                losses.append(loss.detach())
+        return {"critic/loss": torch.stack(losses).mean(), "critic/target": target.mean()}
+
+    @torch.no_grad()
+    def _value_targets(self, trajectory: Trajectory) -> tuple[Float[Tensor, "n f"], Float[Tensor, " n"]]:
+        """The features of all beliefs, and the soft TD(lambda) returns from them on; the lesser critic bootstraps."""
+        cfg = self.cfg
+        entropy = self._normalised(self.actor(trajectory.belief).entropy())
+        value = self._values(trajectory.after).amin(0)
+        soft = trajectory.reward + self.log_temperature.exp() * entropy
+        target = lambda_return(soft, value, trajectory.seen.cont, cfg.gamma, cfg.lam)
+        added = target - self._staying(trajectory.belief)
+        return trajectory.belief.feat.flatten(0, 1), added.flatten()
+
+    def _refresh(self) -> Metrics:
+        """Fit the local model to imagined and recorded windows, half and half."""
+        losses, length = [], self.cfg.warm_up + self.cfg.horizon
+        parameters = list(self.surrogate.parameters())
+        for _ in range(self.cfg.refresh_batches):
+            size = self.cfg.refresh_size
+            loss, _ = self.surrogate.loss(cat([self.memory.draw(size), self.recorded(size, length)], dim=0))
+            self.surrogate_optimizer.zero_grad()
+            loss.backward(inputs=parameters)
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            self.surrogate_optimizer.step()
+            losses.append(loss.detach())
+        return {"refresh/loss": torch.stack(losses).mean()} if losses else {}
+
+    def _decay_rates(self) -> None:
+        left = 1 - (1 - self.cfg.final_rate) * self.iteration / max(1, self.cfg.iterations)
+        self.actor_optimizer.param_groups[0]["lr"] = self.cfg.actor_rate * left
+        self.critic_optimizer.param_groups[0]["lr"] = self.cfg.critic_rate * left

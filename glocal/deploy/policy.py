@@ -1,0 +1,57 @@
+"""Controllers: what is sent what is seen and answers with actions; the trained policy among them."""
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glocal.agents.actor import Actor
+from glocal.core.types import Codec, Surrogate
+from glocal.tasks.play import PlayConfig, player
+from glocal.tasks.pusht import Array, Seen
+
+Controller = Generator[Array, Sequence[Seen], None]
+"""Sent what is seen in each of n environments, it yields the next actions (n, 2); the first `next` yields nothing of use."""
+
+
+def learned(codec: Codec, surrogate: Surrogate[Any], actor: Actor) -> Controller:
+    """The trained policy, deterministic: the belief is corrected by what is seen, the policy's mean is what is done."""
+    nothing = np.zeros((0, 2))
+    seen = yield nothing
+    with torch.no_grad():
+        belief = surrogate.initial(codec.encode(recorded_fields(seen, codec.reads)))
+        while True:
+            action = actor(belief).mean
+            seen = yield action.numpy()
+            obs = codec.encode(recorded_fields(seen, codec.reads))
+            belief = surrogate.correct(surrogate.predict(belief, action), obs)
+
+
+def playing(cfg: PlayConfig, seed: int) -> Controller:
+    """The play that the logs were made with."""
+    nothing = np.zeros((0, 2))
+    seen = yield nothing
+    hands = [player(np.random.default_rng([seed, i]), cfg) for i in range(len(seen))]
+    for hand in hands:
+        next(hand)
+    while True:
+        seen = yield np.stack([hand.send(one) for hand, one in zip(hands, seen, strict=True)])
+
+
+def aimless(seed: int) -> Controller:
+    """Uniformly random actions."""
+    rng = np.random.default_rng(seed)
+    nothing = np.zeros((0, 2))
+    seen = yield nothing
+    while True:
+        seen = yield rng.uniform(-1, 1, (len(seen), 2))
+
+
+def recorded_fields(seen: Sequence[Seen], names: Sequence[str]) -> dict[str, Tensor]:
+    """What a codec reads, of several environments at once, (n, ...)."""
+    fields = {name: np.stack([getattr(one, name) for one in seen]) for name in names}
+    return {name: torch.from_numpy(x if x.dtype == np.uint8 else x.astype(np.float32)) for name, x in fields.items()}
+
+

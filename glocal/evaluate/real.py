@@ -1,0 +1,115 @@
+"""The real environment's verdict: episodes from fixed initial states, counted with intervals, and filmed."""
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from glocal.files import appearing
+from glocal.progress import Ticker
+from glocal.tasks.pusht import COVERAGE, Array, PushT, PushTConfig, Seen, keypoint_distance, pose_reached
+
+FRAME = 128
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """What happened in n episodes of T decisions."""
+
+    pose: Array
+    """(n,) whether the block was within 20 px and pi/9 of its goal at the end of any decision."""
+    coverage: Array
+    """(n,) the largest coverage."""
+    distance: Array
+    """(n,) the smallest mean keypoint distance in pixels."""
+    agent: Array
+    """(n, T + 1, 2) the agent's way."""
+    keypoints: Array
+    """(n, T + 1, 16) the block's."""
+    frames: list[Array]
+    """Pictures of the filmed episodes in a grid, (h, w, 3) per decision."""
+
+    @property
+    def success(self) -> Array:
+        """(n,) whether coverage exceeded 0.95: the environment's own criterion."""
+        return self.coverage > COVERAGE
+
+    def summary(self) -> dict[str, Any]:
+        """Counts with Wilson intervals, and means."""
+        return {
+            "pose": wilson(int(self.pose.sum()), len(self.pose)),
+            "coverage95": wilson(int(self.success.sum()), len(self.pose)),
+            "max_coverage": float(self.coverage.mean()),
+            "median_best_keypoint_px": float(np.median(self.distance)),
+        }
+
+
+def wilson(k: int, n: int, z: float = 1.959964) -> dict[str, float]:
+    """Successes, trials, and the 95 % Wilson score interval of the success rate (Wilson 1927)."""
+    rate, spread = k / n, z * z / n
+    centre = (rate + spread / 2) / (1 + spread)
+    half = z * math.sqrt(rate * (1 - rate) / n + spread / (4 * n)) / (1 + spread)
+    return {"k": k, "n": n, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}
+
+
+def run_episodes(
+    task: PushTConfig,
+    controller: Generator[Array, Sequence[Seen], None],
+    episodes: int,
+    first_seed: int,
+    filmed: int = 0,
+    name: str = "",
+) -> Episodes:
+    """Run a controller from the initial states of seeds `first_seed` and following, all episodes side by side."""
+    envs = [PushT(task, picture_size=FRAME if i < filmed and not task.images else 64) for i in range(episodes)]
+    next(controller)
+    seen = [env.reset(first_seed + i) for i, env in enumerate(envs)]
+    history, frames = [seen], [_grid(envs[:filmed])] if filmed else []
+    ticks = range(1, task.decisions + 1)
+    with Ticker(name, task.decisions, unit="decisions", per_iteration=episodes) as tick:
+        for t in ticks:
+            actions = controller.send(seen)
+            seen = [env.step(action) for env, action in zip(envs, actions, strict=True)]
+            history.append(seen)
+            if filmed:
+                frames.append(_grid(envs[:filmed]))
+            tick(t)
+    return _gather(history, frames)
+
+
+def write_video(path: Path, frames: Sequence[Array], fps: int = 10) -> None:
+    """An mp4 (H.264) of pictures (h, w, 3) uint8, whole or not at all."""
+    with appearing(path) as draft, av.open(str(draft), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "23"})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _gather(history: Sequence[Sequence[Seen]], frames: list[Array]) -> Episodes:
+    pose = np.stack([[one.pose for one in seen] for seen in history], axis=1)
+    keypoints = np.stack([[one.keypoints for one in seen] for seen in history], axis=1)
+    coverage = np.array([[one.coverage for one in seen] for seen in history]).T
+    return Episodes(
+        pose=pose_reached(pose).any(1),
+        coverage=coverage.max(1),
+        distance=keypoint_distance(keypoints).min(1),
+        agent=np.stack([[one.agent for one in seen] for seen in history], axis=1),
+        keypoints=keypoints,
+        frames=frames,
+    )
+
+
+def _grid(envs: Sequence[PushT]) -> Array:
+    pictures = [env.picture() for env in envs]
+    columns = math.ceil(math.sqrt(len(pictures)))
+    rows = math.ceil(len(pictures) / columns)
+    blank = np.full_like(pictures[0], 255)
+    pictures += [blank] * (rows * columns - len(pictures))
+    return np.concatenate([np.concatenate(pictures[r * columns : (r + 1) * columns], 1) for r in range(rows)], 0)

@@ -1,0 +1,202 @@
+"""The report: one HTML file with everything in it that says what a run did and how far it can be trusted."""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+
+from glocal.data.store import EpisodeStore
+from glocal.evaluate.gates import HORIZONS
+from glocal.files import read_json, write_text
+from glocal.tasks.pusht import GOAL_KEYPOINTS, TABLE, Array
+from glocal.training import read_log
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+OUTLINE = (0, 1, 2, 5, 6, 7, 4, 3)
+"""The T's keypoints in the order of its outline."""
+METHODS = ("policy", "cloning", "play", "random")
+STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2em auto;padding:0 1em;color:#222}
+table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:right}
+td:first-child,th:first-child{text-align:left}img,video{max-width:100%}pre{background:#f6f6f6;padding:1em;overflow:auto}"""
+
+
+def verdict(folder: Path) -> str:
+    """One line: what the real environment said, and where the report is."""
+    results = read_json(folder / "results.json")
+    pose, coverage = results["policy"]["pose"], results["policy"]["coverage95"]
+    return (
+        f"real environment, {results['episodes']} episodes: pose {_rate(pose)}, coverage > 0.95 {_rate(coverage)}, "
+        f"after {results['imagined_steps'] / 1e6:.2f} M imagined steps; see {folder / 'report.html'}"
+    )
+
+
+def write_report(folder: Path, store: EpisodeStore) -> None:
+    """Write `report.html`, self-contained, from what the stages have left in a run's folder."""
+    results, gates = read_json(folder / "results.json"), read_json(folder / "gates.json")
+    sections = [
+        ("What the real environment says", _results_table(results) + _videos(folder)),
+        ("Success against imagined steps", _figure(_plot_learning(read_log(folder / "policy")))),
+        ("Can the models be trusted?", _gates_table(gates) + _figure(_plot_rollouts(folder))),
+        ("How training went", _figure(_plot_training(folder))),
+        ("What was recorded", _figure(_plot_data(store))),
+        ("Where the time went", _table(["stage", "seconds"], [[k, f"{v:.0f}"] for k, v in results["seconds"].items()])),
+        ("Configuration", f"<pre>{html.escape(json.dumps(read_json(folder / 'config.json'), indent=1))}</pre>"),
+    ]
+    body = "".join(f"<h2>{title}</h2>{content}" for title, content in sections)
+    title = f"glocal: {html.escape(results['preset'])}"
+    page = f"<!doctype html><meta charset=utf-8><title>{title}</title><style>{STYLE}</style><h1>{title}</h1>"
+    write_text(folder / "report.html", f"{page}<p>{html.escape(verdict(folder))}</p>{body}\n")
+
+
+def draw_scene(axes: Any, keypoints: Array, agent: Array, color: str = "slategray", alpha: float = 1.0) -> None:
+    """Draw the T (16) and the agent (2), in pixels of the table."""
+    axes.fill(*keypoints.reshape(8, 2)[list(OUTLINE)].T, color=color, alpha=alpha, lw=0)
+    axes.add_patch(plt.Circle(tuple(agent), 15, color="royalblue", alpha=alpha, lw=0))
+
+
+def plot_keypoint_rollouts(recorded: Mapping[str, Array], imagined: Mapping[str, Array]) -> Any:
+    """Rows of pictures: a recorded rollout, and under it the imagined one from the same start and actions."""
+    rows, moments = len(recorded["agent"]), [h - 1 for h in HORIZONS]
+    figure, grid = plt.subplots(2 * rows, len(moments), figsize=(2 * len(moments), 4 * rows), squeeze=False)
+    for row in range(rows):
+        for side, (name, fields) in enumerate((("recorded", recorded), ("imagined", imagined))):
+            for column, t in enumerate(moments):
+                axes = grid[2 * row + side, column]
+                _empty_table(axes, f"{name}, after {t + 1}")
+                draw_scene(axes, fields["keypoints"][row, t], fields["agent"][row, t])
+    figure.tight_layout()
+    return figure
+
+
+def _plot_image_rollouts(recorded: Mapping[str, Array], imagined: Mapping[str, Array]) -> Any:
+    rows, moments = len(recorded["agent"]), [h - 1 for h in HORIZONS]
+    figure, grid = plt.subplots(2 * rows, len(moments), figsize=(2 * len(moments), 4 * rows), squeeze=False)
+    for row in range(rows):
+        for side, (name, fields) in enumerate((("recorded", recorded), ("imagined", imagined))):
+            for column, t in enumerate(moments):
+                grid[2 * row + side, column].imshow(fields["image"][row, t])
+                grid[2 * row + side, column].set_title(f"{name}, after {t + 1}", fontsize=8)
+                grid[2 * row + side, column].axis("off")
+    figure.tight_layout()
+    return figure
+
+
+def _plot_rollouts(folder: Path) -> Any:
+    with np.load(folder / "gates" / "rollouts.npz", allow_pickle=False) as file:
+        sides = [{k.split("_", 1)[1]: file[k] for k in file.files if k.startswith(side)} for side in ("recorded", "imagined")]
+    plot = _plot_image_rollouts if "image" in sides[0] else plot_keypoint_rollouts
+    return plot(*sides)
+
+
+def _empty_table(axes: Any, title: str) -> None:
+    axes.set(xlim=(0, TABLE), ylim=(TABLE, 0), xticks=[], yticks=[], aspect="equal")
+    axes.set_title(title, fontsize=8)
+    axes.fill(*GOAL_KEYPOINTS[list(OUTLINE)].T, color="lightgreen", lw=0)
+
+
+def _plot_learning(rows: Sequence[Mapping[str, float]]) -> Any:
+    looks = [row for row in rows if "eval/pose" in row]
+    steps = [row["imag/steps"] / 1e6 for row in looks]
+    figure, axes = plt.subplots(figsize=(8, 3.5))
+    for name in ("pose", "coverage95", "max_coverage"):
+        axes.plot(steps, [row[f"eval/{name}"] for row in looks], marker="o", ms=3, label=name)
+    axes.set(xlabel="million imagined steps", ylabel="real environment", ylim=(-0.02, 1.02))
+    axes.legend()
+    return figure
+
+
+def _plot_training(folder: Path) -> Any:
+    policy = read_log(folder / "policy")
+    panels = [(kind, read_log(folder / kind), "train/loss", "log") for kind in ("codec", "global", "local", "cloning")]
+    keys = ("imag/return", "policy/entropy", "policy/temperature", "policy/gradient_norm", "critic/loss", "refresh/loss")
+    panels += [("policy", policy, key, "linear") for key in keys]
+    panels = [panel for panel in panels if any(panel[2] in row for row in panel[1])]
+    figure, grid = plt.subplots(-(-(len(panels) + 1) // 3), 3, figsize=(11, 2.6 * -(-(len(panels) + 1) // 3)))
+    for axes, (kind, rows, key, scale) in zip(grid.flat, panels, strict=False):
+        kept = [row for row in rows if key in row]
+        axes.plot([row["iteration"] for row in kept], [row[key] for row in kept], lw=0.8)
+        axes.set(title=f"{kind}: {key}", yscale=scale)
+    _plot_gap(grid.flat[len(panels)], policy)
+    for axes in list(grid.flat)[len(panels) + 1 :]:
+        axes.axis("off")
+    figure.tight_layout()
+    return figure
+
+
+def _plot_gap(axes: Any, rows: Sequence[Mapping[str, float]]) -> None:
+    last = [row for row in rows if "gap/step1" in row][-10:]
+    steps = range(1, 1 + sum(key.startswith("gap/") for key in last[-1]))
+    axes.plot(steps, [np.mean([row[f"gap/step{t}"] for row in last]) for t in steps])
+    axes.set(title="gap by horizon step, at the end")
+
+
+def _plot_data(store: EpisodeStore) -> Any:
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
+    left.hist(np.asarray(store.fields["coverage"]), bins=40)
+    left.set(title="coverage in the recorded data", yscale="log")
+    pose = np.asarray(store.fields["pose"])[::20]
+    right.scatter(pose[:, 0], pose[:, 1], s=2, alpha=0.3)
+    right.set(title="recorded block positions", xlim=(0, TABLE), ylim=(TABLE, 0), aspect="equal")
+    return figure
+
+
+def _results_table(results: Mapping[str, Any]) -> str:
+    rows = [
+        [name, _rate(part["pose"]), _rate(part["coverage95"]), f"{part['max_coverage']:.2f}",
+         f"{part['median_best_keypoint_px']:.1f} px"]
+        for name, part in ((name, results[name]) for name in METHODS)
+    ]  # fmt: skip
+    heads = ["", "pose (20 px, pi/9)", "coverage > 0.95", "mean of largest coverage", "median of best keypoint distance"]
+    return _table(heads, rows) + (
+        f"<p>{results['episodes']} episodes each, from the initial states of seeds {results['first_seed']} on; "
+        "in brackets 95 % Wilson intervals.</p>"
+    )
+
+
+def _gates_table(gates: Mapping[str, Any]) -> str:
+    rows = []
+    for name, by_horizon in gates["drift"].items():
+        cells = (by_horizon[str(h)] for h in HORIZONS)
+        rows.append([name, *(f"{c['agent_px']:.1f} / {c['block_px']:.1f} / {c['angle_rad']:.3f}" for c in cells)])
+    heads = ["median error: agent px / block px / angle rad", *(f"after {h}" for h in HORIZONS)]
+    head = gates["reward_head"]
+    near = head["mean_error_near_goal"]
+    return _table(heads, rows) + (
+        f"<p>Open loop on {gates['windows']} held-out windows in which the block moves. Reward head: mean error "
+        f"{head['mean_error']:.4f}" + (f", near the goal {near:.4f}" if near is not None else "") + ".</p>"
+    )
+
+
+def _videos(folder: Path) -> str:
+    parts = []
+    for name in ("policy", "cloning"):
+        path = folder / "evaluation" / f"{name}.mp4"
+        if path.is_file():
+            data = base64.b64encode(path.read_bytes()).decode()
+            parts.append(f"<h3>{name}</h3><video controls loop muted src='data:video/mp4;base64,{data}'></video>")
+    return "".join(parts)
+
+
+def _rate(count: Mapping[str, float]) -> str:
+    return f"{count['k']}/{count['n']} [{count['low']:.2f}, {count['high']:.2f}]"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    top = "".join(f"<th>{html.escape(head)}</th>" for head in heads)
+    lines = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
+    return f"<table><tr>{top}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+
+def _figure(figure: Any) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=90)
+    plt.close(figure)
+    return f"<img alt='' src='data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}'>"

@@ -1,0 +1,88 @@
+"""From a configuration to models, and from a run's checkpoints to models with their weights."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from glocal import checkpoints
+from glocal.agents.actor import Actor, TwinCritics
+from glocal.codecs.identity import IdentityCodec
+from glocal.codecs.keypoints import KeypointCodec
+from glocal.config import Config
+from glocal.core.types import Codec, Spec
+from glocal.data.segments import Recorded
+from glocal.data.store import EpisodeStore
+from glocal.files import UserError
+from glocal.surrogates.mlp import MLPSurrogate
+from glocal.surrogates.rssm import RSSM, RSSMConfig
+from glocal.tasks.pusht import TABLE, spec
+from glocal.worlds.keypoints import KeypointWorld
+
+KEYPOINTS = 8
+ENCODED_AT_ONCE = 1024
+
+
+def build_spec(config: Config) -> Spec:
+    """What the models see: the T's own keypoints, which move rigidly, or learned ones, which need not."""
+    images = config.task.images
+    return spec(config.codec.points if images else KEYPOINTS, rigid=not images)
+
+
+def build_codec(config: Config) -> Codec:
+    return KeypointCodec(config.codec, TABLE) if config.task.images else IdentityCodec(TABLE)
+
+
+def build_world(config: Config) -> KeypointWorld:
+    return KeypointWorld(config.world, build_spec(config))
+
+
+def build_surrogate(config: Config) -> MLPSurrogate | RSSM:
+    cfg = config.surrogate
+    return RSSM(cfg, build_spec(config)) if isinstance(cfg, RSSMConfig) else MLPSurrogate(cfg, build_spec(config))
+
+
+def build_actor(config: Config, surrogate: MLPSurrogate | RSSM) -> Actor:
+    return Actor(config.agent, surrogate.feat_dim, build_spec(config).action_dim)
+
+
+def build_critics(config: Config, surrogate: MLPSurrogate | RSSM) -> TwinCritics:
+    return TwinCritics(config.agent, surrogate.feat_dim)
+
+
+def load_trained(module: Any, folder: Path, kind: str) -> Any:
+    """The module with its stage's weights, frozen; raises `UserError` where the stage has not finished."""
+    checkpoint = checkpoints.load(folder, kind)
+    if checkpoint is None:
+        raise UserError(f"there is no trained {kind} model in {folder}; run `glocal train {kind}` first")
+    checkpoints.restore(module, checkpoint)
+    return module.requires_grad_(False).eval()
+
+
+class Pilot(nn.Module):
+    """What is deployed: the actor, and the surrogate that keeps its belief."""
+
+    def __init__(self, surrogate: MLPSurrogate | RSSM, actor: Actor):
+        super().__init__()
+        self.surrogate = surrogate
+        self.actor = actor
+
+
+@torch.no_grad()
+def encode_store(codec: Codec, store: EpisodeStore) -> Tensor:
+    """Observations (rows, d) of everything recorded."""
+    total = int(store.starts[-1])
+    parts = []
+    for start in range(0, total, ENCODED_AT_ONCE):
+        rows = slice(start, start + ENCODED_AT_ONCE)
+        parts.append(codec.encode({name: torch.tensor(store.fields[name][rows]) for name in codec.reads}))
+    return torch.cat(parts)
+
+
+def split_recorded(config: Config, store: EpisodeStore, obs: Tensor) -> tuple[Recorded, Recorded]:
+    """The episodes that models are trained on, and the last ones, which they are not."""
+    kept = max(1, round(len(store) * (1 - config.evaluate.held_out)))
+    if kept == len(store):
+        raise UserError(f"{len(store)} recorded episodes are too few to hold some out; collect more decisions")
+    return Recorded.of(store, obs, range(kept)), Recorded.of(store, obs, range(kept, len(store)))

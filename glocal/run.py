@@ -1,0 +1,235 @@
+"""A run: its stages in their order, what each depends on, and which of them are done, stale or missing."""
+
+import ast
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+import glocal
+from glocal import stages
+from glocal.config import Config, from_dict, to_dict
+from glocal.evaluate.report import write_report
+from glocal.files import UserError, read_json, remove, sha256, write_json
+from glocal.progress import console
+from glocal.stages import Run
+from glocal.training import threads
+
+PACKAGE = Path(glocal.__file__).parent
+_SCENES = ("core/types.py", "core/geometry.py", "core/nets.py", "data", "training.py")
+_LEARNING = ("core", "data", "training.py")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run: what it does, what it leaves, and what it has to be done again for."""
+
+    name: str
+    work: Callable[[Run], None]
+    output: str
+    """File or folder within the run that it makes."""
+    needs: tuple[str, ...]
+    """Stages whose output it reads."""
+    config: tuple[str, ...]
+    """Parts of the configuration that it depends on."""
+    code: tuple[str, ...]
+    """Files or folders of the package that make its version."""
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("collect", stages.collect, "data", (), ("seed", "task", "play"), ("tasks", "data/store.py")),
+        Stage(
+            "codec", stages.train_codec, "codec", ("collect",),
+            ("seed", "task", "codec", "codec_fit"), ("codecs", "training.py"),
+        ),
+        Stage(
+            "global", stages.train_global, "global", ("collect", "codec"),
+            ("seed", "task", "codec", "world", "world_fit"), (*_SCENES, "worlds"),
+        ),
+        Stage(
+            "local", stages.train_local, "local", ("collect", "codec"),
+            ("seed", "task", "codec", "surrogate", "surrogate_fit", "surrogate_length"), (*_SCENES, "surrogates"),
+        ),
+        Stage(
+            "gates", stages.check_gates, "gates.json", ("collect", "codec", "global", "local"),
+            ("seed", "probe", "probe_fit"), ("evaluate/gates.py", "evaluate/probe.py", "core/rollout.py"),
+        ),
+        Stage(
+            "cloning", stages.train_cloning, "cloning", ("collect", "codec", "local"),
+            ("seed", "agent", "cloning", "cloning_fit"), (*_LEARNING, "agents"),
+        ),
+        Stage(
+            "policy", stages.train_policy, "policy", ("collect", "codec", "global", "local"),
+            ("seed", "agent", "learn"), (*_LEARNING, "agents", "deploy"),
+        ),
+        Stage(
+            "evaluate", stages.evaluate, "results.json", ("codec", "cloning", "policy"),
+            ("seed", "task", "play", "evaluate"), ("evaluate/real.py", "deploy", "tasks"),
+        ),
+        Stage(
+            "report", lambda run: write_report(run.folder, run.store), "report.html", ("collect", "gates", "cloning", "policy", "evaluate"),
+            (), ("evaluate/report.py",),
+        ),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether a stage is done, and if not, why."""
+
+    state: Literal["done", "stale", "missing"]
+    reasons: tuple[str, ...] = ()
+
+
+def open_run(folder: Path) -> Run:
+    """A run that exists; raises `UserError` where there is none in `folder`."""
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} is no run: it has no config.json. Start one with `glocal run PRESET --run {folder}`")
+    return Run(folder, from_dict(read_json(folder / "config.json"), folder / "config.json"))
+
+
+def create_run(folder: Path, config: Config) -> Run:
+    """The run in `folder`, with this configuration from now on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", to_dict(config))
+    return Run(folder, config)
+
+
+def status(run: Run) -> dict[str, Status]:
+    """Every stage's state; a stage behind one that is not done is not done either."""
+    found: dict[str, Status] = {}
+    for stage in STAGES.values():
+        found[stage.name] = _status(run, stage, found)
+    return found
+
+
+def run_all(run: Run) -> None:
+    """Do what is stale or missing, in order, and nothing else."""
+    for stage in STAGES.values():
+        now = status(run)[stage.name]
+        if now.state == "done":
+            console.print(f"{stage.name}: done before, skipped")
+            continue
+        for reason in now.reasons:
+            console.print(f"{stage.name}: {now.state}, {reason}")
+        perform(run, stage)
+
+
+def perform(run: Run, stage: Stage) -> None:
+    """Do one stage, going on from where an earlier attempt at the same thing was cut off."""
+    missing = [name for name in stage.needs if not _stamp_path(run, name).is_file()]
+    if missing:
+        raise UserError(f"{stage.name} needs {', '.join(missing)} first; `glocal run` does all stages in order")
+    wanted = _fingerprint(run, stage)
+    _clear_unless_same(run, stage, wanted)
+    _verify_inputs(run, stage)
+    began = time.monotonic()
+    attempt = read_json(_attempt_path(run, stage.name))
+    torch.manual_seed(int(hashlib.sha256(f"{stage.name} {run.config.seed}".encode()).hexdigest()[:8], 16))
+    fresh = Run(run.folder, run.config)
+    try:
+        with threads(run.config.threads):
+            stage.work(fresh)
+    except BaseException:
+        write_json(_attempt_path(run, stage.name), {**attempt, "seconds": attempt["seconds"] + time.monotonic() - began})
+        raise
+    seconds = attempt["seconds"] + time.monotonic() - began
+    stamp = {**wanted, "output": _digest(run, stage), "seconds": seconds, "finished": datetime.now(UTC).isoformat()}
+    write_json(_stamp_path(run, stage.name), stamp)
+    _attempt_path(run, stage.name).unlink()
+
+
+def _status(run: Run, stage: Stage, before: Mapping[str, Status]) -> Status:
+    path = _stamp_path(run, stage.name)
+    if not path.is_file():
+        begun = _attempt_path(run, stage.name).is_file()
+        return Status("missing", ("was begun and will be gone on with" if begun else "was not run yet",))
+    stamp, wanted = read_json(path), _fingerprint(run, stage)
+    reasons = [f"{need} is {before[need].state}" for need in stage.needs if before[need].state != "done"]
+    reasons += [f"the output of {need} changed" for need in stage.needs if _differs(stamp, wanted, "inputs", need)]
+    reasons += [f"the configuration of {part} changed" for part in stage.config if _differs(stamp, wanted, "config", part)]
+    if stamp["code"] != wanted["code"]:
+        reasons.append("the code of this stage changed")
+    if not (run.folder / stage.output).exists() and stage.name != "codec":
+        reasons.append(f"{stage.output} is gone")
+    return Status("stale", tuple(reasons)) if reasons else Status("done")
+
+
+def _differs(stamp: Mapping[str, Any], wanted: Mapping[str, Any], part: str, key: str) -> bool:
+    return stamp[part].get(key) != wanted[part].get(key)
+
+
+def _fingerprint(run: Run, stage: Stage) -> dict[str, Any]:
+    """All that decides what a stage's output will be."""
+    config = json.loads(json.dumps(to_dict(run.config)))
+    inputs = {}
+    for need in stage.needs:
+        path = _stamp_path(run, need)
+        inputs[need] = read_json(path)["output"] if path.is_file() else None
+    return {"config": {part: config[part] for part in stage.config}, "inputs": inputs, "code": code_version(stage.code)}
+
+
+def code_version(parts: tuple[str, ...]) -> str:
+    """A hash of what the code does: comments and docstrings do not count."""
+    digest = hashlib.sha256()
+    for part in parts:
+        path = PACKAGE / part
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            for node in ast.walk(tree):
+                body = getattr(node, "body", None)
+                if isinstance(body, list):
+                    node.body = [line for line in body if not _is_text(line)]  # pyright: ignore[reportAttributeAccessIssue]
+            digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()[:16]
+
+
+def _is_text(line: ast.AST) -> bool:
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
+
+
+def _clear_unless_same(run: Run, stage: Stage, wanted: Mapping[str, Any]) -> None:
+    """Set aside what an attempt at something else has left, in `previous/`; the same attempt is gone on with."""
+    attempt = _attempt_path(run, stage.name)
+    plan = json.loads(json.dumps(wanted))
+    if attempt.is_file() and read_json(attempt)["plan"] == plan:
+        return
+    for path in (run.folder / stage.output, _stamp_path(run, stage.name), run.folder / f"{stage.output}.recording"):
+        if path.exists():
+            aside = run.folder / "previous" / path.name
+            aside.parent.mkdir(exist_ok=True)
+            remove(aside)
+            path.rename(aside)
+    write_json(attempt, {"plan": plan, "seconds": 0.0})
+
+
+def _verify_inputs(run: Run, stage: Stage) -> None:
+    if "collect" in stage.needs:
+        run.store.verify()
+
+
+def _digest(run: Run, stage: Stage) -> str | None:
+    """What later stages recognise this one's output by."""
+    path = run.folder / stage.output
+    if stage.name == "collect":
+        return run.store.hash
+    if (path / "last").exists():
+        return sha256(path / "last" / "model.safetensors")
+    return sha256(path) if path.is_file() else None
+
+
+def _stamp_path(run: Run, name: str) -> Path:
+    return run.folder / "stages" / f"{name}.json"
+
+
+def _attempt_path(run: Run, name: str) -> Path:
+    return run.folder / "stages" / f"{name}.attempt.json"

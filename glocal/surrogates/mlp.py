@@ -1,0 +1,96 @@
+"""A feed-forward local model for scenes of points: the belief is what was last seen."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glocal.core.geometry import Outcome, Scene
+from glocal.core.nets import Residual
+from glocal.core.types import Belief, Segment, Spec, Surrogate
+
+WINDOW = 2
+
+
+@dataclass(frozen=True)
+class Observed(Belief):
+    """The last two observations and the action between them; `scene` says how to look at them."""
+
+    obs: Float[Tensor, "*batch d"]
+    previous: Float[Tensor, "*batch d"]
+    action: Float[Tensor, "*batch a"]
+    scene: Scene
+
+    @property
+    def feat(self) -> Tensor:
+        window = torch.stack([self.previous, self.obs], dim=-2)
+        situation = self.scene.situation(window.flatten(0, -3), None)
+        return torch.cat([situation.unflatten(0, self.obs.shape[:-1]), self.action], dim=-1)
+
+
+@dataclass(frozen=True)
+class MLPSurrogateConfig:
+    """Choices for the feed-forward local model."""
+
+    width: int = 256
+    blocks: int = 2
+    scales: int = 4
+    head_width: int = 128
+
+
+class MLPSurrogate(Surrogate[Observed]):
+    """Predicts the change that an action makes; corrects by believing what is seen."""
+
+    def __init__(self, cfg: MLPSurrogateConfig, spec: Spec):
+        super().__init__()
+        self.scene = Scene(spec, WINDOW, cfg.scales)
+        self.spec = spec
+        self.body = nn.Sequential(
+            nn.Linear(self.scene.situation_dim(with_action=True), cfg.width),
+            *[Residual(cfg.width) for _ in range(cfg.blocks)],
+            nn.LayerNorm(cfg.width),
+            nn.Linear(cfg.width, spec.obs_dim),
+        )
+        self.outcome = Outcome(spec.obs_dim, cfg.head_width)
+
+    @property
+    def feat_dim(self) -> int:
+        """The length of a belief's `feat`."""
+        return self.scene.situation_dim(with_action=False) + self.spec.action_dim
+
+    @torch.no_grad()
+    def measure(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
+        """Take scales, the body's shape and the head's reference from recorded (N, d) observations and rewards."""
+        self.scene.measure(before, after)
+        self.outcome.reference.copy_(after[reward.argmax(), :-2])
+
+    def initial(self, obs: Float[Tensor, "b d"]) -> Observed:
+        return Observed(obs, obs, obs.new_zeros(obs.shape[0], self.spec.action_dim), self.scene)
+
+    def predict(self, belief: Observed, action: Float[Tensor, "b a"]) -> Observed:
+        change = self._change(belief.previous, belief.obs, belief.action, action)
+        return Observed(self.scene.apply(belief.obs, change), belief.obs, action, self.scene)
+
+    def correct(self, prior: Observed, obs: Float[Tensor, "b d"]) -> Observed:
+        return Observed(obs, prior.previous, prior.action, self.scene)
+
+    def reward(self, belief: Observed) -> Float[Tensor, " b"]:
+        return self.outcome(belief.obs)[0]
+
+    def observe(self, belief: Observed) -> Float[Tensor, "b d"]:
+        return belief.obs
+
+    def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
+        """Huber loss of every one-step change in the segments (B, T >= 3, ...), and of the rewards."""
+        previous, before, after = (segment.obs[:, i : i - 2 or None].flatten(0, 1) for i in range(3))
+        last, action = (segment.action[:, i : i - 2 or None].flatten(0, 1) for i in (1, 2))
+        predicted = self._change(previous, before, last, action)
+        change = nn.functional.huber_loss(predicted, self.scene.change(before, after))
+        reward, _ = self.outcome(after)
+        reward_loss = nn.functional.smooth_l1_loss(reward, segment.reward[:, 2:].flatten(), beta=0.02)
+        return change + reward_loss, {"change": change, "reward": reward_loss}
+
+    def _change(self, previous: Tensor, obs: Tensor, last: Tensor, action: Tensor) -> Tensor:
+        window, actions = torch.stack([previous, obs], 1), torch.stack([last, action], 1)
+        return self.body(self.scene.situation(window, actions))

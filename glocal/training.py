@@ -1,0 +1,250 @@
+"""Training that can be cut off anywhere: a loop around anything that iterates, and gradient descent on a loss."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from glocal import checkpoints
+from glocal.checkpoints import Tree
+from glocal.core.nets import Average
+from glocal.files import UserError, write_text
+from glocal.progress import Ticker
+
+Metrics = Mapping[str, Tensor]
+
+
+class Trainable(Protocol):
+    """Something that is trained by iterating; `state` and `restore` carry all that the next iterations depend on."""
+
+    iteration: int
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def per_iteration(self) -> int: ...
+
+    @property
+    def model(self) -> nn.Module:
+        """What is saved for use."""
+        ...
+
+    def iterate(self) -> Metrics: ...
+
+    def state(self) -> Tree: ...
+
+    def restore(self, state: Tree) -> None: ...
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Choices for fitting a model to data by AdamW, with a warm-up and a cosine decay."""
+
+    updates: int = 6000
+    batch: int = 512
+    rate: float = 1e-3
+    final_rate: float = 0.02
+    """Share of the learning rate that is left at the end."""
+    warm_up: int = 200
+    clip: float = 1.0
+    weight_decay: float = 1e-3
+    average: float = 0.999
+    """Decay of the moving average of the weights, which is what is used; 0 uses the last weights."""
+
+
+class Fit:
+    """Fits `module` by descending `loss(batch)`."""
+
+    def __init__(self, cfg: FitConfig, module: nn.Module, loss: Callable[[], tuple[Tensor, Metrics]]):
+        self.cfg, self.module, self.loss = cfg, module, loss
+        self.optimizer = torch.optim.AdamW(
+            module.parameters(), lr=cfg.rate, betas=(0.9, 0.99), weight_decay=cfg.weight_decay
+        )
+        self.average = Average(module, cfg.average)
+        self.iteration = 0
+
+    @property
+    def total(self) -> int:
+        return self.cfg.updates
+
+    @property
+    def per_iteration(self) -> int:
+        return self.cfg.batch
+
+    @property
+    def model(self) -> nn.Module:
+        return self.average.module
+
+    def iterate(self) -> Metrics:
+        """One update."""
+        self.optimizer.param_groups[0]["lr"] = self.rate()
+        loss, metrics = self.loss()
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.cfg.clip)
+        self.optimizer.step()
+        self.average.update(self.module, self.iteration)
+        self.iteration += 1
+        return {"train/loss": loss.detach(), "train/gradient_norm": norm} | {
+            f"train/{name}": value.detach() for name, value in metrics.items()
+        }
+
+    def rate(self) -> float:
+        """The learning rate of the next update."""
+        cfg = self.cfg
+        fall = 0.5 * (1 + math.cos(math.pi * self.iteration / cfg.updates))
+        return cfg.rate * min(1.0, (self.iteration + 1) / cfg.warm_up) * max(cfg.final_rate, fall)
+
+    def state(self) -> Tree:
+        return {
+            "module": self.module.state_dict(),
+            "average": self.average.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: Tree) -> None:
+        self.module.load_state_dict(state["module"])
+        self.average.module.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When a training run looks up from its work."""
+
+    checkpoint_seconds: float = 30.0
+    log_every: int = 20
+    """Iterations between lines of the log."""
+    look_every: int = 0
+    """Iterations between calls of `look`; 0 for none."""
+
+
+def train(
+    job: Trainable,
+    folder: Path,
+    kind: str,
+    about: Mapping[str, Any],
+    clock: Clock,
+    unit: str = "samples",
+    look: Callable[[], Mapping[str, float]] | None = None,
+) -> float:
+    """Iterate to the end, from the last checkpoint on if there is one; returns the seconds spent, all attempts together.
+
+    The result does not depend on where it was interrupted. `look` is called every `look_every` iterations, and what it
+    returns is logged; it must not draw from torch's global random numbers.
+    """
+    seconds = _resume(job, folder, kind)
+    began, saved = time.monotonic() - seconds, time.monotonic()
+    with _Log(folder, job.iteration) as log, Ticker(kind, job.total, job.iteration, unit, job.per_iteration) as tick:
+        while job.iteration < job.total:
+            metrics = job.iterate()
+            row: dict[str, float] = {}
+            if job.iteration % clock.log_every == 0 or job.iteration == job.total:
+                row = _numbers(metrics, kind, folder)
+            if look is not None and clock.look_every and job.iteration % clock.look_every == 0:
+                row |= look()
+            if row:
+                log.write(job.iteration, row)
+            tick(job.iteration, _note(row) if row else None)
+            if job.iteration == job.total or time.monotonic() - saved > clock.checkpoint_seconds:
+                log.flush()
+                _check_finite(job.model, kind, folder)
+                state = {"job": job.state(), "random": torch.get_rng_state(), "seconds": time.monotonic() - began}
+                checkpoints.save(folder, kind, job.iteration, about, job.model, state)
+                saved = time.monotonic()
+    return time.monotonic() - began
+
+
+def _resume(job: Trainable, folder: Path, kind: str) -> float:
+    checkpoint = checkpoints.load(folder, kind, training=True)
+    if checkpoint is None:
+        return 0.0
+    job.restore(checkpoint.training["job"])
+    job.iteration = checkpoint.iteration
+    torch.set_rng_state(checkpoint.training["random"])
+    return checkpoint.training["seconds"]
+
+
+def _numbers(metrics: Metrics, kind: str, folder: Path) -> dict[str, float]:
+    row = {name: float(value) for name, value in metrics.items()}
+    broken = [name for name, value in row.items() if not math.isfinite(value)]
+    if broken:
+        raise UserError(
+            f"training of {kind} broke: {', '.join(broken)} is not a finite number. The last checkpoint in {folder} is "
+            f"whole and was made before; lower the learning rate, or look for NaNs in the data."
+        )
+    return row
+
+
+def _check_finite(model: nn.Module, kind: str, folder: Path) -> None:
+    broken = [name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise UserError(
+            f"training of {kind} broke: weights {broken[0]} are not finite numbers. The last checkpoint in {folder} is "
+            f"whole and was made before; lower the learning rate, or look for NaNs in the data."
+        )
+
+
+def _note(row: Mapping[str, float]) -> str:
+    shown = ("train/loss", "imag/return", "eval/pose")
+    return "  ".join(f"{name.split('/')[-1]} {row[name]:.4g}" for name in shown if name in row)
+
+
+class _Log:
+    """`log.jsonl` and TensorBoard; on resuming, what was logged after the checkpoint is dropped."""
+
+    def __init__(self, folder: Path, iteration: int):
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "log.jsonl"
+        kept = [line for line in _whole_lines(path) if json.loads(line)["iteration"] <= iteration]
+        write_text(path, "".join(line + "\n" for line in kept))
+        self.file = path.open("a", encoding="utf-8")
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=iteration + 1)
+
+    def __enter__(self) -> "_Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        self.board.close()
+
+    def write(self, iteration: int, row: Mapping[str, float]) -> None:
+        self.file.write(json.dumps({"iteration": iteration, **row}) + "\n")
+        for name, value in row.items():
+            self.board.add_scalar(name, value, iteration)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _whole_lines(path: Path) -> Iterator[str]:
+    """The lines of a log that may have been cut off in the middle of its last one."""
+    if path.exists():
+        text = path.read_text(encoding="utf-8", errors="replace")
+        yield from text[: text.rfind("\n") + 1].splitlines()
+
+
+def read_log(folder: Path) -> list[dict[str, float]]:
+    """The rows of a training's log."""
+    return [json.loads(line) for line in _whole_lines(folder / "log.jsonl")]
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use this many threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
