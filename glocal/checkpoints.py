@@ -1,10 +1,10 @@
 """Checkpoints: a folder of plain files for each, a `last` link to the newest, and nothing pickled anywhere.
 
-    FOLDER/last -> 000400/
-        model.safetensors     the weights, and with them the statistics of the data they were fitted to
-        config.json           what it is: kind, iteration, configuration, hashes of the other files
-        README.md             the model card
-        training_state/       what it takes to go on: optimisers, random state, buffers
+FOLDER/last -> 000400/
+    model.safetensors     the weights, and with them the statistics of the data they were fitted to
+    config.json           what it is: kind, iteration, configuration, hashes of the other files
+    README.md             the model card
+    training_state/       what it takes to go on: optimisers, random state, buffers
 """
 
 import os
@@ -68,7 +68,9 @@ def load(folder: Path, kind: str, training: bool = False) -> Checkpoint | None:
         return None
     header = read_json(path / "config.json")
     if not isinstance(header, dict) or header.get("format") != FORMAT or header.get("kind") != kind:
-        found = f"format {header.get('format')}, kind {header.get('kind')!r}" if isinstance(header, dict) else "no header"
+        found = (
+            f"format {header.get('format')}, kind {header.get('kind')!r}" if isinstance(header, dict) else "no header"
+        )
         raise UserError(f"{path} is no {kind!r} checkpoint of format {FORMAT}: found {found}. Was the folder mixed up?")
     for name, digest in header["files"].items():
         if not (path / name).is_file() or sha256(path / name) != digest:
@@ -140,8 +142,6 @@ def _unflatten(skeleton: Any, tensors: Mapping[str, Tensor]) -> Tree:
 def _card(kind: str, iteration: int, about: Mapping[str, Any]) -> str:
     lines = "\n".join(f"- {key}: `{value}`" for key, value in about.items())
     return (
-        f"# glocal {kind} model\n\nA checkpoint of the `{kind}` stage after {iteration} iterations, licensed as its data "
-        f"are. Weights are in `model.safetensors`; `glocal` loads this folder, and nothing in it is pickled.\n\n{lines}\n"
+        f"# glocal {kind} model\n\nA checkpoint of the `{kind}` stage after {iteration} iterations, licensed as its "
+        f"data are. The weights are in `model.safetensors`, and nothing here is pickled.\n\n{lines}\n"
     )
-
-

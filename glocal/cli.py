@@ -102,15 +102,21 @@ def _open(verb: str, stage: str, target: str, options: list[str]):
     if not is_preset and not Path(target).is_dir():
         raise UserError(f"{target!r} is neither a preset ({', '.join(PRESETS)}) nor the folder of a run")
     folder = Path("out") / target if is_preset else Path(target)
-    config = PRESETS[target] if is_preset else open_run(folder).config
+    known = PRESETS[target] if is_preset else open_run(folder).config
 
     @dataclass(frozen=True)
     class Options:
-        config: Annotated[tyro.conf.AvoidSubcommands[Config], tyro.conf.arg(name="")] = config
-        run: Path = folder
+        config: Annotated[tyro.conf.AvoidSubcommands[Config], tyro.conf.arg(name="")]
+        run: Path
         """The run's folder."""
 
-    chosen = tyro.cli(Options, args=options, prog=f"glocal {verb} {target}", config=(tyro.conf.FlagConversionOff,))
+    chosen = tyro.cli(
+        Options,
+        args=options,
+        prog=f"glocal {verb} {target}",
+        default=Options(known, folder),
+        config=(tyro.conf.FlagConversionOff,),
+    )
     if verb == "status" or (not options and not is_preset):
         return open_run(chosen.run)
     return create_run(chosen.run, chosen.config)

@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from glocal import checkpoints
 from glocal.agents.actor import Actor, TwinCritics
 from glocal.codecs.identity import IdentityCodec
 from glocal.codecs.keypoints import KeypointCodec
 from glocal.config import Config
+from glocal.core.improve import Pilot
 from glocal.core.types import Codec, Spec
 from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore
@@ -43,10 +44,6 @@ def build_surrogate(config: Config) -> MLPSurrogate | RSSM:
     return RSSM(cfg, build_spec(config)) if isinstance(cfg, RSSMConfig) else MLPSurrogate(cfg, build_spec(config))
 
 
-def build_actor(config: Config, surrogate: MLPSurrogate | RSSM) -> Actor:
-    return Actor(config.agent, surrogate.feat_dim, build_spec(config).action_dim)
-
-
 def build_critics(config: Config, surrogate: MLPSurrogate | RSSM) -> TwinCritics:
     return TwinCritics(config.agent, surrogate.feat_dim)
 
@@ -60,13 +57,8 @@ def load_trained(module: Any, folder: Path, kind: str) -> Any:
     return module.requires_grad_(False).eval()
 
 
-class Pilot(nn.Module):
-    """What is deployed: the actor, and the surrogate that keeps its belief."""
-
-    def __init__(self, surrogate: MLPSurrogate | RSSM, actor: Actor):
-        super().__init__()
-        self.surrogate = surrogate
-        self.actor = actor
+def build_pilot(config: Config, surrogate: MLPSurrogate | RSSM) -> Pilot:
+    return Pilot(surrogate, Actor(config.agent, surrogate.feat_dim, build_spec(config).action_dim))
 
 
 @torch.no_grad()

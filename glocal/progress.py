@@ -34,7 +34,9 @@ class Ticker:
             self.bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if console.is_terminal:
             self.bar.stop()
         elif kind is None:
@@ -43,8 +45,9 @@ class Ticker:
     def __call__(self, done: int, note: str | None = None) -> None:
         """Say that `done` iterations of all are done."""
         self.done = done
-        changes = {} if note is None else {"note": note}
-        self.bar.update(self.task, completed=done, rate=f"{self.rate:,.0f}", **changes)
+        self.bar.update(self.task, completed=done, rate=f"{self.rate:,.0f}")
+        if note is not None:
+            self.bar.update(self.task, note=note)
         if not console.is_terminal and time.monotonic() - self.last_line > LINE_SECONDS:
             self._line(note or "")
 
@@ -57,4 +60,6 @@ class Ticker:
         self.last_line = time.monotonic()
         left = (self.total - self.done) * self.per / max(self.rate, 1e-6)
         eta = f"{int(left) // 60}:{int(left) % 60:02d} left" if self.rate > 0 else ""
-        console.print(f"{self.name:10} {self.done}/{self.total}  {self.rate:,.0f} {self.unit}/s  {eta}  {note}".rstrip())
+        console.print(
+            f"{self.name:10} {self.done}/{self.total}  {self.rate:,.0f} {self.unit}/s  {eta}  {note}".rstrip()
+        )

@@ -140,7 +140,9 @@ def perform(run: Run, stage: Stage) -> None:
         with threads(run.config.threads):
             stage.work(fresh)
     except BaseException:
-        write_json(_attempt_path(run, stage.name), {**attempt, "seconds": attempt["seconds"] + time.monotonic() - began})
+        write_json(
+            _attempt_path(run, stage.name), {**attempt, "seconds": attempt["seconds"] + time.monotonic() - began}
+        )
         raise
     seconds = attempt["seconds"] + time.monotonic() - began
     stamp = {**wanted, "output": _digest(run, stage), "seconds": seconds, "finished": datetime.now(UTC).isoformat()}
@@ -156,7 +158,9 @@ def _status(run: Run, stage: Stage, before: Mapping[str, Status]) -> Status:
     stamp, wanted = read_json(path), _fingerprint(run, stage)
     reasons = [f"{need} is {before[need].state}" for need in stage.needs if before[need].state != "done"]
     reasons += [f"the output of {need} changed" for need in stage.needs if _differs(stamp, wanted, "inputs", need)]
-    reasons += [f"the configuration of {part} changed" for part in stage.config if _differs(stamp, wanted, "config", part)]
+    reasons += [
+        f"the configuration of {part} changed" for part in stage.config if _differs(stamp, wanted, "config", part)
+    ]
     if stamp["code"] != wanted["code"]:
         reasons.append("the code of this stage changed")
     if not (run.folder / stage.output).exists() and stage.name != "codec":

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,7 +18,7 @@ from glocal import models
 from glocal.agents.cloning import cloning_loss
 from glocal.codecs.keypoints import KeypointCodec
 from glocal.config import Config, to_dict
-from glocal.core.improve import Metrics, PolicyIteration
+from glocal.core.improve import Metrics, Pilot, PolicyIteration
 from glocal.core.rollout import replay, replay_surrogate
 from glocal.core.types import Segment
 from glocal.data.segments import Recorded
@@ -29,6 +29,7 @@ from glocal.evaluate.probe import Probe, image_reader
 from glocal.evaluate.real import Episodes, run_episodes, write_video
 from glocal.files import UserError, appearing, read_json, write_json
 from glocal.progress import Ticker, console
+from glocal.surrogates.mlp import MLPSurrogate
 from glocal.tasks.collect import record_episode
 from glocal.tasks.pusht import TABLE, pose_of
 from glocal.training import Fit, FitConfig, train
@@ -68,10 +69,9 @@ class Run:
     def surrogate(self) -> Any:
         return models.load_trained(models.build_surrogate(self.config), self.folder / "local", "local")
 
-    def pilot(self, kind: str) -> models.Pilot:
-        """The surrogate and actor that the stage `kind` (policy or cloning) trained."""
-        surrogate = models.build_surrogate(self.config)
-        pilot = models.Pilot(surrogate, models.build_actor(self.config, surrogate))
+    def pilot(self, kind: str) -> Pilot:
+        """What the stage `kind` (policy or cloning) trained."""
+        pilot = models.build_pilot(self.config, models.build_surrogate(self.config))
         return models.load_trained(pilot, self.folder / kind, kind)
 
     def about(self) -> dict[str, Any]:
@@ -122,9 +122,9 @@ def describe_data(store: EpisodeStore) -> dict[str, Any]:
 
 def train_codec(run: Run) -> None:
     """Fit the learned keypoints to images; tracked keypoints need no codec."""
-    codec = models.build_codec(run.config)
-    if not isinstance(codec, KeypointCodec):
+    if not run.config.task.images:
         return
+    codec = KeypointCodec(run.config.codec, TABLE)
     images = run.store.fields["image"]
     kept = int(run.store.starts[max(1, round(len(run.store) * (1 - run.config.evaluate.held_out)))])
     rng = np.random.default_rng(run.config.seed)
@@ -150,7 +150,8 @@ def train_local(run: Run) -> None:
     """Pretrain the local model on recorded windows."""
     experience, _ = run.experience
     surrogate, cfg = models.build_surrogate(run.config), run.config.surrogate_fit
-    surrogate.measure(*experience.pairs())
+    if isinstance(surrogate, MLPSurrogate):
+        surrogate.measure(*experience.pairs())
     length = run.config.surrogate_length
     _fit(run, "local", surrogate, cfg, lambda: surrogate.loss(experience.draw(cfg.batch, length)))
 
@@ -159,66 +160,24 @@ def train_cloning(run: Run) -> None:
     """Behaviour cloning on the same logs, with the same network and beliefs."""
     experience, _ = run.experience
     surrogate, cfg = run.surrogate(), run.config.cloning_fit
-    actor = models.build_actor(run.config, surrogate)
-    pilot = models.Pilot(surrogate, actor)
-    window = run.config.cloning.window
-    _fit(run, "cloning", pilot, cfg, lambda: cloning_loss(actor, surrogate, experience.draw(cfg.batch, window)))
+    pilot, window = models.build_pilot(run.config, surrogate), run.config.cloning.window
+    _fit(run, "cloning", pilot, cfg, lambda: cloning_loss(pilot, experience.draw(cfg.batch, window)))
 
 
 def _fit(run: Run, kind: str, module: nn.Module, cfg: FitConfig, loss: Any, folder: Path | None = None) -> None:
     train(Fit(cfg, module, loss), folder or run.folder / kind, kind, run.about(), run.config.clock)
 
 
-class PolicyTraining:
-    """The policy iteration as something that can be cut off anywhere."""
-
-    def __init__(self, run: Run):
-        experience, _ = run.experience
-        surrogate = run.surrogate().requires_grad_(True)
-        self.pilot = models.Pilot(surrogate, models.build_actor(run.config, surrogate))
-        critics = models.build_critics(run.config, surrogate)
-        self.work = PolicyIteration(
-            run.config.learn, run.world(), surrogate, self.pilot.actor, critics, experience.starts, experience.draw
-        )
-
-    @property
-    def iteration(self) -> int:
-        return self.work.iteration
-
-    @iteration.setter
-    def iteration(self, value: int) -> None:
-        self.work.iteration = value
-
-    @property
-    def total(self) -> int:
-        return self.work.cfg.iterations
-
-    @property
-    def per_iteration(self) -> int:
-        return self.work.cfg.envs * self.work.cfg.horizon
-
-    @property
-    def model(self) -> nn.Module:
-        return self.pilot
-
-    def iterate(self) -> Metrics:
-        return self.work.iterate()
-
-    def state(self) -> Any:
-        return self.work.state()
-
-    def restore(self, state: Any) -> None:
-        self.work.restore(state)
-
-
 def train_policy(run: Run) -> None:
     """Improve the policy in imagination; now and then the real environment is looked at, for the report."""
     config = run.config
-    job = PolicyTraining(run)
-    best: dict[str, float] = {}
+    experience, _ = run.experience
+    surrogate = run.surrogate().requires_grad_(True)
+    pilot, critics = models.build_pilot(config, surrogate), models.build_critics(config, surrogate)
+    job = PolicyIteration(config.learn, run.world(), pilot, critics, experience.starts, experience.draw)
 
     def look() -> Mapping[str, float]:
-        controller = learned(run.codec, job.pilot.surrogate, job.pilot.actor)
+        controller = learned(run.codec, pilot)
         with torch.random.fork_rng():
             episodes = run_episodes(config.task, controller, config.evaluate.watch_episodes, config.evaluate.watch_seed)
         summary = episodes.summary()
@@ -229,7 +188,7 @@ def train_policy(run: Run) -> None:
             "imag/steps": float(job.iteration * job.per_iteration),
         }
 
-    clock = config.clock.__class__(config.clock.checkpoint_seconds, config.clock.log_every, config.evaluate.watch_every)
+    clock = replace(config.clock, look_every=config.evaluate.watch_every)
     train(job, run.folder / "policy", "policy", run.about(), clock, "steps", look)
 
 
@@ -257,7 +216,8 @@ def train_probe(run: Run) -> Probe:
         with torch.no_grad():
             redrawn = run.codec.decode(experience.steps.obs[picked])["image"]
         shown = torch.where((torch.rand(len(picked)) < 0.5)[:, None, None, None], shown, redrawn)
-        return probe.loss(shown, *(torch.from_numpy(x[picked.numpy()]) for x in (agent, pose)), TABLE)
+        where = [torch.from_numpy(field[picked.numpy()]) for field in (agent, pose)]
+        return probe.loss(shown, where[0], where[1], TABLE)
 
     _fit(run, "probe", probe, config.probe_fit, loss)
     return models.load_trained(Probe(config.probe), run.folder / "probe", "probe")
@@ -311,7 +271,7 @@ def _keep_rollouts(run: Run, recorded_obs: Tensor, imagined_obs: Tensor) -> None
 
 
 def _gate_windows(run: Run, window: int, horizon: int, every: int = 7) -> tuple[Segment, Pose, int]:
-    """Held-out windows (n, window + horizon, ...) in which the block moves, their poses, and how many were looked at."""
+    """Held-out windows (n, window + horizon, ...) in which the block moves, their poses, and the number looked at."""
     _, held_out = run.experience
     last = torch.arange(horizon, len(held_out), every)
     last = last[held_out.first[last] <= last - horizon]
@@ -331,8 +291,8 @@ def evaluate(run: Run) -> None:
     config, began = run.config, time.monotonic()
     policy, cloning = run.pilot("policy"), run.pilot("cloning")
     controllers = {
-        "policy": learned(run.codec, policy.surrogate, policy.actor),
-        "cloning": learned(run.codec, cloning.surrogate, cloning.actor),
+        "policy": learned(run.codec, policy),
+        "cloning": learned(run.codec, cloning),
         "play": playing(config.play, config.evaluate.first_seed),
         "random": aimless(config.evaluate.first_seed),
     }

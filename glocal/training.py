@@ -136,7 +136,7 @@ def train(
     unit: str = "samples",
     look: Callable[[], Mapping[str, float]] | None = None,
 ) -> float:
-    """Iterate to the end, from the last checkpoint on if there is one; returns the seconds spent, all attempts together.
+    """Iterate to the end, from the last checkpoint on if there is one; returns the seconds spent, all attempts added.
 
     The result does not depend on where it was interrupted. `look` is called every `look_every` iterations, and what it
     returns is logged; it must not draw from torch's global random numbers.

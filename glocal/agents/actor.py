@@ -43,7 +43,7 @@ class ActorConfig:
 
 
 class Actor(nn.Module):
-    """pi(a | b): a tanh-Gaussian on the belief's `feat`."""
+    """pi(a | b): a tanh-Gaussian on the belief's `feat`, its location told in the belief's own axes."""
 
     def __init__(self, cfg: ActorConfig, feat_dim: int, action_dim: int):
         super().__init__()
@@ -53,6 +53,7 @@ class Actor(nn.Module):
     def forward(self, belief: Belief) -> TanhNormal:
         location, spread = self.body(belief.feat).chunk(2, dim=-1)
         scale = self.cfg.first_std - self.cfg.least_std
+        location = belief.turned(location)
         return TanhNormal(location, self.cfg.least_std + scale * nn.functional.softplus(spread + 0.5413))
 
 
@@ -64,5 +65,5 @@ class TwinCritics(nn.Module):
         self.first = mlp(feat_dim, cfg.width, cfg.depth, 1, last_scale=0.1)
         self.second = mlp(feat_dim, cfg.width, cfg.depth, 1, last_scale=0.1)
 
-    def forward(self, feat: Float[Tensor, "*batch f"]) -> Float[Tensor, "2 *batch"]:
+    def forward(self, feat: Float[Tensor, "*batch f"]) -> Float[Tensor, "..."]:
         return torch.stack([self.first(feat), self.second(feat)]).squeeze(-1)

@@ -46,11 +46,13 @@ def fit_frame(points: Float[Tensor, "b k 2"], shape: Float[Tensor, "k 2"]) -> Fr
 class Scene(nn.Module):
     """Features and changes of scenes of points and an agent; `measure` it on recorded observations before use.
 
-    `shape` is the rigid body's, `scale` the typical change per decision of each point and of the agent.
+    `shape` is the rigid body's, `scale` the typical change per decision of each point and of the agent, and `wanted`
+    where the points were when the most rewarding observation was recorded.
     """
 
     shape: Tensor
     scale: Tensor
+    wanted: Tensor
 
     def __init__(self, spec: Spec, window: int, scales: int):
         super().__init__()
@@ -59,11 +61,13 @@ class Scene(nn.Module):
         self.scales = scales
         self.register_buffer("shape", torch.zeros(spec.points, 2))
         self.register_buffer("scale", torch.ones(spec.points + 1, 1))
+        self.register_buffer("wanted", torch.zeros(spec.points, 2))
 
     @torch.no_grad()
-    def measure(self, before: Float[Tensor, "n d"], after: Float[Tensor, "n d"]) -> None:
-        """Take the body's shape and the scale of changes from recorded pairs of successive observations."""
+    def measure(self, before: Float[Tensor, "n d"], after: Float[Tensor, "n d"], reward: Float[Tensor, " n"]) -> None:
+        """Take the statistics from recorded pairs of successive observations, and the reward of the latter."""
         points, _ = self.split(before)
+        self.wanted.copy_(self.split(after[reward.argmax()])[0])
         if self.spec.rigid:
             first = points[0] - points[0].mean(0)
             frame = fit_frame(points, first)
@@ -95,7 +99,7 @@ class Scene(nn.Module):
         xy = (after - before).unflatten(-1, (-1, 2))
         return (unrotate(xy, self.frame(before).turn) / self.scale).flatten(-2)
 
-    def apply(self, before: Float[Tensor, "b d"], change: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+    def changed(self, before: Float[Tensor, "b d"], change: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """The observation after a change; a rigid body comes out rigid."""
         xy = rotate(change.unflatten(-1, (-1, 2)) * self.scale, self.frame(before).turn)
         after = before + xy.flatten(-2)
@@ -118,6 +122,20 @@ class Scene(nn.Module):
         else:
             parts = self._loose_parts(points, torch.cat(places, dim=1), near)
         return torch.cat([part.flatten(1) for part in (now, *parts)], dim=-1)
+
+    def outlook(self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w 2"]) -> Float[Tensor, "b f"]:
+        """What a policy sees: a situation, and the way from the points to where they are wanted."""
+        now = obs[:, -1]
+        points, _ = self.split(now)
+        way = unrotate(self.wanted - points, self.frame(now).turn)
+        distance = (way.pow(2).sum(-1) + 1e-6).sqrt()
+        parts = [self.situation(obs, action), way.flatten(1), harmonics(way.flatten(1), 2), (-8 * distance).exp()]
+        return torch.cat(parts, dim=-1)
+
+    def outlook_dim(self) -> int:
+        """The number of features of an outlook."""
+        obs = torch.zeros(1, self.window, self.spec.obs_dim)
+        return self.outlook(obs, torch.zeros(1, self.window, self.spec.action_dim)).shape[-1]
 
     def situation_dim(self, with_action: bool) -> int:
         """The number of features of a situation."""
@@ -144,7 +162,7 @@ class Outcome(nn.Module):
     """Reward and continuation of an observation.
 
     Besides the points it sees their distance to a learned reference scene, which starts at the most rewarding one
-    that was recorded: what is wanted is often near, and the last millimetre of a reward is hard to read off coordinates.
+    that was recorded: what is wanted is often near, and a reward's last centimetre is hard to read off coordinates.
     """
 
     def __init__(self, obs_dim: int, width: int):

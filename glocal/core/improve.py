@@ -41,7 +41,7 @@ class ImproveConfig:
     critic_rate: float = 5e-4
     final_rate: float = 0.05
     """Share of the learning rates that is left at the end of their linear decay."""
-    actor_betas: tuple[float, float] = (0.7, 0.95)
+    betas: tuple[float, float] = (0.7, 0.95)
     clip: float = 0.5
     critic_passes: int = 4
     critic_batches: int = 4
@@ -98,31 +98,49 @@ class Memory:
         self.windows = None if tree["windows"] is None else Segment(**tree["windows"])
 
 
+class Pilot(nn.Module):
+    """What is deployed: the actor, and the surrogate that keeps its belief."""
+
+    def __init__(self, surrogate: Surrogate[Any], actor: nn.Module):
+        super().__init__()
+        self.surrogate = surrogate
+        self.actor = actor
+
+
 class PolicyIteration:
-    """Improves `actor` in imagination; owns the optimisers, the memory and the imagined environments."""
+    """Improves a pilot in imagination; owns the optimisers, the memory and the imagined environments."""
 
     def __init__(
         self,
         cfg: ImproveConfig,
         world: World,
-        surrogate: Surrogate[Any],
-        actor: nn.Module,
+        pilot: Pilot,
         critics: nn.Module,
         starts: Source,
         recorded: Source,
     ):
         self.cfg, self.link = cfg, LINKS[cfg.link]
-        self.world, self.surrogate, self.actor, self.critics = world, surrogate, actor, critics
+        self.world, self.model, self.critics = world, pilot, critics
+        self.surrogate, self.actor = surrogate, actor = pilot.surrogate, pilot.actor
         self.starts, self.recorded = starts, recorded
         self.log_temperature = torch.tensor(cfg.temperature).log().requires_grad_()
-        rates = {"lr": cfg.critic_rate, "betas": cfg.actor_betas}
-        self.actor_optimizer = torch.optim.AdamW(actor.parameters(), lr=cfg.actor_rate, betas=cfg.actor_betas)
-        self.critic_optimizer = torch.optim.AdamW(critics.parameters(), **rates)
+        self.actor_optimizer = torch.optim.AdamW(actor.parameters(), lr=cfg.actor_rate, betas=cfg.betas)
+        self.critic_optimizer = torch.optim.AdamW(critics.parameters(), lr=cfg.critic_rate, betas=cfg.betas)
         self.temperature_optimizer = torch.optim.Adam([self.log_temperature], lr=cfg.temperature_rate)
         self.surrogate_optimizer = torch.optim.AdamW(surrogate.parameters(), lr=cfg.refresh_rate)
         self.memory = Memory(cfg.memory)
         self.iteration = 0
         self.imagined = self._begin(torch.randint(cfg.episode, (cfg.envs,)))
+
+    @property
+    def total(self) -> int:
+        """Iterations from beginning to end."""
+        return self.cfg.iterations
+
+    @property
+    def per_iteration(self) -> int:
+        """Imagined steps in an iteration."""
+        return self.cfg.envs * self.cfg.horizon
 
     def iterate(self) -> Metrics:
         """One policy iteration: `envs` times `horizon` imagined steps."""
@@ -217,7 +235,7 @@ class PolicyIteration:
         (self.log_temperature * (entropy - self.cfg.target_entropy)).backward(inputs=[self.log_temperature])
         self.temperature_optimizer.step()
 
-    def _values(self, belief: Belief) -> Float[Tensor, "2 *batch"]:
+    def _values(self, belief: Belief) -> Float[Tensor, "..."]:
         """V(b) = R(b) / (1 - gamma) + v(b): what staying where one is would earn, and what the critics add to it.
 
         Nearly all of a return is what the scene as it stands is worth; critics that had to tell it would drown in it

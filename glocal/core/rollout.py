@@ -1,5 +1,7 @@
 """Acting inside the models: the policy acts, the world answers, the surrogate explains."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -17,8 +19,8 @@ def warm_up(surrogate: Surrogate[S], segment: Segment) -> S:
 
 
 def rollout(
-    policy: Policy, world: World, surrogate: Surrogate[S], context: object, belief: S, horizon: int, link: Link
-) -> tuple[object, S, Trajectory]:
+    policy: Policy, world: World, surrogate: Surrogate[S], context: Any, belief: S, horizon: int, link: Link
+) -> tuple[Any, S, Trajectory]:
     """`horizon` imagined steps (the method's Eqs. in arXiv 2602.06219, Sec. III).
 
     Returns the world's context and the belief after them, and what happened, differentiable in the policy. With a link

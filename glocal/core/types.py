@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 B = TypeVar("B", bound="Batched")
@@ -63,8 +63,10 @@ class Batched:
     def filled(self: B, tree: Mapping[str, Any]) -> B:
         """A bundle of this one's kind with the values of a `tree`; what a tree does not hold stays as it is."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # pyright: ignore[reportArgumentType]
-        filled = {name: values[name].filled(part) if isinstance(values[name], Batched) else part
-                  for name, part in tree.items()}
+        filled = {
+            name: values[name].filled(part) if isinstance(values[name], Batched) else part
+            for name, part in tree.items()
+        }
         return type(self)(**{**values, **filled})
 
     def detach(self: B) -> B:
@@ -82,7 +84,7 @@ def cat(bundles: Sequence[B], dim: int = 1) -> B:
     return bundles[0].tensors(lambda *x: torch.cat(x, dim), *bundles[1:])
 
 
-def where(mask: Float[Tensor, " b"], yes: B, no: B) -> B:
+def where(mask: Bool[Tensor, " b"], yes: B, no: B) -> B:
     """Element i of the batch from `yes` where `mask[i]`, else from `no`."""
     return yes.tensors(lambda a, b: torch.where(mask.view(-1, *[1] * (a.ndim - 1)), a, b), no)
 
@@ -116,6 +118,10 @@ class Belief(Batched, ABC):
     @abstractmethod
     def feat(self) -> Tensor:
         """The belief as one row of numbers."""
+
+    def turned(self, vector: Tensor) -> Tensor:
+        """Vectors (*batch, 2 k) from the axes that `feat` is told in to those of actions; here they are the same."""
+        return vector
 
 
 S = TypeVar("S", bound=Belief)

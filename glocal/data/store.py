@@ -31,7 +31,7 @@ def write_episode(folder: Path, number: int, episode: Mapping[str, Array]) -> No
     if len(set(rows.values())) != 1:
         raise ValueError(f"the fields of episode {number} differ in length: {rows}")
     with appearing(recording_folder(folder) / f"{number:06d}.npz") as draft, draft.open("wb") as file:
-        np.savez(file, **episode)
+        np.savez(file, allow_pickle=False, **dict(episode))
 
 
 def recorded(folder: Path) -> set[int]:
@@ -56,7 +56,9 @@ def seal(folder: Path, about: Mapping[str, Any]) -> None:
                 digest.update(flat[start : start + length].tobytes())
             flat.flush()
         episodes = [{"rows": n, "sha256": d.hexdigest()} for n, d in zip(lengths, digests, strict=True)]
-        write_json(draft / "index.json", {"format": FORMAT, "fields": sorted(first), "about": about, "episodes": episodes})
+        write_json(
+            draft / "index.json", {"format": FORMAT, "fields": sorted(first), "about": about, "episodes": episodes}
+        )
     remove(recording_folder(folder))
 
 

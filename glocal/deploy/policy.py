@@ -1,32 +1,31 @@
 """Controllers: what is sent what is seen and answers with actions; the trained policy among them."""
 
 from collections.abc import Generator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from glocal.agents.actor import Actor
-from glocal.core.types import Codec, Surrogate
+from glocal.core.improve import Pilot
+from glocal.core.types import Codec
 from glocal.tasks.play import PlayConfig, player
 from glocal.tasks.pusht import Array, Seen
 
 Controller = Generator[Array, Sequence[Seen], None]
-"""Sent what is seen in each of n environments, it yields the next actions (n, 2); the first `next` yields nothing of use."""
+"""Sent what is seen in each of n environments, it yields the next actions (n, 2); its first yield is empty."""
 
 
-def learned(codec: Codec, surrogate: Surrogate[Any], actor: Actor) -> Controller:
+def learned(codec: Codec, pilot: Pilot) -> Controller:
     """The trained policy, deterministic: the belief is corrected by what is seen, the policy's mean is what is done."""
     nothing = np.zeros((0, 2))
     seen = yield nothing
     with torch.no_grad():
-        belief = surrogate.initial(codec.encode(recorded_fields(seen, codec.reads)))
+        belief = pilot.surrogate.initial(codec.encode(recorded_fields(seen, codec.reads)))
         while True:
-            action = actor(belief).mean
+            action = pilot.actor(belief).mean
             seen = yield action.numpy()
             obs = codec.encode(recorded_fields(seen, codec.reads))
-            belief = surrogate.correct(surrogate.predict(belief, action), obs)
+            belief = pilot.surrogate.correct(pilot.surrogate.predict(belief, action), obs)
 
 
 def playing(cfg: PlayConfig, seed: int) -> Controller:
@@ -53,5 +52,3 @@ def recorded_fields(seen: Sequence[Seen], names: Sequence[str]) -> dict[str, Ten
     """What a codec reads, of several environments at once, (n, ...)."""
     fields = {name: np.stack([getattr(one, name) for one in seen]) for name in names}
     return {name: torch.from_numpy(x if x.dtype == np.uint8 else x.astype(np.float32)) for name, x in fields.items()}
-
-

@@ -31,8 +31,11 @@ def drift(read: Reader, obs: Tensor, truth: Pose) -> dict[str, dict[str, float]]
         "block_px": np.linalg.norm(found.block - truth.block, axis=-1),
         "angle_rad": np.abs((found.angle - truth.angle + np.pi) % (2 * np.pi) - np.pi),
     }
-    return {str(h): {k: float(np.median(e[:, h - 1])) for k, e in errors.items()}
-            | {f"{k}_mean": float(np.mean(e[:, h - 1])) for k, e in errors.items()} for h in HORIZONS}
+    return {
+        str(h): {k: float(np.median(e[:, h - 1])) for k, e in errors.items()}
+        | {f"{k}_mean": float(np.mean(e[:, h - 1])) for k, e in errors.items()}
+        for h in HORIZONS
+    }
 
 
 def shuffled(action: Tensor, seed: int = 0) -> Tensor:

@@ -64,5 +64,3 @@ def image_reader(probe: Probe, codec: Codec, table: float) -> Reader:
         return probe.read(images.unflatten(0, obs.shape[:-1]), table)
 
     return read
-
-

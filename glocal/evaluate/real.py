@@ -97,7 +97,7 @@ def _gather(history: Sequence[Sequence[Seen]], frames: list[Array]) -> Episodes:
     keypoints = np.stack([[one.keypoints for one in seen] for seen in history], axis=1)
     coverage = np.array([[one.coverage for one in seen] for seen in history]).T
     return Episodes(
-        pose=pose_reached(pose).any(1),
+        pose=np.any(pose_reached(pose), axis=1),
         coverage=coverage.max(1),
         distance=keypoint_distance(keypoints).min(1),
         agent=np.stack([[one.agent for one in seen] for seen in history], axis=1),

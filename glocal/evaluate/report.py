@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.patches import Circle
 
 from glocal.data.store import EpisodeStore
 from glocal.evaluate.gates import HORIZONS
@@ -18,7 +19,7 @@ from glocal.tasks.pusht import GOAL_KEYPOINTS, TABLE, Array
 from glocal.training import read_log
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 OUTLINE = (0, 1, 2, 5, 6, 7, 4, 3)
 """The T's keypoints in the order of its outline."""
@@ -59,7 +60,7 @@ def write_report(folder: Path, store: EpisodeStore) -> None:
 def draw_scene(axes: Any, keypoints: Array, agent: Array, color: str = "slategray", alpha: float = 1.0) -> None:
     """Draw the T (16) and the agent (2), in pixels of the table."""
     axes.fill(*keypoints.reshape(8, 2)[list(OUTLINE)].T, color=color, alpha=alpha, lw=0)
-    axes.add_patch(plt.Circle(tuple(agent), 15, color="royalblue", alpha=alpha, lw=0))
+    axes.add_patch(Circle(tuple(agent), 15, color="royalblue", alpha=alpha, lw=0))
 
 
 def plot_keypoint_rollouts(recorded: Mapping[str, Array], imagined: Mapping[str, Array]) -> Any:
@@ -91,7 +92,9 @@ def _plot_image_rollouts(recorded: Mapping[str, Array], imagined: Mapping[str, A
 
 def _plot_rollouts(folder: Path) -> Any:
     with np.load(folder / "gates" / "rollouts.npz", allow_pickle=False) as file:
-        sides = [{k.split("_", 1)[1]: file[k] for k in file.files if k.startswith(side)} for side in ("recorded", "imagined")]
+        sides = [
+            {k.split("_", 1)[1]: file[k] for k in file.files if k.startswith(side)} for side in ("recorded", "imagined")
+        ]
     plot = _plot_image_rollouts if "image" in sides[0] else plot_keypoint_rollouts
     return plot(*sides)
 
@@ -116,7 +119,14 @@ def _plot_learning(rows: Sequence[Mapping[str, float]]) -> Any:
 def _plot_training(folder: Path) -> Any:
     policy = read_log(folder / "policy")
     panels = [(kind, read_log(folder / kind), "train/loss", "log") for kind in ("codec", "global", "local", "cloning")]
-    keys = ("imag/return", "policy/entropy", "policy/temperature", "policy/gradient_norm", "critic/loss", "refresh/loss")
+    keys = (
+        "imag/return",
+        "policy/entropy",
+        "policy/temperature",
+        "policy/gradient_norm",
+        "critic/loss",
+        "refresh/loss",
+    )
     panels += [("policy", policy, key, "linear") for key in keys]
     panels = [panel for panel in panels if any(panel[2] in row for row in panel[1])]
     figure, grid = plt.subplots(-(-(len(panels) + 1) // 3), 3, figsize=(11, 2.6 * -(-(len(panels) + 1) // 3)))
@@ -154,7 +164,13 @@ def _results_table(results: Mapping[str, Any]) -> str:
          f"{part['median_best_keypoint_px']:.1f} px"]
         for name, part in ((name, results[name]) for name in METHODS)
     ]  # fmt: skip
-    heads = ["", "pose (20 px, pi/9)", "coverage > 0.95", "mean of largest coverage", "median of best keypoint distance"]
+    heads = [
+        "",
+        "pose (20 px, pi/9)",
+        "coverage > 0.95",
+        "mean of largest coverage",
+        "median of best keypoint distance",
+    ]
     return _table(heads, rows) + (
         f"<p>{results['episodes']} episodes each, from the initial states of seeds {results['first_seed']} on; "
         "in brackets 95 % Wilson intervals.</p>"

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glocal.core.geometry import Outcome, Scene
+from glocal.core.geometry import Outcome, Scene, rotate
 from glocal.core.nets import Residual
 from glocal.core.types import Belief, Segment, Spec, Surrogate
 
@@ -24,9 +24,14 @@ class Observed(Belief):
 
     @property
     def feat(self) -> Tensor:
-        window = torch.stack([self.previous, self.obs], dim=-2)
-        situation = self.scene.situation(window.flatten(0, -3), None)
-        return torch.cat([situation.unflatten(0, self.obs.shape[:-1]), self.action], dim=-1)
+        window = torch.stack([self.previous, self.obs], dim=-2).flatten(0, -3)
+        action = torch.stack([self.action, torch.zeros_like(self.action)], dim=-2).flatten(0, -3)
+        return self.scene.outlook(window, action).unflatten(0, self.obs.shape[:-1])
+
+    def turned(self, vector: Tensor) -> Tensor:
+        """From the body's axes to the table's."""
+        turn = self.scene.frame(self.obs.flatten(0, -2)).turn
+        return rotate(vector.flatten(0, -2).unflatten(-1, (-1, 2)), turn).flatten(-2).view(vector.shape)
 
 
 @dataclass(frozen=True)
@@ -57,12 +62,12 @@ class MLPSurrogate(Surrogate[Observed]):
     @property
     def feat_dim(self) -> int:
         """The length of a belief's `feat`."""
-        return self.scene.situation_dim(with_action=False) + self.spec.action_dim
+        return self.scene.outlook_dim()
 
     @torch.no_grad()
     def measure(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
         """Take scales, the body's shape and the head's reference from recorded (N, d) observations and rewards."""
-        self.scene.measure(before, after)
+        self.scene.measure(before, after, reward)
         self.outcome.reference.copy_(after[reward.argmax(), :-2])
 
     def initial(self, obs: Float[Tensor, "b d"]) -> Observed:
@@ -70,7 +75,7 @@ class MLPSurrogate(Surrogate[Observed]):
 
     def predict(self, belief: Observed, action: Float[Tensor, "b a"]) -> Observed:
         change = self._change(belief.previous, belief.obs, belief.action, action)
-        return Observed(self.scene.apply(belief.obs, change), belief.obs, action, self.scene)
+        return Observed(self.scene.changed(belief.obs, change), belief.obs, action, self.scene)
 
     def correct(self, prior: Observed, obs: Float[Tensor, "b d"]) -> Observed:
         return Observed(obs, prior.previous, prior.action, self.scene)

@@ -1,4 +1,4 @@
-"""The recurrent state-space model (arXiv 1811.04551; 2301.04104) as a local model: a deterministic and a stochastic part.
+"""The recurrent state-space model (arXiv 1811.04551; 2301.04104) as a local model: a recurrent and a stochastic part.
 
 Gaussian latents by default: a straight-through categorical would bias the policy's gradient a second time.
 """

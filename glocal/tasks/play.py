@@ -126,7 +126,7 @@ def draw_aim(rng: np.random.Generator, cfg: PlayConfig) -> Array | None:
 
 
 def draw_placement(rng: np.random.Generator, cfg: PlayConfig) -> Array | None:
-    """A state (5,) with the T put near its goal by hand and the agent anywhere off it, or None to leave it to chance."""
+    """A state (5,) with the T put near its goal by hand and the agent off it, or None to leave it to chance."""
     if rng.uniform() >= cfg.placed_share:
         return None
     spread = rng.exponential(25.0)
@@ -188,7 +188,7 @@ def _clearance(a: Array, b: Array, outline: Array) -> float:
 
 
 def _on_table(point: Array) -> Array:
-    return ((point > 14) & (point < TABLE - 14)).all(-1)
+    return np.abs(point - TABLE / 2).max(-1) < TABLE / 2 - 14
 
 
 def _turn(vector: Array, angle: float) -> Array:

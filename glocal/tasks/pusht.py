@@ -1,4 +1,4 @@
-"""Push-T: the real environment (`gym_pusht/PushT-v0`, unmodified), its action, its reward and what counts as success."""
+"""Push-T: the real environment (`gym_pusht/PushT-v0`, unmodified), its action, its reward and its success."""
 
 import math
 import os
@@ -104,7 +104,7 @@ def angle_between(a: Any, b: Any) -> Any:
 
 def pose_reached(pose: Array) -> Array:
     """Whether block poses (*batch, 3) are within 20 px and pi/9 of the goal's."""
-    near = np.linalg.norm(pose[..., :2] - GOAL[:2], axis=-1) < POSE_PIXELS
+    near = np.asarray(np.linalg.norm(pose[..., :2] - GOAL[:2], axis=-1) < POSE_PIXELS)
     return near & (angle_between(pose[..., 2], GOAL[2]) < POSE_RADIANS)
 
 
@@ -141,12 +141,12 @@ class PushT:
     def step(self, action: Array) -> Seen:
         """Hold one decision, an end-effector delta in [-1, 1]^2, for 0.2 s. Coverage is the best of the two steps."""
         target = np.clip(self.agent + REACH * np.clip(action, -1, 1), 0, TABLE).astype(np.float32)
-        coverage = 0.0
-        for _ in range(HOLD):
-            obs, _, success, _, info = self.env.step(target)
-            coverage = max(coverage, info["coverage"])
-            if success:
-                break
+        obs, _, success, _, info = self.env.step(target)
+        coverage = info["coverage"]
+        for _ in range(HOLD - 1):
+            if not success:
+                obs, _, success, _, info = self.env.step(target)
+                coverage = max(coverage, info["coverage"])
         return self._see(obs, info["block_pose"], coverage)
 
     def picture(self) -> Array:

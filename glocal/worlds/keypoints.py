@@ -1,6 +1,7 @@
 """A global model of points: diffusion (EDM) of the change that an action makes, given the last few observations."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -84,7 +85,7 @@ class KeypointWorld(nn.Module):
     @torch.no_grad()
     def measure(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
         """Take scales, the body's shape and the heads' reference from recorded (N, d) observations and rewards."""
-        self.scene.measure(before, after)
+        self.scene.measure(before, after, reward)
         self.outcome.reference.copy_(after[reward.argmax(), :-2])
 
     def begin(self, segment: Segment, key: int) -> Context:
@@ -108,10 +109,10 @@ class KeypointWorld(nn.Module):
         seen = self._see(obs, action, torch.zeros_like(obs[:, 0, :1]))
         sigmas = self.schedule().to(obs)
         change = sigmas[0] * torch.randn(seen.shape[0], obs.shape[-1], generator=generator, device=obs.device)
-        for sigma, after in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for sigma, after in pairwise(sigmas):
             clean = self.denoiser(change, sigma.expand(change.shape[0], 1), seen)
             change = clean + after / sigma * (change - clean)
-        return self.scene.apply(obs[:, -1], change)
+        return self.scene.changed(obs[:, -1], change)
 
     def schedule(self) -> Float[Tensor, " n"]:
         """The noise levels of the sampler, from `sigma_max` to 0 (arXiv 2206.00364, Eq. 5)."""

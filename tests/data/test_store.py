@@ -1,0 +1,112 @@
+"""The episode store is whole or not there, and says what is the matter with it."""
+
+import errno
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from glocal.data.segments import Recorded
+from glocal.data.store import EpisodeStore, recorded, recording_folder, seal, write_episode
+from glocal.files import UserError
+
+
+def episode(rows: int, value: float) -> dict[str, np.ndarray]:
+    action = np.full((rows, 2), value, np.float32)
+    action[0] = 0
+    ones = np.ones(rows, np.float32)
+    return {"keypoints": np.full((rows, 4), value, np.float32), "action": action, "reward": ones * value, "cont": ones}
+
+
+@pytest.fixture
+def store(tmp_path):
+    for number, rows in enumerate((3, 5, 4)):
+        write_episode(tmp_path / "data", number, episode(rows, float(number)))
+    seal(tmp_path / "data", {"made": "by hand"})
+    return EpisodeStore.open(tmp_path / "data")
+
+
+def test_episodes_come_back_as_they_were_written(store):
+    assert len(store) == 3 and store.about == {"made": "by hand"}
+    for number, rows in enumerate((3, 5, 4)):
+        for name, array in episode(rows, float(number)).items():
+            assert np.array_equal(store.episode(number)[name], array)
+    store.verify()
+
+
+def test_the_hash_depends_on_the_content(tmp_path, store):
+    write_episode(tmp_path / "other", 0, episode(3, 0.0))
+    seal(tmp_path / "other", {})
+    assert EpisodeStore.open(tmp_path / "other").hash != store.hash
+
+
+def test_an_unsealed_recording_is_no_store_but_keeps_its_episodes(tmp_path):
+    write_episode(tmp_path / "data", 7, episode(3, 1.0))
+    assert recorded(tmp_path / "data") == {7}
+    with pytest.raises(UserError, match="no recorded data"):
+        EpisodeStore.open(tmp_path / "data")
+
+
+def test_a_flipped_bit_is_found_and_the_episode_named(store):
+    path = store.folder / "keypoints.npy"
+    content = bytearray(path.read_bytes())
+    content[-4 * 4 * 4 - 1] ^= 1  # the last byte of episode 1: four rows of four floats lie behind it
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"episode 1 of .* is damaged"):
+        EpisodeStore.open(store.folder).verify()
+
+
+def test_a_truncated_field_is_found(store):
+    path = store.folder / "reward.npy"
+    path.write_bytes(path.read_bytes()[:-6])
+    with pytest.raises(UserError, match=r"reward\.npy is missing or damaged"):
+        EpisodeStore.open(store.folder)
+
+
+def test_a_damaged_recorded_episode_is_named(tmp_path):
+    write_episode(tmp_path / "data", 0, episode(3, 1.0))
+    part = recording_folder(tmp_path / "data") / "000000.npz"
+    part.write_bytes(part.read_bytes()[:50])
+    with pytest.raises(UserError, match=r"000000\.npz is damaged"):
+        seal(tmp_path / "data", {})
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_foreign_index_is_refused(store):
+    (store.folder / "index.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(UserError, match="not an episode store of format 1"):
+        EpisodeStore.open(store.folder)
+
+
+def test_a_full_disk_leaves_no_half_episode(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(UserError, match="no room to write"):
+        write_episode(tmp_path / "data", 0, episode(3, 1.0))
+    assert recorded(tmp_path / "data") == set() and not any(recording_folder(tmp_path / "data").iterdir())
+
+
+def test_windows_that_reach_back_too_far_rest_at_the_beginning(store):
+    obs = torch.arange(12.0)[:, None]
+    experience = Recorded.of(store, obs)
+    window = experience.windows(torch.tensor([4]), 4)  # the second row of episode 1, which begins at row 3
+    assert window.obs.flatten().tolist() == [3, 3, 3, 4]
+    assert window.action[0, :, 0].tolist() == [0, 0, 0, 1]
+
+
+def test_drawn_windows_end_with_a_decision_and_stay_in_their_episode(store):
+    obs = torch.arange(12.0)[:, None]
+    experience = Recorded.of(store, obs)
+    window = experience.draw(500, 2).obs[..., 0]
+    assert ((window[:, 1] - window[:, 0]) == 1).all()
+    assert set(window[:, 1].tolist()) == {1, 2, 4, 5, 6, 7, 9, 10, 11}
+
+
+def test_a_range_of_episodes_is_cut_out(store):
+    part = Recorded.of(store, torch.arange(12.0)[:, None], range(1, 3))
+    assert len(part) == 9 and part.steps.obs[0, 0] == 3
+    before, after, reward = part.pairs()
+    assert len(before) == 7 and (after - before == 1).all() and reward.tolist() == [1.0] * 4 + [2.0] * 3

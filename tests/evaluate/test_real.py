@@ -1,0 +1,66 @@
+"""Intervals, gates' arithmetic, videos."""
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from glocal.deploy.policy import aimless, playing
+from glocal.evaluate.gates import Pose, drift, moving, shuffled
+from glocal.evaluate.real import run_episodes, wilson, write_video
+from glocal.tasks.play import PlayConfig
+from glocal.tasks.pusht import PushTConfig
+
+
+def test_wilson_against_the_textbook():
+    found = wilson(8, 10)  # Wilson 1927: 0.4902 to 0.9433
+    assert found["low"] == pytest.approx(0.4902, abs=1e-4) and found["high"] == pytest.approx(0.9433, abs=1e-4)
+    assert wilson(0, 5)["low"] == 0.0 and wilson(5, 5)["high"] == 1.0
+
+
+def test_episodes_of_a_seed_are_always_the_same():
+    task = PushTConfig(decisions=5)
+    one, two = (run_episodes(task, aimless(0), 3, 100) for _ in range(2))
+    assert np.array_equal(one.keypoints, two.keypoints) and one.keypoints.shape == (3, 6, 16)
+    other = run_episodes(task, aimless(0), 3, 200)
+    assert not np.array_equal(one.keypoints[:, 0], other.keypoints[:, 0])
+
+
+def test_play_reaches_the_pose_where_aimless_actions_do_not():
+    task = PushTConfig(decisions=150)
+    eager = PlayConfig(goal_share=1.0, elsewhere_share=0.0, shake=0.02)
+    assert run_episodes(task, playing(eager, 0), 4, 0).pose.sum() >= 3
+    assert run_episodes(task, aimless(0), 4, 0).pose.sum() <= 1
+
+
+def test_a_video_can_be_read_back(tmp_path):
+    frames = [np.full((32, 48, 3), value, np.uint8) for value in (0, 120, 250)]
+    write_video(tmp_path / "a.mp4", frames)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert [round(float(frame.mean())) for frame in decoded] == pytest.approx([0, 120, 250], abs=4)
+
+
+def test_drift_is_measured_in_pixels_and_the_shorter_way_round():
+    def read(obs):
+        return Pose(obs[..., :2].numpy(), obs[..., 2:4].numpy(), obs[..., 4].numpy())
+
+    obs = torch.zeros(2, 20, 5)
+    truth = Pose(np.full((2, 20, 2), [3.0, 4.0]), np.zeros((2, 20, 2)), np.full((2, 20), 2 * np.pi - 0.1))
+    found = drift(read, obs, truth)
+    assert found["5"]["agent_px"] == pytest.approx(5.0) and found["20"]["angle_rad"] == pytest.approx(0.1)
+
+
+def test_windows_in_which_the_block_rests_are_left_out():
+    block = np.zeros((3, 4, 2))
+    block[1, 3, 0] = 11
+    angle = np.zeros((3, 4))
+    angle[2, 3] = -0.2
+    assert moving(Pose(block, block, angle)).tolist() == [False, True, True]
+
+
+def test_shuffling_gives_every_window_anothers_actions():
+    action = torch.arange(10.0).view(10, 1, 1)
+    mixed = shuffled(action)
+    assert sorted(mixed.flatten().tolist()) == action.flatten().tolist()
+    assert (mixed != action).all()

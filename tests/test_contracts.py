@@ -1,0 +1,181 @@
+"""What every world, surrogate and codec promises. A new one is one more line here."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from glocal.codecs.identity import IdentityCodec
+from glocal.codecs.keypoints import KeypointCodec, KeypointCodecConfig
+from glocal.core.rollout import warm_up
+from glocal.core.types import Segment, Spec, World
+from glocal.surrogates.mlp import MLPSurrogate, MLPSurrogateConfig
+from glocal.surrogates.rssm import RSSM, RSSMConfig
+from glocal.worlds.keypoints import KeypointWorld, KeypointWorldConfig
+
+RIGID, LOOSE = Spec(8, 2, 0.2, True), Spec(5, 2, 0.2, False)
+WORLDS = {
+    "keypoints, rigid": (lambda: KeypointWorld(KeypointWorldConfig(width=16, blocks=1), RIGID), RIGID),
+    "keypoints, loose": (lambda: KeypointWorld(KeypointWorldConfig(width=16, blocks=1), LOOSE), LOOSE),
+}
+SURROGATES = {
+    "mlp, rigid": (lambda: MLPSurrogate(MLPSurrogateConfig(width=16, blocks=1), RIGID), RIGID),
+    "mlp, loose": (lambda: MLPSurrogate(MLPSurrogateConfig(width=16, blocks=1), LOOSE), LOOSE),
+    "rssm, gaussian": (lambda: RSSM(RSSMConfig("gaussian", 16, 4, 4, 16), LOOSE), LOOSE),
+    "rssm, categorical": (lambda: RSSM(RSSMConfig("categorical", 16, 4, 4, 16), LOOSE), LOOSE),
+}
+CODECS = {
+    "identity": (lambda: IdentityCodec(512.0), {"keypoints": (16,), "agent": (2,)}, 18),
+    "keypoints": (
+        lambda: KeypointCodec(KeypointCodecConfig(points=5, width=8, decoder_width=8), 512.0),
+        {"image": (64, 64, 3), "agent": (2,)},
+        12,
+    ),
+}
+
+
+def experience(spec: Spec, count: int = 3, length: int = 5) -> Segment:
+    """A body that moves about a little, and an agent that acts at random."""
+    obs = torch.rand(1, 1, spec.obs_dim) * 0.4 + 0.02 * torch.randn(count, length, spec.obs_dim).cumsum(1)
+    return Segment(obs, torch.rand(count, length, 2) * 2 - 1, torch.rand(count, length), torch.ones(count, length))
+
+
+def built(make: Callable[[], Any], spec: Spec) -> Any:
+    torch.manual_seed(0)
+    model = make()
+    if hasattr(model, "measure"):
+        seen = experience(spec, 20)
+        model.measure(seen.obs[:, 0], seen.obs[:, 1], seen.reward[:, 1])
+    for parameter in model.parameters():  # so that what starts at zero takes part
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    return model
+
+
+@pytest.mark.parametrize("name", WORLDS)
+class TestWorlds:
+    def test_keeps_the_protocol_and_the_shapes(self, name):
+        make, spec = WORLDS[name]
+        world, segment = built(make, spec), experience(spec)
+        assert isinstance(world, World)
+        _, seen = world.step(world.begin(segment, 0), torch.zeros(3, 2))
+        assert seen.obs.shape == (3, spec.obs_dim)
+        assert seen.reward.shape == seen.cont.shape == (3,)
+        assert ((seen.cont >= 0) & (seen.cont <= 1)).all()
+
+    def test_the_same_context_and_action_give_the_same_answer(self, name):
+        make, spec = WORLDS[name]
+        world = built(make, spec)
+        context, action = world.begin(experience(spec), 7), torch.rand(3, 2)
+        first, torch_state = world.step(context, action)[1], torch.get_rng_state()
+        again = world.step(context, action)[1]
+        assert torch.equal(first.obs, again.obs) and torch.equal(first.reward, again.reward)
+        assert torch.equal(torch_state, torch.get_rng_state())
+
+    def test_another_key_is_another_draw(self, name):
+        make, spec = WORLDS[name]
+        world, segment = built(make, spec), experience(spec)
+        one, two = (world.step(world.begin(segment, key), torch.zeros(3, 2))[1] for key in (0, 1))
+        assert not torch.equal(one.obs, two.obs)
+
+    def test_elements_of_a_batch_do_not_meet(self, name):
+        make, spec = WORLDS[name]
+        world, segment, action = built(make, spec), experience(spec), torch.rand(3, 2)
+        before = world.step(world.begin(segment, 0), action)[1]
+        action[1] = -action[1]
+        after = world.step(world.begin(segment, 0), action)[1]
+        assert torch.allclose(before.obs[[0, 2]], after.obs[[0, 2]], atol=1e-6)
+        assert not torch.allclose(before.obs[1], after.obs[1], atol=1e-6)
+
+    def test_its_loss_is_a_finite_scalar(self, name):
+        make, spec = WORLDS[name]
+        loss, metrics = built(make, spec).loss(experience(spec))
+        assert loss.shape == () and torch.isfinite(loss)
+        assert all(metric.shape == () for metric in metrics.values())
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+class TestSurrogates:
+    def test_shapes(self, name):
+        make, spec = SURROGATES[name]
+        surrogate, segment = built(make, spec), experience(spec)
+        belief = warm_up(surrogate, segment)
+        assert belief.feat.shape == (3, surrogate.feat_dim)
+        assert surrogate.reward(belief).shape == (3,)
+        assert surrogate.observe(belief).shape == (3, spec.obs_dim)
+
+    def test_prior_and_posterior_have_the_same_form(self, name):
+        make, spec = SURROGATES[name]
+        surrogate, segment = built(make, spec), experience(spec)
+        prior = surrogate.predict(surrogate.initial(segment.obs[:, 0]), segment.action[:, 1])
+        posterior = surrogate.correct(prior, segment.obs[:, 1])
+        assert type(prior) is type(posterior)
+        prior.tensors(_same_shape, posterior)
+
+    def test_what_it_predicts_is_differentiable_in_the_action(self, name):
+        make, spec = SURROGATES[name]
+        surrogate, segment = built(make, spec), experience(spec)
+        action = torch.rand(3, 2, requires_grad=True)
+        prior = surrogate.predict(warm_up(surrogate, segment), action)
+        (slope,) = torch.autograd.grad(surrogate.reward(prior).sum(), action)
+        assert torch.isfinite(slope).all() and slope.abs().sum() > 0
+
+    def test_elements_of_a_batch_do_not_meet(self, name):
+        make, spec = SURROGATES[name]
+        surrogate, segment = built(make, spec), experience(spec)
+        action = torch.rand(3, 2, requires_grad=True)
+        torch.manual_seed(0)
+        prior = surrogate.predict(warm_up(surrogate, segment), action)
+        (slope,) = torch.autograd.grad(prior.feat[1].sum(), action)
+        assert torch.equal(slope[[0, 2]], torch.zeros(2, 2))
+
+    def test_its_loss_does_not_look_ahead(self, name):
+        make, spec = SURROGATES[name]
+        surrogate, segment = built(make, spec), experience(spec)
+        obs = segment.obs.clone().requires_grad_()
+        torch.manual_seed(0)
+        belief = warm_up(surrogate, Segment(obs, segment.action, segment.reward, segment.cont)[:, :3])
+        (slope,) = torch.autograd.grad(belief.feat.sum(), obs)
+        assert torch.equal(slope[:, 3:], torch.zeros_like(slope[:, 3:]))
+
+    def test_its_loss_is_a_finite_scalar_and_falls(self, name):
+        make, spec = SURROGATES[name]
+        surrogate, segment = built(make, spec), experience(spec, 16, 6)
+        optimizer = torch.optim.Adam(surrogate.parameters(), 1e-2)
+        losses = []
+        for _ in range(40):
+            loss, _ = surrogate.loss(segment)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss))
+        assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", CODECS)
+class TestCodecs:
+    def fields(self, shapes):
+        torch.manual_seed(0)
+        random = {key: torch.rand(2, 3, *shape) * 255 for key, shape in shapes.items()}
+        return {key: x.byte() if key == "image" else x for key, x in random.items()}
+
+    def test_reads_what_it_says_and_gives_numbers_in_range(self, name):
+        make, shapes, dim = CODECS[name]
+        codec = make()
+        assert set(codec.reads) == set(shapes)
+        obs = codec.encode(self.fields(shapes))
+        assert obs.shape == (2, 3, dim) and (obs.abs() <= 1).all()
+
+    def test_decodes_to_the_fields_that_it_read(self, name):
+        make, shapes, _ = CODECS[name]
+        codec, fields = make(), self.fields(shapes)
+        with torch.no_grad():
+            again = codec.decode(codec.encode(fields))
+        for key, field in fields.items():
+            assert again[key].shape == field.shape and again[key].dtype == field.dtype
+        assert torch.allclose(again["agent"], fields["agent"], atol=1e-2)
+
+
+def _same_shape(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    assert a.shape == b.shape
+    return a

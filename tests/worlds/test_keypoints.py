@@ -1,0 +1,78 @@
+"""The diffusion of points: its sampler and its schedule."""
+
+import pytest
+import torch
+from torch import nn
+
+from glocal.core.types import Segment, Spec
+from glocal.worlds.keypoints import KeypointWorld, KeypointWorldConfig
+
+SPEC = Spec(2, 2, 0.2, False)
+
+
+class IdealDenoiser(nn.Module):
+    """The posterior mean of a Gaussian with this mean and standard deviation: the best there is."""
+
+    def __init__(self, mean: float, std: float):
+        super().__init__()
+        self.mean, self.std = mean, std
+        self.situation = nn.Identity()
+
+    def forward(self, noisy, sigma, seen):
+        weight = self.std**2 / (self.std**2 + sigma**2)
+        return self.mean + weight * (noisy - self.mean)
+
+
+def segment(count: int, length: int = 4) -> Segment:
+    torch.manual_seed(0)
+    ones = torch.ones(count, length)
+    return Segment(torch.rand(count, length, 6) - 0.5, torch.rand(count, length, 2), ones, ones)
+
+
+@pytest.mark.parametrize("mean, std", [(0.7, 0.5), (-1.0, 0.1)])
+def test_the_ideal_denoiser_makes_the_sampler_recover_a_gaussian(mean, std):
+    world = KeypointWorld(KeypointWorldConfig(sampling_steps=200, sigma_max=40.0, sigma_min=0.002), SPEC)
+    world.denoiser = IdealDenoiser(mean, std)
+    start = segment(4000)
+    after = world.sample(start.obs, start.action, torch.Generator().manual_seed(0))
+    change = world.scene.change(start.obs[:, -1], after)
+    assert abs(float(change.mean()) - mean) < 0.05
+    assert abs(float(change.std()) - std) < 0.05
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+def test_the_schedule_falls_from_the_largest_noise_to_none(steps):
+    world = KeypointWorld(KeypointWorldConfig(sampling_steps=steps), SPEC)
+    sigmas = world.schedule()
+    assert len(sigmas) == steps + 1
+    assert abs(float(sigmas[0]) - 5.0) < 1e-4 and float(sigmas[-1]) == 0.0
+    assert (sigmas.diff() < 0).all()
+
+
+def test_a_world_that_sees_too_little_says_so():
+    world = KeypointWorld(KeypointWorldConfig(), SPEC)
+    with pytest.raises(ValueError, match="needs 4 observations to begin, found 2"):
+        world.begin(segment(3, 2), 0)
+
+
+def test_the_loss_falls_on_a_world_of_constant_motion():
+    torch.manual_seed(0)
+    world = KeypointWorld(KeypointWorldConfig(width=32, blocks=1), SPEC)
+    start = segment(256)
+    after = start.obs[:, -1:] + 0.05
+    whole = Segment(
+        torch.cat([start.obs, after], 1),
+        torch.rand(256, 5, 2),
+        torch.ones(256, 5),
+        torch.ones(256, 5),
+    )
+    world.measure(start.obs[:, -1], after[:, 0], torch.ones(256))
+    optimizer = torch.optim.Adam(world.parameters(), 1e-2)
+    losses = []
+    for _ in range(150):
+        loss, _ = world.loss(whole)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert sum(losses[-10:]) < 0.3 * sum(losses[:10])
