@@ -14,6 +14,10 @@ from glocal.core.nets import harmonics, mlp
 from glocal.core.types import Spec
 
 
+OUTLOOK_SCALES = 1
+"""Harmonics that policies and critics see: the gradient of a critic on shorter waves is mostly noise."""
+
+
 class Frame(NamedTuple):
     """Where a rigid body is: the mean of its points (B, 2), and the cosine and sine of its angle (B, 2)."""
 
@@ -111,16 +115,19 @@ class Scene(nn.Module):
         points = rotate(self.shape.expand(obs.shape[0], -1, -1), turn) + centre[:, None]
         return torch.cat([points.flatten(-2), obs[:, -2:]], dim=-1)
 
-    def situation(self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w 2"] | None) -> Float[Tensor, "b f"]:
+    def situation(
+        self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w 2"] | None, scales: int | None = None
+    ) -> Float[Tensor, "b f"]:
         """Features of the last `w` observations and, where given, of the action that follows each of them."""
+        scales = self.scales if scales is None else scales
         now = obs[:, -1]
         points, agents = self.split(obs)
         places = [agents] if action is None else [agents, self.target(obs, action)]
         near = torch.cat([place[:, -1:] for place in places], dim=1)
         if self.spec.rigid:
-            parts = self._rigid_parts(now, points, torch.cat(places, dim=1), near)
+            parts = self._rigid_parts(now, points, torch.cat(places, dim=1), near, scales)
         else:
-            parts = self._loose_parts(points, torch.cat(places, dim=1), near)
+            parts = self._loose_parts(points, torch.cat(places, dim=1), near, scales)
         return torch.cat([part.flatten(1) for part in (now, *parts)], dim=-1)
 
     def outlook(self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w 2"]) -> Float[Tensor, "b f"]:
@@ -129,7 +136,7 @@ class Scene(nn.Module):
         points, _ = self.split(now)
         way = unrotate(self.wanted - points, self.frame(now).turn)
         distance = (way.pow(2).sum(-1) + 1e-6).sqrt()
-        parts = [self.situation(obs, action), way.flatten(1), harmonics(way.flatten(1), 2), (-8 * distance).exp()]
+        parts = [self.situation(obs, action, OUTLOOK_SCALES), way.flatten(1), (-8 * distance).exp()]
         return torch.cat(parts, dim=-1)
 
     def outlook_dim(self) -> int:
@@ -143,19 +150,19 @@ class Scene(nn.Module):
         action = torch.zeros(1, self.window, self.spec.action_dim) if with_action else None
         return self.situation(obs, action).shape[-1]
 
-    def _rigid_parts(self, now: Tensor, points: Tensor, places: Tensor, near: Tensor) -> list[Tensor]:
+    def _rigid_parts(self, now: Tensor, points: Tensor, places: Tensor, near: Tensor, scales: int) -> list[Tensor]:
         """Everything as the body sees it: the agent, its targets, and how the body itself has moved."""
         centre, turn = self.frame(now)
         near = unrotate(near - centre[:, None], turn)
         places = unrotate(places - centre[:, None], turn)
         past = unrotate(points[:, :-1, :3] - points[:, -1:, :3], turn) / self.scale[0]
-        return [centre, turn, places, harmonics(near.flatten(1), self.scales), past]
+        return [centre, turn, places, harmonics(near.flatten(1), scales), past]
 
-    def _loose_parts(self, points: Tensor, places: Tensor, near: Tensor) -> list[Tensor]:
+    def _loose_parts(self, points: Tensor, places: Tensor, near: Tensor, scales: int) -> list[Tensor]:
         """Points as seen from the agent and from its target, and how they have moved."""
         relative = points[:, -1, None] - near[:, :, None]
         past = (points[:, 1:] - points[:, :-1]) / self.scale[:-1]
-        return [relative, harmonics(relative.flatten(1), self.scales), places - near[:, :1], past]
+        return [relative, harmonics(relative.flatten(1), scales), places - near[:, :1], past]
 
 
 class Outcome(nn.Module):

@@ -29,9 +29,9 @@ class ImproveConfig:
     link: str = "decouple"
     """decouple, infer_noise, imagine or freeze."""
     iterations: int = 1600
-    envs: int = 128
-    horizon: int = 16
-    episode: int = 80
+    envs: int = 256
+    horizon: int = 8
+    episode: int = 48
     """Imagined decisions after which an environment begins anew from a recorded window."""
     warm_up: int = 4
     """Recorded observations that an imagined environment begins with."""
@@ -41,15 +41,15 @@ class ImproveConfig:
     critic_rate: float = 5e-4
     final_rate: float = 0.05
     """Share of the learning rates that is left at the end of their linear decay."""
-    betas: tuple[float, float] = (0.7, 0.95)
+    betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 0.5
     critic_passes: int = 4
     critic_batches: int = 4
     temperature: float = 0.02
     temperature_rate: float = 2e-2
     target_entropy: float = -1.0
-    refresh_batches: int = 4
-    refresh_size: int = 32
+    refresh_batches: int = 2
+    refresh_size: int = 16
     """Imagined windows, and as many recorded ones, in a refresh's minibatch."""
     refresh_rate: float = 3e-4
     memory: int = 8192

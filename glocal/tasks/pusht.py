@@ -29,8 +29,8 @@ DECISIONS = 150
 """Decisions in an episode: 30 seconds."""
 IMAGE_SIZE = 64
 GOAL = np.array([256.0, 256.0, math.pi / 4])
-REWARD_SCALES = (120.0, 30.0, 6.0)
-"""Pixels of mean keypoint distance over which the reward falls: the way, the approach, the last centimetre."""
+REWARD_TERMS = ((0.8, 80.0), (0.2, 10.0))
+"""(weight, pixels of mean keypoint distance over which it falls): the way there, and the last centimetre."""
 POSE_PIXELS, POSE_RADIANS = 20.0, math.pi / 9
 COVERAGE = 0.95
 T_SHAPE = np.array([[-60, 0], [60, 0], [60, 30], [-60, 30], [-15, 30], [15, 30], [15, 120], [-15, 120]], float)
@@ -94,7 +94,7 @@ def keypoint_distance(keypoints: Array) -> Array:
 def reward_of(keypoints: Array) -> Array:
     """The dense reward in (0, 1] that a tracker puts on a log: (*batch, 16) to (*batch,)."""
     distance = keypoint_distance(keypoints)
-    return np.mean([np.exp(-distance / scale) for scale in REWARD_SCALES], axis=0)
+    return sum((weight * np.exp(-distance / scale) for weight, scale in REWARD_TERMS), np.zeros_like(distance))
 
 
 def angle_between(a: Any, b: Any) -> Any:

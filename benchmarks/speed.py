@@ -1,0 +1,102 @@
+"""How fast imagination is: the global model alone, a whole policy iteration, and where an iteration's time goes.
+
+    python benchmarks/speed.py [PRESET] [--iterations N] [--threads N] [option of the preset ...]
+
+Runs on untrained models of a preset's sizes: speed does not depend on weights. The parts of an iteration are timed in
+turn within each iteration, so that a machine that slows down slows all of them.
+"""
+
+import argparse
+import time
+from collections import defaultdict
+from statistics import median
+
+import torch
+import tyro
+
+from glocal import models
+from glocal.config import PRESETS, Config
+from glocal.core.improve import PolicyIteration
+from glocal.core.types import Segment
+
+
+def resting(config: Config, count: int, length: int) -> Segment:
+    """Scenes in which nothing happens."""
+    spec = models.build_spec(config)
+    obs = (torch.rand(count, 1, spec.obs_dim) - 0.5).expand(-1, length, -1).clone()
+    return Segment(
+        obs, torch.zeros(count, length, spec.action_dim), torch.rand(count, length), torch.ones(count, length)
+    )
+
+
+def build(config: Config) -> PolicyIteration:
+    world, surrogate = models.build_world(config).requires_grad_(False), models.build_surrogate(config)
+    seen = resting(config, 64, 2)
+    for model in (world, surrogate):
+        if hasattr(model, "measure"):
+            model.measure(seen.obs[:, 0], seen.obs[:, 1] + 0.01, seen.reward[:, 1])
+    pilot, critics = models.build_pilot(config, surrogate), models.build_critics(config, surrogate)
+
+    def source(count: int, length: int) -> Segment:
+        return resting(config, count, length)
+
+    return PolicyIteration(config.learn, world, pilot, critics, source, source)
+
+
+def timed(work: PolicyIteration) -> dict[str, list[float]]:
+    """Seconds of each part per iteration, filled in as the parts run."""
+    spent: dict[str, list[float]] = defaultdict(list)
+
+    def watch(owner: object, name: str, label: str) -> None:
+        inner = getattr(owner, name)
+
+        def outer(*args: object) -> object:
+            began = time.perf_counter()
+            result = inner(*args)
+            spent[label][-1] += time.perf_counter() - began
+            return result
+
+        setattr(owner, name, outer)
+
+    watch(work.world, "step", "global rollout")
+    watch(work, "_imagine", "rollout, both models")
+    watch(work, "_restart", "restarts")
+    watch(work, "_improve_actor", "actor")
+    watch(work, "_fit_critics", "critics")
+    watch(work, "_refresh", "refresh")
+    return spent
+
+
+LABELS = ("global rollout", "rollout, both models", "restarts", "actor", "critics", "refresh", "iteration")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preset", nargs="?", default="pusht-keypoints", choices=sorted(PRESETS))
+    parser.add_argument("--iterations", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=1)
+    chosen, options = parser.parse_known_args()
+    torch.set_num_threads(chosen.threads)
+    config = tyro.cli(tyro.conf.AvoidSubcommands[Config], default=PRESETS[chosen.preset], args=options)
+    work = build(config)
+    work.iterate()
+    spent = timed(work)
+    for _ in range(chosen.iterations):
+        for label in LABELS:
+            spent[label].append(0.0)
+        began = time.perf_counter()
+        work.iterate()
+        spent["iteration"][-1] = time.perf_counter() - began
+    total, alone = median(spent["iteration"]), median(spent["global rollout"])
+    print(
+        f"{chosen.preset}: {config.learn.envs} environments, horizon {config.learn.horizon}, {chosen.threads} thread(s)"
+    )
+    print(f"global model alone: {work.per_iteration / alone:,.0f} imagined steps/s")
+    print(f"policy iteration:   {work.per_iteration / total:,.0f} imagined steps/s")
+    print(f"iteration / global rollout (medians of {chosen.iterations}): {total / alone:.2f}")
+    for label in LABELS[:-1]:
+        print(f"  {label:22} {1000 * median(spent[label]):7.1f} ms  {median(spent[label]) / total:5.0%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""A whole run with the `debug` preset: it resumes, it skips, it says what is stale, and it never loses anything."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from glocal import cli
+from glocal.checkpoints import load
+from glocal.config import PRESETS, from_dict, to_dict
+from glocal.files import UserError
+from glocal.run import STAGES, open_run, status
+
+LONGER = [
+    "--world-fit.updates", "150", "--surrogate-fit.updates", "150", "--cloning-fit.updates", "150",
+    "--learn.iterations", "60", "--clock.checkpoint-seconds", "0.05", "--evaluate.watch-every", "40",
+]  # fmt: skip
+TRAINED = ("global", "local", "cloning", "policy")
+
+
+def glocal(*arguments: object) -> None:
+    cli.main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    glocal("run", "pusht-keypoints-debug", "--run", folder, *LONGER)
+    return folder
+
+
+def fails(capsys, *arguments: object) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        glocal(*arguments)
+    assert stopped.value.code == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_the_whole_way_leaves_what_it_promises(finished):
+    results = json.loads((finished / "results.json").read_text())
+    for name in ("policy", "cloning", "play", "random"):
+        assert set(results[name]["pose"]) == set(results[name]["coverage95"]) == {"k", "n", "low", "high"}
+        assert 0 <= results[name]["max_coverage"] <= 1
+    assert results["episodes"] == 4 and results["imagined_steps"] == 60 * 8 * 4
+    assert {"collect", "global", "local", "policy", "evaluate"} <= set(results["seconds"])
+    gates = json.loads((finished / "gates.json").read_text())
+    assert {"global model", "global, shuffled actions", "local model", "nothing moves"} <= set(gates["drift"])
+    page = (finished / "report.html").read_text()
+    assert "data:image/png" in page and "data:video/mp4" in page and "src='http" not in page
+
+
+def test_everything_is_logged(finished):
+    rows = [json.loads(line) for line in (finished / "policy" / "log.jsonl").read_text().splitlines()]
+    seen = {key for row in rows for key in row}
+    wanted = {"imag/return", "policy/entropy", "policy/temperature", "policy/gradient_norm", "gap/step1", "gap/step4"}
+    assert wanted | {"critic/loss", "imag/steps", "eval/pose", "eval/coverage95"} <= seen
+
+
+def test_a_finished_run_is_skipped(finished, capsys):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.safetensors")}
+    glocal("run", finished)
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*.safetensors")} == before
+    assert capsys.readouterr().err.count("done before, skipped") == len(STAGES)
+
+
+def test_status_says_what_a_changed_option_makes_stale_and_why(finished):
+    run = open_run(finished)
+    changed = from_dict({**to_dict(run.config), "learn": {**to_dict(run.config)["learn"], "gamma": 0.5}}, "a test")
+    found = status(type(run)(finished, changed))
+    assert found["policy"].state == "stale" and "the configuration of learn changed" in found["policy"].reasons
+    assert found["global"].state == "done" and found["cloning"].state == "done"
+    assert found["evaluate"].state == "stale" and "policy is stale" in found["evaluate"].reasons
+
+
+def test_status_of_a_new_run_is_missing(tmp_path, finished, capsys):
+    (tmp_path / "config.json").write_text((finished / "config.json").read_text())
+    glocal("status", tmp_path)
+    assert capsys.readouterr().err.count("missing") == len(STAGES)
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_in_every_stage_it_comes_to_the_same_end(finished, tmp_path):
+    folder, rng = tmp_path / "killed", random.Random(os.getpid())
+    command = [sys.executable, "-m", "glocal.cli", "run", "pusht-keypoints-debug", "--run", str(folder), *LONGER]
+    killed = [stage for stage in ("collect", *TRAINED, "evaluate") if _kill_within(command, folder, stage, rng)]
+    assert len(killed) >= 4, killed
+    subprocess.run(command, check=True, capture_output=True)
+    for kind in TRAINED:
+        whole, cut = load(finished / kind, kind), load(folder / kind, kind)
+        assert all(torch.equal(tensor, cut.model[name]) for name, tensor in whole.model.items()), kind
+        assert (finished / kind / "log.jsonl").read_text() == (folder / kind / "log.jsonl").read_text(), kind
+    results = [json.loads((path / "results.json").read_text()) for path in (finished, folder)]
+    assert results[0]["policy"] == results[1]["policy"] and results[0]["cloning"] == results[1]["cloning"]
+
+
+def _kill_within(command: list[str], folder: Path, stage: str, rng: random.Random) -> bool:
+    """Start a run and kill it some time after it has begun a stage; whether it was still in that stage then."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    attempt, stamp = folder / "stages" / f"{stage}.attempt.json", folder / "stages" / f"{stage}.json"
+    while process.poll() is None and not attempt.is_file() and not stamp.is_file():
+        time.sleep(0.01)
+    time.sleep(rng.uniform(0.0, 1.0))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return attempt.is_file() and not stamp.is_file()
+
+
+def test_unknown_flags_verbs_presets_and_folders_are_errors(capsys, tmp_path):
+    with pytest.raises(SystemExit) as stopped:
+        glocal("run", "pusht-keypoints-debug", "--run", tmp_path / "x", "--learn.horizont", "3")
+    assert stopped.value.code == 2 and "horizont" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+    assert "unknown verb 'rnu'" in fails(capsys, "rnu", "pusht")
+    assert "neither a preset" in fails(capsys, "run", "no-such-thing")
+    assert "needs one of codec, global" in fails(capsys, "train", "everything", "pusht")
+    assert "is no run" in fails(capsys, "status", tmp_path)
+
+
+def test_a_stage_without_its_inputs_says_which_are_missing(capsys, tmp_path):
+    found = fails(capsys, "train", "policy", "pusht-keypoints-debug", "--run", tmp_path / "new")
+    assert "policy needs collect, codec, global, local first" in found
+
+
+def test_a_configuration_of_another_version_is_refused(capsys, tmp_path):
+    values = to_dict(PRESETS["pusht-keypoints-debug"])
+    (tmp_path / "config.json").write_text(json.dumps({**values, "colour": "blue"}))
+    assert "not a configuration of this version" in fails(capsys, "status", tmp_path)
+
+
+def test_training_that_breaks_says_so_and_keeps_the_checkpoint_before(capsys, tmp_path, finished):
+    folder = tmp_path / "broken"
+    glocal("collect", "pusht-keypoints-debug", "--run", folder)
+    glocal("train", "codec", folder)
+    found = fails(capsys, "train", "global", folder, "--world-fit.rate", "1e30")
+    assert "is not a finite number" in found and "last checkpoint" in found
+
+
+def test_presets_survive_a_round_trip():
+    for config in PRESETS.values():
+        assert from_dict(json.loads(json.dumps(to_dict(config))), "a test") == config
+
+
+def test_from_images_it_runs_all_the_way_too(tmp_path):
+    folder = tmp_path / "images"
+    glocal("run", "pusht-debug", "--run", folder)
+    gates = json.loads((folder / "gates.json").read_text())
+    assert "recorded, as it is read" in gates["drift"]
+    assert json.loads((folder / "results.json").read_text())["policy"]["pose"]["n"] == 4
+
+
+def test_a_damaged_checkpoint_of_an_earlier_stage_is_named(capsys, tmp_path):
+    folder = tmp_path / "damaged"
+    for verb in (["collect"], ["train", "codec"], ["train", "global"], ["train", "local"]):
+        glocal(*verb, "pusht-keypoints-debug", "--run", folder)
+    path = folder / "global" / "last" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    assert "model.safetensors is damaged or incomplete" in fails(capsys, "train", "policy", folder)
+
+
+def test_help_lists_verbs_and_options(capsys):
+    glocal("--help")
+    assert "status" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stopped:
+        glocal("train", "policy", "pusht-keypoints", "--help")
+    assert stopped.value.code == 0 and "--learn.horizon" in capsys.readouterr().out
+
+
+def test_the_learning_rate_warms_up_and_falls():
+    from glocal.training import Fit, FitConfig
+
+    fit = Fit(FitConfig(updates=100, rate=1.0, warm_up=10), torch.nn.Linear(1, 1), lambda: (torch.zeros(()), {}))
+    rates = []
+    for fit.iteration in range(100):
+        rates.append(fit.rate())
+    assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(0.98, abs=0.02)
+    assert rates[-1] == pytest.approx(0.02)
