@@ -1,6 +1,5 @@
 """Progress with a rate and an ETA: a bar on a terminal, a line now and then elsewhere."""
 
-import sys
 import time
 from types import TracebackType
 
@@ -8,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 LINE_SECONDS = 15.0
-console = Console(file=sys.stderr, highlight=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class Ticker:

@@ -173,11 +173,11 @@ class Surrogate(nn.Module, ABC, Generic[S]):
 
     @abstractmethod
     def reward(self, belief: S) -> Tensor:
-        """The reward (B,) for having arrived at a belief."""
+        """The reward (*batch,) for having arrived at a belief."""
 
     @abstractmethod
     def observe(self, belief: S) -> Tensor:
-        """The observation (B, d) that the belief expects."""
+        """The observation (*batch, d) that the belief expects."""
 
     @abstractmethod
     def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:

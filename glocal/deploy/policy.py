@@ -15,17 +15,17 @@ Controller = Generator[Array, Sequence[Seen], None]
 """Sent what is seen in each of n environments, it yields the next actions (n, 2); its first yield is empty."""
 
 
+@torch.no_grad()
 def learned(codec: Codec, pilot: Pilot) -> Controller:
     """The trained policy, deterministic: the belief is corrected by what is seen, the policy's mean is what is done."""
     nothing = np.zeros((0, 2))
     seen = yield nothing
-    with torch.no_grad():
-        belief = pilot.surrogate.initial(codec.encode(recorded_fields(seen, codec.reads)))
-        while True:
-            action = pilot.actor(belief).mean
-            seen = yield action.numpy()
-            obs = codec.encode(recorded_fields(seen, codec.reads))
-            belief = pilot.surrogate.correct(pilot.surrogate.predict(belief, action), obs)
+    belief = pilot.surrogate.initial(codec.encode(recorded_fields(seen, codec.reads)))
+    while True:
+        action = pilot.actor(belief).mean
+        seen = yield action.numpy()
+        obs = codec.encode(recorded_fields(seen, codec.reads))
+        belief = pilot.surrogate.correct(pilot.surrogate.predict(belief, action), obs)
 
 
 def playing(cfg: PlayConfig, seed: int) -> Controller:

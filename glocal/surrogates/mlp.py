@@ -80,10 +80,10 @@ class MLPSurrogate(Surrogate[Observed]):
     def correct(self, prior: Observed, obs: Float[Tensor, "b d"]) -> Observed:
         return Observed(obs, prior.previous, prior.action, self.scene)
 
-    def reward(self, belief: Observed) -> Float[Tensor, " b"]:
+    def reward(self, belief: Observed) -> Float[Tensor, "*batch"]:
         return self.outcome(belief.obs)[0]
 
-    def observe(self, belief: Observed) -> Float[Tensor, "b d"]:
+    def observe(self, belief: Observed) -> Float[Tensor, "*batch d"]:
         return belief.obs
 
     def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:

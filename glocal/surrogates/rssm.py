@@ -139,10 +139,10 @@ class RSSM(Surrogate[Recurrent]):
     def correct(self, prior: Recurrent, obs: Float[Tensor, "b d"]) -> Recurrent:
         return self._look(prior.h, obs)
 
-    def reward(self, belief: Recurrent) -> Float[Tensor, " b"]:
+    def reward(self, belief: Recurrent) -> Float[Tensor, "*batch"]:
         return self.outcome(belief.feat)[..., 0]
 
-    def observe(self, belief: Recurrent) -> Float[Tensor, "b d"]:
+    def observe(self, belief: Recurrent) -> Float[Tensor, "*batch d"]:
         return self.decoder(belief.feat)
 
     def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:

@@ -8,7 +8,7 @@ from glocal.core.improve import ImproveConfig, Memory, Pilot, PolicyIteration
 from tests.toys import LinearSurrogate, QuantisedWorld, resting
 
 CONFIG = ImproveConfig(
-    iterations=150, envs=32, horizon=8, episode=16, warm_up=2, gamma=0.9, actor_rate=3e-3, refresh_size=8, memory=256
+    iterations=150, envs=32, horizon=8, episode=16, warm_up=2, gamma=0.9, actor_rate=3e-3, refresh_batches=4, memory=256
 )
 
 

@@ -1,0 +1,44 @@
+"""Every code block in README.md works as it stands there."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from glocal import cli
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_every_block_is_of_a_kind_that_is_run_here():
+    assert {kind for kind, _ in BLOCKS} == {"sh", "python"}
+
+
+@pytest.mark.parametrize("code", [code for kind, code in BLOCKS if kind == "python"])
+def test_python(code):
+    exec(compile(code, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("code", [code for kind, code in BLOCKS if kind == "sh" and code.startswith("make")])
+def test_make_has_the_target(code):
+    # `make test` cannot run itself: make is asked what it would do.
+    done = subprocess.run(["make", "-n", *shlex.split(code)[1:]], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ("glocal run pusht-keypoints" if "demo" in code else "-m pytest") in done.stdout
+
+
+def test_the_verbs_in_their_order(tmp_path):
+    (block,) = [code for kind, code in BLOCKS if kind == "sh" and code.startswith("glocal")]
+    for line in block.splitlines():
+        words = shlex.split(line, comments=True)[1:]
+        small = [word.replace("pusht-keypoints", "pusht-keypoints-debug") for word in words]
+        cli.main([word.replace("out/mine", str(tmp_path / "mine")) for word in small])
+    assert (tmp_path / "mine" / "report.html").is_file()
+
+
+def test_linked_files_exist():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    assert links and all((ROOT / link).exists() for link in links)
