@@ -71,8 +71,8 @@ def _usage() -> str:
 
 
 def _perform(verb: str, stage: str, target: str, options: list[str]) -> None:
+    from glocal.models import Run
     from glocal.run import STAGES, perform, run_all, status
-    from glocal.stages import Run
 
     run: Run = _open(verb, stage, target, options)
     if verb == "status":

@@ -30,14 +30,19 @@ class EvaluateConfig:
     """Initial states are those that the environment draws from this seed and the following ones."""
     filmed: int = 16
     """Episodes shown in the video."""
-    watch_every: int = 200
-    """Policy iterations between looks at the real environment during training, for the report only; 0 for none."""
-    watch_episodes: int = 20
-    watch_seed: int = 2_000_000
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """Looks at the real environment while the policy is trained: for the report, and unless asked for, nothing else."""
+
+    every: int = 200
+    """Policy iterations between looks; 0 for none."""
+    episodes: int = 20
+    first_seed: int = 2_000_000
+    """Other initial states than the final evaluation's."""
     keep_best: bool = False
-    """Keep the policy that did best in those looks, instead of the last one."""
-    held_out: float = 0.1
-    """Share of the recorded episodes, the last ones, that no model is trained on."""
+    """Deploy the policy that did best in these looks, by pose and then coverage, instead of the last one."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,8 @@ class Config:
     """Of torch. Use 1 where anything else is running: two busy processes of two threads each collapse."""
     processes: int = 2
     """That record at once."""
+    held_out: float = 0.1
+    """Share of the recorded episodes, the last ones, that no model is trained on."""
     task: PushTConfig = field(default_factory=PushTConfig)
     play: PlayConfig = field(default_factory=PlayConfig)
     codec: KeypointCodecConfig = field(default_factory=KeypointCodecConfig)
@@ -66,6 +73,7 @@ class Config:
     cloning_fit: FitConfig = field(default_factory=FitConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     probe_fit: FitConfig = field(default_factory=FitConfig)
+    watch: WatchConfig = field(default_factory=WatchConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     clock: Clock = field(default_factory=Clock)
 
@@ -115,7 +123,8 @@ def shrunk(config: Config) -> Config:
         surrogate=surrogate,
         agent=replace(config.agent, width=wide),
         learn=replace(config.learn, iterations=12, envs=8, horizon=4, episode=8, memory=64, refresh_size=4),
-        evaluate=replace(config.evaluate, episodes=4, filmed=2, watch_every=6, watch_episodes=2),
+        watch=replace(config.watch, every=6, episodes=2),
+        evaluate=replace(config.evaluate, episodes=4, filmed=2),
         probe=replace(config.probe, width=8),
         clock=replace(config.clock, checkpoint_seconds=0.2, log_every=2),
         **fits,

@@ -1,5 +1,8 @@
 """From a configuration to models, and from a run's checkpoints to models with their weights."""
 
+import json
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from glocal import checkpoints
 from glocal.agents.actor import Actor, TwinCritics
 from glocal.codecs.identity import IdentityCodec
 from glocal.codecs.keypoints import KeypointCodec
-from glocal.config import Config
+from glocal.config import Config, to_dict
 from glocal.core.improve import Pilot
 from glocal.core.types import Codec, Spec
 from glocal.data.segments import Recorded
@@ -74,7 +77,60 @@ def encode_store(codec: Codec, store: EpisodeStore) -> Tensor:
 
 def split_recorded(config: Config, store: EpisodeStore, obs: Tensor) -> tuple[Recorded, Recorded]:
     """The episodes that models are trained on, and the last ones, which they are not."""
-    kept = max(1, round(len(store) * (1 - config.evaluate.held_out)))
+    kept = max(1, round(len(store) * (1 - config.held_out)))
     if kept == len(store):
         raise UserError(f"{len(store)} recorded episodes are too few to hold some out; collect more decisions")
     return Recorded.of(store, obs, range(kept)), Recorded.of(store, obs, range(kept, len(store)))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and configuration, and what its stages have left there."""
+
+    folder: Path
+    config: Config
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @cached_property
+    def store(self) -> EpisodeStore:
+        return EpisodeStore.open(self.data)
+
+    @cached_property
+    def codec(self) -> Any:
+        codec = build_codec(self.config)
+        return load_trained(codec, self.folder / "codec", "codec") if self.config.task.images else codec
+
+    @cached_property
+    def experience(self) -> tuple[Recorded, Recorded]:
+        """Recorded experience to train on, and held out."""
+        return split_recorded(self.config, self.store, encode_store(self.codec, self.store))
+
+    def world(self) -> Any:
+        return load_trained(build_world(self.config), self.folder / "global", "global")
+
+    def surrogate(self) -> Any:
+        return load_trained(build_surrogate(self.config), self.folder / "local", "local")
+
+    def pilot(self, kind: str) -> Pilot:
+        """What the stage `kind` (policy or cloning) trained."""
+        pilot = build_pilot(self.config, build_surrogate(self.config))
+        return load_trained(pilot, self.folder / kind, kind)
+
+    @property
+    def best_policy(self) -> Path:
+        """Where the policy that did best while it was watched is kept, if that is asked for."""
+        return self.folder / "policy" / "best"
+
+    def policy(self) -> Pilot:
+        """The policy to deploy: the last one, or the best one where the configuration says so."""
+        if not self.config.watch.keep_best:
+            return self.pilot("policy")
+        pilot = build_pilot(self.config, build_surrogate(self.config))
+        return load_trained(pilot, self.best_policy, "policy")
+
+    def about(self) -> dict[str, Any]:
+        """What every checkpoint says of its origin."""
+        return {"config": json.dumps(to_dict(self.config)), "data": self.store.hash}

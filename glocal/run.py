@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import inspect
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -13,12 +14,11 @@ from typing import Any, Literal
 import torch
 
 import glocal
-from glocal import stages
+from glocal import gating, stages
 from glocal.config import Config, from_dict, to_dict
-from glocal.evaluate.report import write_report
 from glocal.files import UserError, read_json, remove, sha256, write_json
+from glocal.models import Run
 from glocal.progress import console
-from glocal.stages import Run
 from glocal.training import threads
 
 PACKAGE = Path(glocal.__file__).parent
@@ -48,35 +48,36 @@ STAGES = {
         Stage("collect", stages.collect, "data", (), ("seed", "task", "play"), ("tasks", "data/store.py")),
         Stage(
             "codec", stages.train_codec, "codec", ("collect",),
-            ("seed", "task", "codec", "codec_fit"), ("codecs", "training.py"),
+            ("seed", "held_out", "task", "codec", "codec_fit"), ("codecs", "training.py"),
         ),
         Stage(
             "global", stages.train_global, "global", ("collect", "codec"),
-            ("seed", "task", "codec", "world", "world_fit"), (*_SCENES, "worlds"),
+            ("seed", "held_out", "task", "codec", "world", "world_fit"), (*_SCENES, "worlds"),
         ),
         Stage(
             "local", stages.train_local, "local", ("collect", "codec"),
-            ("seed", "task", "codec", "surrogate", "surrogate_fit", "surrogate_length"), (*_SCENES, "surrogates"),
+            ("seed", "held_out", "task", "codec", "surrogate", "surrogate_fit", "surrogate_length"),
+            (*_SCENES, "surrogates"),
         ),
         Stage(
-            "gates", stages.check_gates, "gates.json", ("collect", "codec", "global", "local"),
-            ("seed", "probe", "probe_fit"), ("evaluate/gates.py", "evaluate/probe.py", "core/rollout.py"),
+            "gates", gating.check_gates, "gates.json", ("collect", "codec", "global", "local"),
+            ("seed", "held_out", "probe", "probe_fit"), ("evaluate/gates.py", "evaluate/probe.py", "core/rollout.py"),
         ),
         Stage(
             "cloning", stages.train_cloning, "cloning", ("collect", "codec", "local"),
-            ("seed", "agent", "cloning", "cloning_fit"), (*_LEARNING, "agents"),
+            ("seed", "held_out", "agent", "cloning", "cloning_fit"), (*_LEARNING, "agents"),
         ),
         Stage(
             "policy", stages.train_policy, "policy", ("collect", "codec", "global", "local"),
-            ("seed", "agent", "learn"), (*_LEARNING, "agents", "deploy"),
+            ("seed", "held_out", "agent", "learn", "watch"), (*_LEARNING, "agents", "deploy"),
         ),
         Stage(
             "evaluate", stages.evaluate, "results.json", ("codec", "cloning", "policy"),
             ("seed", "task", "play", "evaluate"), ("evaluate/real.py", "deploy", "tasks"),
         ),
         Stage(
-            "report", lambda run: write_report(run.folder, run.store), "report.html", ("collect", "gates", "cloning", "policy", "evaluate"),
-            (), ("evaluate/report.py",),
+            "report", stages.report, "report.html",
+            ("collect", "gates", "cloning", "policy", "evaluate"), (), ("evaluate/report.py",),
         ),
     )
 }  # fmt: skip
@@ -179,22 +180,26 @@ def _fingerprint(run: Run, stage: Stage) -> dict[str, Any]:
     for need in stage.needs:
         path = _stamp_path(run, need)
         inputs[need] = read_json(path)["output"] if path.is_file() else None
-    return {"config": {part: config[part] for part in stage.config}, "inputs": inputs, "code": code_version(stage.code)}
+    return {"config": {part: config[part] for part in stage.config}, "inputs": inputs, "code": code_version(stage)}
 
 
-def code_version(parts: tuple[str, ...]) -> str:
-    """A hash of what the code does: comments and docstrings do not count."""
-    digest = hashlib.sha256()
-    for part in parts:
-        path = PACKAGE / part
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            tree = ast.parse(file.read_text(encoding="utf-8"))
-            for node in ast.walk(tree):
-                body = getattr(node, "body", None)
-                if isinstance(body, list):
-                    node.body = [line for line in body if not _is_text(line)]  # pyright: ignore[reportAttributeAccessIssue]
-            digest.update(ast.dump(tree).encode())
-    return digest.hexdigest()[:16]
+def code_version(stage: Stage) -> str:
+    """A hash of what a stage's code does: comments and docstrings do not count."""
+    files = [file for part in stage.code for file in _files(PACKAGE / part)]
+    sources = [inspect.getsource(stage.work), *(file.read_text(encoding="utf-8") for file in files)]
+    return hashlib.sha256("".join(_meaning(source) for source in sources).encode()).hexdigest()[:16]
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
+
+
+def _meaning(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            node.body = [line for line in node.body if not _is_text(line)]
+    return ast.dump(tree)
 
 
 def _is_text(line: ast.AST) -> bool:

@@ -1,11 +1,9 @@
 """What each stage of a run does: from its predecessors' folders to its own."""
 
-import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -14,69 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from glocal import models
+from glocal import checkpoints, models
 from glocal.agents.cloning import cloning_loss
 from glocal.codecs.keypoints import KeypointCodec
 from glocal.config import Config, to_dict
-from glocal.core.improve import Metrics, Pilot, PolicyIteration
-from glocal.core.rollout import replay, replay_surrogate
-from glocal.core.types import Segment
-from glocal.data.segments import Recorded
+from glocal.core.improve import Metrics, PolicyIteration
 from glocal.data.store import EpisodeStore, recorded, seal, write_episode
 from glocal.deploy.policy import aimless, learned, playing
-from glocal.evaluate.gates import HORIZONS, Pose, Reader, drift, moving, shuffled, table
-from glocal.evaluate.probe import Probe, image_reader
 from glocal.evaluate.real import Episodes, run_episodes, write_video
-from glocal.files import UserError, appearing, read_json, write_json
+from glocal.evaluate.report import write_report
+from glocal.files import appearing, read_json, write_json
+from glocal.models import Run
 from glocal.progress import Ticker, console
 from glocal.surrogates.mlp import MLPSurrogate
 from glocal.tasks.collect import record_episode
-from glocal.tasks.pusht import TABLE, pose_of
+from glocal.tasks.pusht import TABLE
 from glocal.training import Fit, FitConfig, train
-
-SHOWN = 6
-"""Rollouts kept for the report."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run's folder and configuration, and what its stages have left there."""
-
-    folder: Path
-    config: Config
-
-    @property
-    def data(self) -> Path:
-        return self.folder / "data"
-
-    @cached_property
-    def store(self) -> EpisodeStore:
-        return EpisodeStore.open(self.data)
-
-    @cached_property
-    def codec(self) -> Any:
-        codec = models.build_codec(self.config)
-        return models.load_trained(codec, self.folder / "codec", "codec") if self.config.task.images else codec
-
-    @cached_property
-    def experience(self) -> tuple[Recorded, Recorded]:
-        """Recorded experience to train on, and held out."""
-        return models.split_recorded(self.config, self.store, models.encode_store(self.codec, self.store))
-
-    def world(self) -> Any:
-        return models.load_trained(models.build_world(self.config), self.folder / "global", "global")
-
-    def surrogate(self) -> Any:
-        return models.load_trained(models.build_surrogate(self.config), self.folder / "local", "local")
-
-    def pilot(self, kind: str) -> Pilot:
-        """What the stage `kind` (policy or cloning) trained."""
-        pilot = models.build_pilot(self.config, models.build_surrogate(self.config))
-        return models.load_trained(pilot, self.folder / kind, kind)
-
-    def about(self) -> dict[str, Any]:
-        """What every checkpoint says of its origin."""
-        return {"config": json.dumps(to_dict(self.config)), "data": self.store.hash}
 
 
 def collect(run: Run) -> None:
@@ -126,7 +77,7 @@ def train_codec(run: Run) -> None:
         return
     codec = KeypointCodec(run.config.codec, TABLE)
     images = run.store.fields["image"]
-    kept = int(run.store.starts[max(1, round(len(run.store) * (1 - run.config.evaluate.held_out)))])
+    kept = int(run.store.starts[max(1, round(len(run.store) * (1 - run.config.held_out)))])
     rng = np.random.default_rng(run.config.seed)
     codec.measure(torch.from_numpy(images[np.sort(rng.choice(kept, min(400, kept), replace=False))]))
 
@@ -175,121 +126,37 @@ def train_policy(run: Run) -> None:
     surrogate = run.surrogate().requires_grad_(True)
     pilot, critics = models.build_pilot(config, surrogate), models.build_critics(config, surrogate)
     job = PolicyIteration(config.learn, run.world(), pilot, critics, experience.starts, experience.draw)
-
-    def look() -> Mapping[str, float]:
-        controller = learned(run.codec, pilot)
-        with torch.random.fork_rng():
-            episodes = run_episodes(config.task, controller, config.evaluate.watch_episodes, config.evaluate.watch_seed)
-        summary = episodes.summary()
-        return {
-            "eval/pose": float(episodes.pose.mean()),
-            "eval/coverage95": float(episodes.success.mean()),
-            "eval/max_coverage": summary["max_coverage"],
-            "imag/steps": float(job.iteration * job.per_iteration),
-        }
-
-    clock = replace(config.clock, look_every=config.evaluate.watch_every)
-    train(job, run.folder / "policy", "policy", run.about(), clock, "steps", look)
+    clock = replace(config.clock, look_every=config.watch.every)
+    train(job, run.folder / "policy", "policy", run.about(), clock, "steps", lambda: _look(run, job))
 
 
-def keypoint_reader(run: Run) -> Reader:
-    """Reads poses off tracked keypoints."""
-
-    def read(obs: Tensor) -> Pose:
-        fields = run.codec.decode(obs)
-        pose = pose_of(fields["keypoints"].numpy())
-        return Pose(fields["agent"].numpy(), pose[..., :2], pose[..., 2])
-
-    return read
-
-
-def train_probe(run: Run) -> Probe:
-    """The network that reads poses off images, fitted to recorded frames and to what the codec makes of them."""
-    config, store = run.config, run.store
-    experience, _ = run.experience
-    probe, rows = Probe(config.probe), len(experience)
-    images, agent, pose = (store.fields[name] for name in ("image", "agent", "pose"))
-
-    def loss() -> tuple[Tensor, Metrics]:
-        picked = torch.randint(rows, (config.probe_fit.batch,)).sort().values
-        shown = torch.from_numpy(images[picked.numpy()])
-        with torch.no_grad():
-            redrawn = run.codec.decode(experience.steps.obs[picked])["image"]
-        shown = torch.where((torch.rand(len(picked)) < 0.5)[:, None, None, None], shown, redrawn)
-        where = [torch.from_numpy(field[picked.numpy()]) for field in (agent, pose)]
-        return probe.loss(shown, where[0], where[1], TABLE)
-
-    _fit(run, "probe", probe, config.probe_fit, loss)
-    return models.load_trained(Probe(config.probe), run.folder / "probe", "probe")
-
-
-def check_gates(run: Run) -> None:
-    """Measure the models on held-out episodes; prints a table, writes `gates.json`."""
-    images = run.config.task.images
-    read = image_reader(train_probe(run), run.codec, TABLE) if images else keypoint_reader(run)
-    window, horizon = run.config.world.context, max(HORIZONS)
-    whole, truth, everything = _gate_windows(run, window, horizon)
-    begin, action = whole[:, :window], whole.action[:, window:]
-    world, surrogate = run.world(), run.surrogate()
-    answer = replay(world, begin, action, key=run.config.seed)
-    rows = {
-        "global model": drift(read, answer.obs, truth),
-        "global, shuffled actions": drift(read, replay(world, begin, shuffled(action), run.config.seed).obs, truth),
-        "local model": drift(read, replay_surrogate(surrogate, begin, action), truth),
-        "nothing moves": drift(read, begin.obs[:, -1:].expand(-1, horizon, -1), truth),
-        "recorded, as it is read": drift(read, whole.obs[:, window:], truth),
+def _look(run: Run, job: PolicyIteration) -> Mapping[str, float]:
+    """How the policy does in the real environment by now; kept as the best one where that is asked for."""
+    watch = run.config.watch
+    with torch.random.fork_rng():
+        controller = learned(run.codec, job.model)
+        episodes = run_episodes(run.config.task, controller, watch.episodes, watch.first_seed)
+    seen = {
+        "pose": episodes.pose.mean(),
+        "coverage95": episodes.success.mean(),
+        "max_coverage": episodes.coverage.mean(),
     }
-    reward, _ = world.outcome(whole.obs[:, window:])
-    error = (reward.detach() - whole.reward[:, window:]).abs()
-    rollout_error = (answer.reward - whole.reward[:, window:]).abs().mean(0)
-    near = whole.reward[:, window:] > 0.7
-    gates = {
-        "windows": len(action),
-        "windows_looked_at": everything,
-        "drift": rows,
-        "reward_head": {
-            "mean_error": float(error.mean()),
-            "mean_error_near_goal": float(error[near].mean()) if near.any() else None,
-            "rollout_error": {str(h): float(rollout_error[h - 1]) for h in HORIZONS},
-        },
-    }
-    shown = torch.linspace(0, len(action) - 1, min(SHOWN, len(action))).long()
-    _keep_rollouts(run, whole.obs[shown, window:], answer.obs[shown])
-    write_json(run.folder / "gates.json", gates)
-    console.print("gates: agent px, block px, angle rad (medians over held-out windows in which the block moves)")
-    console.print("\n".join(table(rows)))
-    console.print(f"reward head: mean error {gates['reward_head']['mean_error']:.4f}")
+    if watch.keep_best:
+        _keep_best(run, job, list(seen.values()))
+    steps = float(job.iteration * job.per_iteration)
+    return {"imag/steps": steps} | {f"eval/{name}": score for name, score in seen.items()}
 
 
-def _keep_rollouts(run: Run, recorded_obs: Tensor, imagined_obs: Tensor) -> None:
-    """Keep a few recorded and imagined rollouts, decoded, for the report."""
-    with torch.no_grad():
-        both = {"recorded": run.codec.decode(recorded_obs), "imagined": run.codec.decode(imagined_obs)}
-    flat = {f"{side}_{name}": field.numpy() for side, fields in both.items() for name, field in fields.items()}
-    with appearing(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
-        np.savez(file, **flat)
-
-
-def _gate_windows(run: Run, window: int, horizon: int, every: int = 7) -> tuple[Segment, Pose, int]:
-    """Held-out windows (n, window + horizon, ...) in which the block moves, their poses, and the number looked at."""
-    _, held_out = run.experience
-    last = torch.arange(horizon, len(held_out), every)
-    last = last[held_out.first[last] <= last - horizon]
-    offset = int(run.store.starts[-1]) - len(held_out)
-    rows = (offset + last[:, None] + torch.arange(-horizon, 1)).numpy()
-    agent, pose = run.store.fields["agent"][rows], run.store.fields["pose"][rows]
-    truth = Pose(agent, pose[..., :2], pose[..., 2])
-    keep = moving(truth)
-    if not keep.any():
-        raise UserError(f"the block moves in none of {len(last)} held-out windows; collect more decisions")
-    whole = held_out.windows(last[torch.from_numpy(keep)], window + horizon)
-    return whole, Pose(*(part[keep, 1:] for part in truth)), len(last)
+def _keep_best(run: Run, job: PolicyIteration, scores: list[float]) -> None:
+    best = checkpoints.load(run.best_policy, "policy")
+    if best is None or scores > best.about["scores"]:
+        checkpoints.save(run.best_policy, "policy", job.iteration, run.about() | {"scores": scores}, job.model, {})
 
 
 def evaluate(run: Run) -> None:
     """Policy, cloning, play and random actions from the same initial states; writes `results.json` and videos."""
     config, began = run.config, time.monotonic()
-    policy, cloning = run.pilot("policy"), run.pilot("cloning")
+    policy, cloning = run.policy(), run.pilot("cloning")
     controllers = {
         "policy": learned(run.codec, policy),
         "cloning": learned(run.codec, cloning),
@@ -300,8 +167,10 @@ def evaluate(run: Run) -> None:
     for name, controller in controllers.items():
         torch.manual_seed(config.seed)
         filmed = config.evaluate.filmed if name in ("policy", "cloning") else 0
-        ways = config.evaluate
-        episodes = run_episodes(config.task, controller, ways.episodes, ways.first_seed, filmed, name)
+        with Ticker(name, config.task.decisions, unit="decisions", per_iteration=config.evaluate.episodes) as tick:
+            episodes = run_episodes(
+                config.task, controller, config.evaluate.episodes, config.evaluate.first_seed, filmed, tick
+            )
         results[name] = episodes.summary()
         _keep_episodes(run.folder / "evaluation", name, episodes)
     results["imagined_steps"] = config.learn.iterations * config.learn.envs * config.learn.horizon
@@ -328,3 +197,8 @@ def _keep_episodes(folder: Path, name: str, episodes: Episodes) -> None:
         )
     if episodes.frames:
         write_video(folder / f"{name}.mp4", episodes.frames)
+
+
+def report(run: Run) -> None:
+    """Write `report.html`."""
+    write_report(run.folder, run.store)

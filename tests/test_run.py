@@ -15,12 +15,11 @@ import torch
 from glocal import cli
 from glocal.checkpoints import load
 from glocal.config import PRESETS, from_dict, to_dict
-from glocal.files import UserError
 from glocal.run import STAGES, open_run, status
 
 LONGER = [
     "--world-fit.updates", "150", "--surrogate-fit.updates", "150", "--cloning-fit.updates", "150",
-    "--learn.iterations", "60", "--clock.checkpoint-seconds", "0.05", "--evaluate.watch-every", "40",
+    "--learn.iterations", "60", "--clock.checkpoint-seconds", "0.05", "--watch.every", "40",
 ]  # fmt: skip
 TRAINED = ("global", "local", "cloning", "policy")
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from glocal.core.nets import harmonics, mlp
 from glocal.core.types import Spec
 
-
 OUTLOOK_SCALES = 1
 """Harmonics that policies and critics see: the gradient of a critic on shorter waves is mostly noise."""
 

@@ -1,7 +1,7 @@
 """The real environment's verdict: episodes from fixed initial states, counted with intervals, and filmed."""
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ import av
 import numpy as np
 
 from glocal.files import appearing
-from glocal.progress import Ticker
 from glocal.tasks.pusht import COVERAGE, Array, PushT, PushTConfig, Seen, keypoint_distance, pose_reached
 
 FRAME = 128
@@ -62,22 +61,24 @@ def run_episodes(
     episodes: int,
     first_seed: int,
     filmed: int = 0,
-    name: str = "",
+    tick: Callable[[int], None] | None = None,
 ) -> Episodes:
-    """Run a controller from the initial states of seeds `first_seed` and following, all episodes side by side."""
+    """Run a controller from the initial states of seeds `first_seed` and following, all episodes side by side.
+
+    `tick` is called with the number of decisions behind them.
+    """
     envs = [PushT(task, picture_size=FRAME if i < filmed and not task.images else 64) for i in range(episodes)]
     next(controller)
     seen = [env.reset(first_seed + i) for i, env in enumerate(envs)]
     history, frames = [seen], [_grid(envs[:filmed])] if filmed else []
-    ticks = range(1, task.decisions + 1)
-    with Ticker(name, task.decisions, unit="decisions", per_iteration=episodes) as tick:
-        for t in ticks:
-            actions = controller.send(seen)
-            seen = [env.step(action) for env, action in zip(envs, actions, strict=True)]
-            history.append(seen)
-            if filmed:
-                frames.append(_grid(envs[:filmed]))
-            tick(t)
+    for t in range(task.decisions):
+        actions = controller.send(seen)
+        seen = [env.step(action) for env, action in zip(envs, actions, strict=True)]
+        history.append(seen)
+        if filmed:
+            frames.append(_grid(envs[:filmed]))
+        if tick is not None:
+            tick(t + 1)
     return _gather(history, frames)
 
 
