@@ -4,12 +4,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from glocal.files import UserError
 from glocal.progress import console
+
+if TYPE_CHECKING:
+    from glocal.models import Run
 
 USAGE = """usage: glocal VERB TARGET [--run FOLDER] [options]
 
@@ -71,10 +74,9 @@ def _usage() -> str:
 
 
 def _perform(verb: str, stage: str, target: str, options: list[str]) -> None:
-    from glocal.models import Run
     from glocal.run import STAGES, perform, run_all, status
 
-    run: Run = _open(verb, stage, target, options)
+    run = _open(verb, target, options)
     if verb == "status":
         for name, found in status(run).items():
             console.print(f"{name:9} {found.state:8} {'; '.join(found.reasons)}", soft_wrap=True)
@@ -93,9 +95,10 @@ def _perform(verb: str, stage: str, target: str, options: list[str]) -> None:
         console.print(verdict(run.folder), soft_wrap=True)
 
 
-def _open(verb: str, stage: str, target: str, options: list[str]):
+def _open(verb: str, target: str, options: list[str]) -> "Run":
     """The run that a target names, with the options applied to its configuration."""
     from glocal.config import PRESETS, Config
+    from glocal.models import Run
     from glocal.run import create_run, open_run
 
     is_preset = target in PRESETS
@@ -117,8 +120,8 @@ def _open(verb: str, stage: str, target: str, options: list[str]):
         default=Options(known, folder),
         config=(tyro.conf.FlagConversionOff,),
     )
-    if verb == "status" or (not options and not is_preset):
-        return open_run(chosen.run)
+    if verb == "status":
+        return Run(open_run(chosen.run).folder, chosen.config)
     return create_run(chosen.run, chosen.config)
 
 
