@@ -74,7 +74,9 @@ class KeypointCodec(Codec):
     def loss(self, images: UInt8[Tensor, "b h w 3"]) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean squared error, plus that of each image's worst pixels; and both as metrics."""
         image = _to_channels(images)
-        error = (self.draw(self.locate(image)) - image).pow(2).mean(1).flatten(1)
+        with torch.autocast(image.device.type, torch.bfloat16):
+            drawn = self.draw(self.locate(image))
+        error = (drawn.float() - image).pow(2).mean(1).flatten(1)
         mean, worst = error.mean(), error.topk(self.cfg.worst_pixels).values.mean()
         return mean + worst, {"squared": mean, "worst": worst}
 
