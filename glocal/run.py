@@ -154,7 +154,7 @@ def perform(run: Run, stage: Stage) -> None:
 def _status(run: Run, stage: Stage, before: Mapping[str, Status]) -> Status:
     path = _stamp_path(run, stage.name)
     if not path.is_file():
-        begun = _attempt_path(run, stage.name).is_file()
+        begun = _is_begun(run, stage, _fingerprint(run, stage))
         return Status("missing", ("was begun and will be gone on with" if begun else "was not run yet",))
     stamp, wanted = read_json(path), _fingerprint(run, stage)
     reasons = [f"{need} is {before[need].state}" for need in stage.needs if before[need].state != "done"]
@@ -208,9 +208,7 @@ def _is_text(line: ast.AST) -> bool:
 
 def _clear_unless_same(run: Run, stage: Stage, wanted: Mapping[str, Any]) -> None:
     """Set aside what an attempt at something else has left, in `previous/`; the same attempt is gone on with."""
-    attempt = _attempt_path(run, stage.name)
-    plan = json.loads(json.dumps(wanted))
-    if attempt.is_file() and read_json(attempt)["plan"] == plan:
+    if _is_begun(run, stage, wanted):
         return
     for path in (run.folder / stage.output, _stamp_path(run, stage.name), run.folder / f"{stage.output}.recording"):
         if path.exists():
@@ -218,7 +216,13 @@ def _clear_unless_same(run: Run, stage: Stage, wanted: Mapping[str, Any]) -> Non
             aside.parent.mkdir(exist_ok=True)
             remove(aside)
             path.rename(aside)
-    write_json(attempt, {"plan": plan, "seconds": 0.0})
+    write_json(_attempt_path(run, stage.name), {"plan": wanted, "seconds": 0.0})
+
+
+def _is_begun(run: Run, stage: Stage, wanted: Mapping[str, Any]) -> bool:
+    """Whether an attempt at exactly this was begun and has not finished."""
+    attempt = _attempt_path(run, stage.name)
+    return attempt.is_file() and read_json(attempt)["plan"] == wanted
 
 
 def _verify_inputs(run: Run, stage: Stage) -> None:

@@ -20,6 +20,7 @@ from glocal.core.improve import Metrics, PolicyIteration
 from glocal.data.store import EpisodeStore, recorded, seal, write_episode
 from glocal.deploy.policy import aimless, learned, playing
 from glocal.evaluate.real import Episodes, run_episodes, write_video
+from glocal.evaluate.recording import describe
 from glocal.evaluate.report import write_report
 from glocal.files import appearing, read_json, write_json
 from glocal.models import Run
@@ -47,28 +48,16 @@ def collect(run: Run) -> None:
     finally:
         pool.shutdown(cancel_futures=True)
     seal(run.data, {"preset": config.preset, "seed": config.seed, "play": to_dict(config)["play"]})
+    found = describe(EpisodeStore.open(run.data))
+    console.print(
+        f"collect: {found['moving_share']:.0%} of {found['decisions']} decisions move the block, "
+        f"{found['near_share']:.0%} end with a coverage of more than 0.8"
+    )
 
 
 def _record(folder: Path, config: Config, number: int) -> None:
     torch.set_num_threads(1)
     write_episode(folder, number, record_episode(config.task, config.play, config.seed, number))
-
-
-def describe_data(store: EpisodeStore) -> dict[str, Any]:
-    """What was recorded: how much of it moves the block, and the histogram of coverage."""
-    pose, starts = store.fields["pose"], store.starts[:-1]
-    moved = np.abs(np.diff(pose, axis=0)).max(1) > 0.1
-    moved[starts[1:] - 1] = False
-    coverage = np.asarray(store.fields["coverage"])
-    edges = [0, 0.01, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 1.001]
-    histogram = np.histogram(coverage, edges)[0] / len(coverage)
-    return {
-        "episodes": len(store),
-        "decisions": int(store.starts[-1]) - len(store),
-        "moving_share": float(moved.sum() / (store.starts[-1] - len(store))),
-        "coverage_edges": edges,
-        "coverage_share": [float(share) for share in histogram],
-    }
 
 
 def train_codec(run: Run) -> None:

@@ -14,6 +14,7 @@ from matplotlib.patches import Circle
 
 from glocal.data.store import EpisodeStore
 from glocal.evaluate.gates import HORIZONS
+from glocal.evaluate.recording import describe
 from glocal.files import read_json, write_text
 from glocal.tasks.pusht import GOAL_KEYPOINTS, TABLE, Array
 from glocal.training import read_log
@@ -47,7 +48,7 @@ def write_report(folder: Path, store: EpisodeStore) -> None:
         ("Success against imagined steps", _figure(_plot_learning(read_log(folder / "policy")))),
         ("Can the models be trusted?", _gates_table(gates) + _figure(_plot_rollouts(folder))),
         ("How training went", _figure(_plot_training(folder))),
-        ("What was recorded", _figure(_plot_data(store))),
+        ("What was recorded", _recorded_table(store) + _figure(_plot_data(store)) + _figure(_plot_recorded(store))),
         ("Where the time went", _table(["stage", "seconds"], [[k, f"{v:.0f}"] for k, v in results["seconds"].items()])),
         ("Configuration", f"<pre>{html.escape(json.dumps(read_json(folder / 'config.json'), indent=1))}</pre>"),
     ]
@@ -156,6 +157,25 @@ def _plot_data(store: EpisodeStore) -> Any:
     right.scatter(pose[:, 0], pose[:, 1], s=2, alpha=0.3)
     right.set(title="recorded block positions", xlim=(0, TABLE), ylim=(TABLE, 0), aspect="equal")
     return figure
+
+
+def _plot_recorded(store: EpisodeStore, count: int = 24) -> Any:
+    """Scenes from all over the recorded data."""
+    figure, grid = plt.subplots(3, count // 3, figsize=(1.4 * count // 3, 4.2))
+    rows = np.linspace(0, int(store.starts[-1]) - 1, count).astype(int)
+    for axes, row in zip(grid.flat, rows, strict=True):
+        _empty_table(axes, "")
+        draw_scene(axes, store.fields["keypoints"][row], store.fields["agent"][row])
+    figure.tight_layout()
+    return figure
+
+
+def _recorded_table(store: EpisodeStore) -> str:
+    found = describe(store)
+    lines = [["episodes", str(found["episodes"])], ["decisions", str(found["decisions"])]]
+    lines.append(["decisions that move the block", f"{found['moving_share']:.1%}"])
+    lines += [[f"coverage from {edge}", f"{share:.1%}"] for edge, share in found["coverage"].items()]
+    return _table(["", ""], lines)
 
 
 def _results_table(results: Mapping[str, Any]) -> str:
