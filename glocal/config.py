@@ -87,6 +87,17 @@ def _pusht_keypoints() -> Config:
     )
 
 
+def _pusht_keypoints_long() -> Config:
+    short = _pusht_keypoints()
+    return replace(
+        short,
+        preset="pusht-keypoints-long",
+        world_fit=replace(short.world_fit, updates=12_000),
+        learn=replace(short.learn, iterations=3000),
+        watch=replace(short.watch, every=250),
+    )
+
+
 def _pusht() -> Config:
     return Config(
         preset="pusht",
@@ -131,8 +142,10 @@ def shrunk(config: Config) -> Config:
     )
 
 
-PRESETS: dict[str, Config] = {config.preset: config for config in (_pusht_keypoints(), _pusht())}
-PRESETS |= {small.preset: small for small in map(shrunk, list(PRESETS.values()))}
+PRESETS: dict[str, Config] = {
+    config.preset: config for config in (_pusht_keypoints(), _pusht_keypoints_long(), _pusht())
+}
+PRESETS |= {small.preset: small for small in map(shrunk, (_pusht_keypoints(), _pusht()))}
 
 
 def _converter() -> cattrs.Converter:

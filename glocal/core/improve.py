@@ -28,7 +28,7 @@ class ImproveConfig:
 
     link: str = "decouple"
     """decouple, infer_noise, imagine or freeze."""
-    iterations: int = 1600
+    iterations: int = 1500
     envs: int = 256
     horizon: int = 8
     episode: int = 48
@@ -49,7 +49,7 @@ class ImproveConfig:
     temperature_rate: float = 2e-2
     target_entropy: float = -1.0
     final_target_entropy: float = -4.0
-    """The target falls linearly to this: a policy paid for noise stops a few pixels short of its goal."""
+    """In the second half the target falls linearly to this: a policy paid for noise stops just short of its goal."""
     refresh_batches: int = 2
     refresh_size: int = 16
     """Imagined windows, and as many recorded ones, in a refresh's minibatch."""
@@ -234,7 +234,9 @@ class PolicyIteration:
     def _tune_temperature(self, entropy: Tensor) -> None:
         """Raise the temperature where the entropy is below its target, lower it where it is above."""
         self.temperature_optimizer.zero_grad()
-        target = self._fallen(self.cfg.target_entropy, self.cfg.final_target_entropy)
+        cfg = self.cfg
+        falling = max(0.0, 2 * self.iteration / cfg.iterations - 1)
+        target = cfg.target_entropy + falling * (cfg.final_target_entropy - cfg.target_entropy)
         (self.log_temperature * (entropy - target)).backward(inputs=[self.log_temperature])
         self.temperature_optimizer.step()
 
@@ -288,11 +290,7 @@ class PolicyIteration:
             losses.append(loss.detach())
         return {"refresh/loss": torch.stack(losses).mean()} if losses else {}
 
-    def _fallen(self, first: float, last: float) -> float:
-        """What falls linearly from `first` to `last` over all iterations, by now."""
-        return first + (last - first) * self.iteration / self.cfg.iterations
-
     def _decay_rates(self) -> None:
-        left = self._fallen(1.0, self.cfg.final_rate)
+        left = 1 - (1 - self.cfg.final_rate) * self.iteration / self.cfg.iterations
         self.actor_optimizer.param_groups[0]["lr"] = self.cfg.actor_rate * left
         self.critic_optimizer.param_groups[0]["lr"] = self.cfg.critic_rate * left
