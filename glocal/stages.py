@@ -1,5 +1,6 @@
 """What each stage of a run does: from its predecessors' folders to its own."""
 
+import resource
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -164,6 +165,7 @@ def evaluate(run: Run) -> None:
         _keep_episodes(run.folder / "evaluation", name, episodes)
     results["imagined_steps"] = config.learn.iterations * config.learn.envs * config.learn.horizon
     results["seconds"] = stage_seconds(run.folder) | {"evaluate": round(time.monotonic() - began, 1)}
+    results["peak_memory_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     results |= {"seed": config.seed, "first_seed": config.evaluate.first_seed, "preset": config.preset}
     write_json(run.folder / "results.json", results)
 

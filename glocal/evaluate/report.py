@@ -49,7 +49,7 @@ def write_report(folder: Path, store: EpisodeStore) -> None:
         ("Can the models be trusted?", _gates_table(gates) + _figure(_plot_rollouts(folder))),
         ("How training went", _figure(_plot_training(folder))),
         ("What was recorded", _recorded_table(store) + _figure(_plot_data(store)) + _figure(_plot_recorded(store))),
-        ("Where the time went", _table(["stage", "seconds"], [[k, f"{v:.0f}"] for k, v in results["seconds"].items()])),
+        ("Where the time went", _seconds_table(results)),
         ("Configuration", f"<pre>{html.escape(json.dumps(read_json(folder / 'config.json'), indent=1))}</pre>"),
     ]
     body = "".join(f"<h2>{title}</h2>{content}" for title, content in sections)
@@ -72,7 +72,7 @@ def plot_keypoint_rollouts(recorded: Mapping[str, Array], imagined: Mapping[str,
         for side, (name, fields) in enumerate((("recorded", recorded), ("imagined", imagined))):
             for column, t in enumerate(moments):
                 axes = grid[2 * row + side, column]
-                _empty_table(axes, f"{name}, after {t + 1}")
+                empty_table(axes, f"{name}, after {t + 1}")
                 draw_scene(axes, fields["keypoints"][row, t], fields["agent"][row, t])
     figure.tight_layout()
     return figure
@@ -100,7 +100,8 @@ def _plot_rollouts(folder: Path) -> Any:
     return plot(*sides)
 
 
-def _empty_table(axes: Any, title: str) -> None:
+def empty_table(axes: Any, title: str) -> None:
+    """Draw the table with nothing on it but the goal."""
     axes.set(xlim=(0, TABLE), ylim=(TABLE, 0), xticks=[], yticks=[], aspect="equal")
     axes.set_title(title, fontsize=8)
     axes.fill(*GOAL_KEYPOINTS[list(OUTLINE)].T, color="lightgreen", lw=0)
@@ -164,7 +165,7 @@ def _plot_recorded(store: EpisodeStore, count: int = 24) -> Any:
     figure, grid = plt.subplots(3, count // 3, figsize=(1.4 * count // 3, 4.2))
     rows = np.linspace(0, int(store.starts[-1]) - 1, count).astype(int)
     for axes, row in zip(grid.flat, rows, strict=True):
-        _empty_table(axes, "")
+        empty_table(axes, "")
         draw_scene(axes, store.fields["keypoints"][row], store.fields["agent"][row])
     figure.tight_layout()
     return figure
@@ -209,6 +210,11 @@ def _gates_table(gates: Mapping[str, Any]) -> str:
         f"<p>Open loop on {gates['windows']} held-out windows in which the block moves. Reward head: mean error "
         f"{head['mean_error']:.4f}" + (f", near the goal {near:.4f}" if near is not None else "") + ".</p>"
     )
+
+
+def _seconds_table(results: Mapping[str, Any]) -> str:
+    rows = [[stage, f"{seconds:.0f}"] for stage, seconds in results["seconds"].items()]
+    return _table(["stage", "seconds"], rows) + f"<p>Peak memory: {results['peak_memory_mib']} MiB.</p>"
 
 
 def _videos(folder: Path) -> str:
