@@ -1,11 +1,13 @@
 """A run: its stages in their order, what each depends on, and which of them are done, stale or missing."""
 
 import ast
+import fcntl
 import hashlib
 import inspect
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,7 +102,8 @@ def open_run(folder: Path) -> Run:
 
 def create_run(folder: Path, config: Config) -> Run:
     """The run in `folder`, with this configuration from now on."""
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").is_file():
+        raise UserError(f"{folder} holds other things than a run; name a new folder, or an empty one, with --run")
     write_json(folder / "config.json", to_dict(config))
     return Run(folder, config)
 
@@ -130,25 +133,41 @@ def perform(run: Run, stage: Stage) -> None:
     missing = [name for name in stage.needs if not _stamp_path(run, name).is_file()]
     if missing:
         raise UserError(f"{stage.name} needs {', '.join(missing)} first; `glocal run` does all stages in order")
-    wanted = _fingerprint(run, stage)
-    _clear_unless_same(run, stage, wanted)
-    _verify_inputs(run, stage)
-    began = time.monotonic()
-    attempt = read_json(_attempt_path(run, stage.name))
-    torch.manual_seed(int(hashlib.sha256(f"{stage.name} {run.config.seed}".encode()).hexdigest()[:8], 16))
-    fresh = Run(run.folder, run.config)
+    with alone(run.folder), threads(run.config.threads):
+        wanted = _fingerprint(run, stage)
+        _clear_unless_same(run, stage, wanted)
+        _verify_inputs(run, stage)
+        torch.manual_seed(int(hashlib.sha256(f"{stage.name} {run.config.seed}".encode()).hexdigest()[:8], 16))
+        seconds = _attempt(run, stage)
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        stamp = {**wanted, "output": _digest(run, stage), "seconds": seconds, "finished": finished}
+        write_json(_stamp_path(run, stage.name), stamp)
+        _attempt_path(run, stage.name).unlink()
+
+
+def _attempt(run: Run, stage: Stage) -> float:
+    """Work at a stage; returns the seconds spent on it, earlier interrupted attempts included."""
+    path, began = _attempt_path(run, stage.name), time.monotonic()
+    attempt = read_json(path)
     try:
-        with threads(run.config.threads):
-            stage.work(fresh)
+        stage.work(Run(run.folder, run.config))
     except BaseException:
-        write_json(
-            _attempt_path(run, stage.name), {**attempt, "seconds": attempt["seconds"] + time.monotonic() - began}
-        )
+        write_json(path, {**attempt, "seconds": attempt["seconds"] + time.monotonic() - began})
         raise
-    seconds = attempt["seconds"] + time.monotonic() - began
-    stamp = {**wanted, "output": _digest(run, stage), "seconds": seconds, "finished": datetime.now(UTC).isoformat()}
-    write_json(_stamp_path(run, stage.name), stamp)
-    _attempt_path(run, stage.name).unlink()
+    return attempt["seconds"] + time.monotonic() - began
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from working in the same run; raises `UserError` where one does."""
+    path = folder / "stages" / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another glocal is at work in {folder}; wait for it, or stop it first") from None
+        yield
 
 
 def _status(run: Run, stage: Stage, before: Mapping[str, Status]) -> Status:

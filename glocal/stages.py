@@ -64,6 +64,7 @@ def _record(folder: Path, config: Config, number: int) -> None:
 def train_codec(run: Run) -> None:
     """Fit the learned keypoints to images; tracked keypoints need no codec."""
     if not run.config.task.images:
+        console.print("codec: the keypoints are tracked, there is nothing to train")
         return
     codec = KeypointCodec(run.config.codec, TABLE)
     images = run.store.fields["image"]
@@ -133,8 +134,9 @@ def _look(run: Run, job: PolicyIteration) -> Mapping[str, float]:
     }
     if watch.keep_best:
         _keep_best(run, job, list(seen.values()))
-    steps = float(job.iteration * job.per_iteration)
-    return {"imag/steps": steps} | {f"eval/{name}": score for name, score in seen.items()}
+    return {"imag/steps": float(job.iteration * job.per_iteration)} | {
+        f"eval/{name}": score for name, score in seen.items()
+    }
 
 
 def _keep_best(run: Run, job: PolicyIteration, scores: list[float]) -> None:

@@ -152,7 +152,7 @@ def train(
             if look is not None and clock.look_every and job.iteration % clock.look_every == 0:
                 row |= look()
             if row:
-                log.write(job.iteration, row)
+                log.write(job.iteration, row | {f"speed/{unit}_per_second": tick.rate})
             tick(job.iteration, _note(row) if row else None)
             if job.iteration == job.total or time.monotonic() - saved > clock.checkpoint_seconds:
                 log.flush()

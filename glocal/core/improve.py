@@ -152,8 +152,12 @@ class PolicyIteration:
         metrics = self._improve_actor(trajectory) | self._fit_critics(trajectory.detach()) | self._refresh()
         self.iteration += 1
         gap = trajectory.gap.mean(0)
-        seen = {"imag/reward": trajectory.seen.reward.mean(), "imag/age": self.imagined.age.float().mean()}
-        return metrics | seen | {f"gap/step{t + 1}": gap[t] for t in range(self.cfg.horizon)}
+        steps = torch.tensor(float(self.iteration * self.per_iteration), dtype=torch.float64)
+        return (
+            metrics
+            | {"imag/reward": trajectory.seen.reward.mean(), "imag/steps": steps}
+            | {f"gap/step{t + 1}": gap[t] for t in range(self.cfg.horizon)}
+        )
 
     def state(self) -> dict[str, Any]:
         """All that the next iterations depend on, besides the world and the random state."""
