@@ -6,13 +6,14 @@ temperature, fit the critics to the world's rewards, refresh the local model aro
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from glocal.core.gradients import LINKS
+from glocal.core.memory import Memory
 from glocal.core.returns import discount_weights, lambda_return
 from glocal.core.rollout import rollout, warm_up
 from glocal.core.types import Batched, Belief, Segment, Surrogate, Trajectory, World, cat, where
@@ -26,8 +27,8 @@ Source = Callable[[int, int], Segment]
 class ImproveConfig:
     """Choices for the policy iteration (SAPO's objective, arXiv 2412.12089; DMO's scheme, 2509.00215)."""
 
-    link: str = "decouple"
-    """decouple, infer_noise, imagine or freeze."""
+    link: Literal["decouple", "infer_noise", "imagine", "freeze"] = "decouple"
+    """Whose values and whose gradients: see `core.gradients`."""
     iterations: int = 1500
     envs: int = 256
     horizon: int = 8
@@ -66,38 +67,6 @@ class Imagined(Batched):
     belief: Belief
     recent: Segment
     age: Tensor
-
-
-class Memory:
-    """A ring of the last imagined windows, (capacity, length, ...)."""
-
-    def __init__(self, capacity: int):
-        self.capacity = capacity
-        self.windows: Segment | None = None
-        self.written = 0
-
-    def add(self, windows: Segment) -> None:
-        """Put windows (n, length, ...) in place of the oldest."""
-        count = windows.reward.shape[0]
-        if self.windows is None:
-            self.windows = windows.tensors(lambda x: x.new_zeros(self.capacity, *x.shape[1:]))
-        slots = (self.written + torch.arange(count)) % self.capacity
-        self.windows.tensors(lambda ring, new: ring.index_copy_(0, slots, new), windows)
-        self.written += count
-
-    def draw(self, count: int) -> Segment:
-        """Random windows (count, length, ...)."""
-        assert self.windows is not None, "nothing was added yet"
-        return self.windows[torch.randint(min(self.written, self.capacity), (count,))]
-
-    def tree(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
-        return {"written": self.written, "windows": None if self.windows is None else self.windows.tree()}
-
-    def restore(self, tree: Any) -> None:
-        """Take up what a checkpoint kept."""
-        self.written = tree["written"]
-        self.windows = None if tree["windows"] is None else Segment(**tree["windows"])
 
 
 class Pilot(nn.Module):

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from glocal.agents.actor import Actor, ActorConfig, TwinCritics
-from glocal.core.improve import ImproveConfig, Memory, Pilot, PolicyIteration
+from glocal.core.improve import ImproveConfig, Pilot, PolicyIteration
+from glocal.core.memory import Memory
 from tests.toys import LinearSurrogate, QuantisedWorld, resting
 
 CONFIG = ImproveConfig(
