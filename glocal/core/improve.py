@@ -185,9 +185,8 @@ class PolicyIteration:
     def _improve_actor(self, trajectory: Trajectory) -> Metrics:
         """Ascend J = E[sum_t gamma^t (r_t + alpha H_t) + gamma^H V(b_H)] by its first-order gradient."""
         temperature = self.log_temperature.detach().exp()
-        entropy = self.actor(trajectory.belief).entropy()
         weights = discount_weights(trajectory.seen.cont, self.cfg.gamma)
-        soft = trajectory.reward + temperature * self._normalised(entropy)
+        soft = trajectory.reward + temperature * self._normalised(trajectory.entropy)
         value = self._values(trajectory.after[:, -1]).mean(0)
         return_ = (weights[:, :-1] * soft).sum(1) + weights[:, -1] * value
         parameters = list(self.actor.parameters())
@@ -195,8 +194,9 @@ class PolicyIteration:
         (-return_.mean() / self.cfg.horizon).backward(inputs=parameters)
         norm = nn.utils.clip_grad_norm_(parameters, self.cfg.clip)
         self.actor_optimizer.step()
-        self._tune_temperature(entropy.detach().mean())
-        scores = {"imag/return": return_.mean(), "policy/entropy": entropy.mean(), "policy/gradient_norm": norm}
+        entropy = trajectory.entropy.detach().mean()
+        self._tune_temperature(entropy)
+        scores = {"imag/return": return_.mean(), "policy/entropy": entropy, "policy/gradient_norm": norm}
         return {key: score.detach() for key, score in scores.items()} | {"policy/temperature": temperature}
 
     def _normalised(self, entropy: Tensor) -> Tensor:
@@ -242,9 +242,8 @@ class PolicyIteration:
     def _value_targets(self, trajectory: Trajectory) -> tuple[Float[Tensor, "n f"], Float[Tensor, " n"]]:
         """The features of all beliefs, and the soft TD(lambda) returns from them on; the lesser critic bootstraps."""
         cfg = self.cfg
-        entropy = self._normalised(self.actor(trajectory.belief).entropy())
         value = self._values(trajectory.after).amin(0)
-        soft = trajectory.reward + self.log_temperature.exp() * entropy
+        soft = trajectory.reward + self.log_temperature.exp() * self._normalised(trajectory.entropy)
         target = lambda_return(soft, value, trajectory.seen.cont, cfg.gamma, cfg.lam)
         added = target - self._staying(trajectory.belief)
         return trajectory.belief.feat.flatten(0, 1), added.flatten()

@@ -28,14 +28,15 @@ def rollout(
     """
     steps = []
     for _ in range(horizon):
-        action = policy(belief).rsample()
+        choice = policy(belief)
+        action = choice.rsample()
         with torch.no_grad():
             context, seen = world.step(context, action)
         prior = surrogate.predict(belief, action)
         posterior = surrogate.correct(prior, seen.obs)
         after = link(posterior, prior)
         reward = link(seen.reward, surrogate.reward(after))
-        steps.append(Trajectory(belief, action, reward, after, seen, distance(posterior, prior)))
+        steps.append(Trajectory(belief, action, choice.entropy(), reward, after, seen, distance(posterior, prior)))
         belief = after
     return context, belief, stack(steps)
 

@@ -131,12 +131,14 @@ S = TypeVar("S", bound=Belief)
 class Trajectory(Batched):
     """Imagined experience, (B, T, ...), differentiable in the actions.
 
-    `belief[t]` is what `action[t]` was chosen on, `after[t]` what followed; `reward[t]` is the linked reward, and
-    `seen[t]` the world's own answer, without gradient.
+    `belief[t]` is what `action[t]` was chosen on, with `entropy[t]` to choose from, and `after[t]` what followed;
+    `reward[t]` is the linked reward, `seen[t]` the world's own answer, without gradient, and `gap[t]` how far the
+    posterior was from the prior.
     """
 
     belief: Belief
     action: Float[Tensor, "*batch a"]
+    entropy: Float[Tensor, "*batch"]
     reward: Float[Tensor, "*batch"]
     after: Belief
     seen: Step
