@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         console.print(f"[bold red]glocal:[/] {error}", soft_wrap=True)
         sys.exit(2)
+    except BrokenPipeError:  # the reader of a help text has gone
+        sys.stderr.close()
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on from the last checkpoint")
         sys.exit(130)

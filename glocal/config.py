@@ -98,6 +98,16 @@ def _pusht_keypoints_long() -> Config:
     )
 
 
+def _pusht_keypoints_rssm() -> Config:
+    return replace(
+        _pusht_keypoints(),
+        preset="pusht-keypoints-rssm",
+        surrogate=RSSMConfig(),
+        surrogate_fit=FitConfig(updates=4000, batch=32, average=0.99),
+        surrogate_length=20,
+    )
+
+
 def _pusht() -> Config:
     return Config(
         preset="pusht",
@@ -142,10 +152,9 @@ def shrunk(config: Config) -> Config:
     )
 
 
-PRESETS: dict[str, Config] = {
-    config.preset: config for config in (_pusht_keypoints(), _pusht_keypoints_long(), _pusht())
-}
-PRESETS |= {small.preset: small for small in map(shrunk, (_pusht_keypoints(), _pusht()))}
+_SHORT = (_pusht_keypoints(), _pusht_keypoints_rssm(), _pusht())
+_ALL = (*_SHORT, _pusht_keypoints_long(), *map(shrunk, _SHORT))
+PRESETS: dict[str, Config] = {config.preset: config for config in _ALL}
 
 
 def _converter() -> cattrs.Converter:

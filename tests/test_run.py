@@ -163,9 +163,10 @@ def test_presets_survive_a_round_trip():
         assert from_dict(json.loads(json.dumps(to_dict(config))), "a test") == config
 
 
-def test_from_images_it_runs_all_the_way_too(tmp_path):
-    folder = tmp_path / "images"
-    glocal("run", "pusht-debug", "--run", folder)
+@pytest.mark.parametrize("preset", ["pusht-debug", "pusht-keypoints-rssm-debug"])
+def test_from_images_and_with_a_recurrent_surrogate_it_runs_all_the_way_too(preset, tmp_path):
+    folder = tmp_path / "other"
+    glocal("run", preset, "--run", folder)
     gates = json.loads((folder / "gates.json").read_text())
     assert "recorded, as it is read" in gates["drift"]
     assert json.loads((folder / "results.json").read_text())["policy"]["pose"]["n"] == 4
