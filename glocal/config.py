@@ -93,7 +93,7 @@ def _pusht_keypoints_long() -> Config:
         short,
         preset="pusht-keypoints-long",
         world_fit=replace(short.world_fit, updates=12_000),
-        learn=replace(short.learn, iterations=3000),
+        learn=replace(short.learn, iterations=2500),
         watch=replace(short.watch, every=250),
     )
 
