@@ -112,7 +112,7 @@ def _pusht() -> Config:
     return Config(
         preset="pusht",
         task=PushTConfig(images=True),
-        codec_fit=FitConfig(updates=6000, batch=32, rate=2e-3, average=0.99),
+        codec_fit=FitConfig(updates=5000, batch=32, rate=2e-3, average=0.99),
         world=KeypointWorldConfig(scales=3),
         world_fit=FitConfig(updates=8000, batch=512),
         surrogate=RSSMConfig(),
