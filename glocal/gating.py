@@ -1,5 +1,7 @@
 """The gates as a stage: rollouts of the models on held-out episodes, read in pixels and radians."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -7,7 +9,7 @@ from torch import Tensor
 from glocal import models
 from glocal.core.improve import Metrics
 from glocal.core.rollout import replay, replay_surrogate
-from glocal.core.types import Segment
+from glocal.core.types import Segment, Step
 from glocal.evaluate.gates import HORIZONS, Pose, Reader, drift, moving, shuffled, table
 from glocal.evaluate.probe import Probe, image_reader
 from glocal.files import UserError, appearing, write_json
@@ -15,9 +17,12 @@ from glocal.models import Run
 from glocal.progress import console
 from glocal.tasks.pusht import TABLE, pose_of
 from glocal.training import Fit, train
+from glocal.worlds.keypoints import KeypointWorld
 
 SHOWN = 6
 """Rollouts kept for the report."""
+NEAR = 0.7
+"""Rewards above this count as near the goal."""
 
 
 def keypoint_reader(run: Run) -> Reader:
@@ -47,8 +52,9 @@ def train_probe(run: Run) -> Probe:
         where = [torch.from_numpy(field[picked.numpy()]) for field in (agent, pose)]
         return probe.loss(shown, where[0], where[1], TABLE)
 
-    train(Fit(config.probe_fit, probe, loss), run.folder / "probe", "probe", run.about(), config.clock)
-    return models.load_trained(Probe(config.probe), run.folder / "probe", "probe")
+    folder = run.folder / "gates" / "probe"
+    train(Fit(config.probe_fit, probe, loss), folder, "probe", run.about(), config.clock)
+    return models.load_trained(Probe(config.probe), folder, "probe")
 
 
 def check_gates(run: Run) -> None:
@@ -67,26 +73,27 @@ def check_gates(run: Run) -> None:
         "nothing moves": drift(read, begin.obs[:, -1:].expand(-1, horizon, -1), truth),
         "recorded, as it is read": drift(read, whole.obs[:, window:], truth),
     }
-    reward, _ = world.outcome(whole.obs[:, window:])
-    error = (reward.detach() - whole.reward[:, window:]).abs()
-    rollout_error = (answer.reward - whole.reward[:, window:]).abs().mean(0)
-    near = whole.reward[:, window:] > 0.7
-    gates = {
-        "windows": len(action),
-        "windows_looked_at": everything,
-        "drift": rows,
-        "reward_head": {
-            "mean_error": float(error.mean()),
-            "mean_error_near_goal": float(error[near].mean()) if near.any() else None,
-            "rollout_error": {str(h): float(rollout_error[h - 1]) for h in HORIZONS},
-        },
-    }
+    head = reward_errors(world, whole[:, window:], answer)
     shown = torch.linspace(0, len(action) - 1, min(SHOWN, len(action))).long()
     _keep_rollouts(run, whole.obs[shown, window:], answer.obs[shown])
+    gates = {"windows": len(action), "windows_looked_at": everything, "drift": rows, "reward_head": head}
     write_json(run.folder / "gates.json", gates)
     console.print("gates: agent px, block px, angle rad (medians over held-out windows in which the block moves)")
     console.print("\n".join(table(rows)))
-    console.print(f"reward head: mean error {gates['reward_head']['mean_error']:.4f}")
+    console.print(f"reward head: mean error {head['mean_error']:.4f}")
+
+
+@torch.no_grad()
+def reward_errors(world: KeypointWorld, seen: Segment, answer: Step) -> dict[str, Any]:
+    """Mean errors of the reward head on recorded observations, near the goal, and along the model's own rollouts."""
+    error = (world.outcome(seen.obs)[0] - seen.reward).abs()
+    along = (answer.reward - seen.reward).abs().mean(0)
+    near = seen.reward > NEAR
+    return {
+        "mean_error": float(error.mean()),
+        "mean_error_near_goal": float(error[near].mean()) if near.any() else None,
+        "rollout_error": {str(h): float(along[h - 1]) for h in HORIZONS},
+    }
 
 
 def _keep_rollouts(run: Run, recorded_obs: Tensor, imagined_obs: Tensor) -> None:

@@ -35,13 +35,15 @@ class Stage:
     name: str
     work: Callable[[Run], None]
     output: str
-    """File or folder within the run that it makes."""
+    """File or folder within the run that it makes, and that is recognised by its content."""
     needs: tuple[str, ...]
     """Stages whose output it reads."""
     config: tuple[str, ...]
     """Parts of the configuration that it depends on."""
     code: tuple[str, ...]
     """Files or folders of the package that make its version."""
+    beside: str | None = None
+    """A further folder that it makes."""
 
 
 STAGES = {
@@ -64,6 +66,7 @@ STAGES = {
         Stage(
             "gates", gating.check_gates, "gates.json", ("collect", "codec", "global", "local"),
             ("seed", "held_out", "probe", "probe_fit"), ("evaluate/gates.py", "evaluate/probe.py", "core/rollout.py"),
+            beside="gates",
         ),
         Stage(
             "cloning", stages.train_cloning, "cloning", ("collect", "codec", "local"),
@@ -76,6 +79,7 @@ STAGES = {
         Stage(
             "evaluate", stages.evaluate, "results.json", ("codec", "cloning", "policy"),
             ("seed", "task", "play", "evaluate"), ("evaluate/real.py", "deploy", "tasks"),
+            beside="evaluation",
         ),
         Stage(
             "report", stages.report, "report.html",
@@ -229,7 +233,8 @@ def _clear_unless_same(run: Run, stage: Stage, wanted: Mapping[str, Any]) -> Non
     """Set aside what an attempt at something else has left, in `previous/`; the same attempt is gone on with."""
     if _is_begun(run, stage, wanted):
         return
-    for path in (run.folder / stage.output, _stamp_path(run, stage.name), run.folder / f"{stage.output}.recording"):
+    left = (stage.output, stage.beside, f"{stage.output}.recording", f"stages/{stage.name}.json")
+    for path in [run.folder / name for name in left if name is not None]:
         if path.exists():
             aside = run.folder / "previous" / path.name
             aside.parent.mkdir(exist_ok=True)

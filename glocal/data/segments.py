@@ -8,6 +8,7 @@ from torch import Tensor
 
 from glocal.core.types import Segment
 from glocal.data.store import EpisodeStore
+from glocal.files import UserError
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Recorded:
         start, stop = int(store.starts[episodes.start]), int(store.starts[episodes.stop])
         fields = {name: torch.from_numpy(np.array(store.fields[name][start:stop])) for name in _LABELS}
         lengths = torch.from_numpy(np.diff(store.starts[episodes.start : episodes.stop + 1]))
+        _check_finite(obs[start:stop], fields, store, start)
         begins = torch.from_numpy(store.starts[episodes.start : episodes.stop] - start)
         return cls(Segment(obs[start:stop].float(), **fields), torch.repeat_interleave(begins, lengths))
 
@@ -56,6 +58,17 @@ class Recorded:
         """All (before, after, reward) of single decisions: (n, d), (n, d), (n,)."""
         decided = (torch.arange(len(self)) != self.first).nonzero()[:, 0]
         return self.steps.obs[decided - 1], self.steps.obs[decided], self.steps.reward[decided]
+
+
+def _check_finite(obs: Tensor, fields: dict[str, Tensor], store: EpisodeStore, start: int) -> None:
+    for name, values in {"observations": obs, **fields}.items():
+        broken = (~torch.isfinite(values.flatten(1) if values.ndim > 1 else values[:, None])).any(1).nonzero()
+        if len(broken):
+            episode = int(np.searchsorted(store.starts, start + int(broken[0]), side="right")) - 1
+            raise UserError(
+                f"the {name} of episode {episode} in {store.folder} hold numbers that are not finite, in {len(broken)} "
+                f"rows of all episodes; leave those episodes out, or mend them, and record the store anew"
+            )
 
 
 _LABELS = ("action", "reward", "cont")

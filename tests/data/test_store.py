@@ -105,6 +105,14 @@ def test_drawn_windows_end_with_a_decision_and_stay_in_their_episode(store):
     assert set(window[:, 1].tolist()) == {1, 2, 4, 5, 6, 7, 9, 10, 11}
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_named_by_episode(store, bad):
+    obs = torch.arange(12.0)[:, None]
+    obs[9] = bad  # the second row of episode 2
+    with pytest.raises(UserError, match="observations of episode 2"):
+        Recorded.of(store, obs)
+
+
 def test_a_range_of_episodes_is_cut_out(store):
     part = Recorded.of(store, torch.arange(12.0)[:, None], range(1, 3))
     assert len(part) == 9 and part.steps.obs[0, 0] == 3
