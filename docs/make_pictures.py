@@ -1,7 +1,7 @@
 """Makes the README's pictures from finished runs: `python docs/make_pictures.py RUN [RUN ...]`.
 
-`policy.png`: episodes of the first run's policy in the real environment, in rows, time to the right. `learning.png`: what the
-real environment said while the policies of all runs were trained.
+`policy.png`: episodes of the first run's policy in the real environment, in rows, time to the right. `learning.png`:
+what the real environment said while the policies of all runs were trained.
 """
 
 import sys
