@@ -115,19 +115,19 @@ class Scene(nn.Module):
         return torch.cat([points.flatten(-2), obs[:, -2:]], dim=-1)
 
     def situation(
-        self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w 2"] | None, scales: int | None = None
+        self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w 2"], scales: int
     ) -> Float[Tensor, "b f"]:
-        """Features of the last `w` observations and, where given, of the action that follows each of them."""
-        scales = self.scales if scales is None else scales
+        """Features of the last `w` observations and of the action that follows each of them.
+
+        Where the agent is and is sent to now is told in `scales` waves as well.
+        """
         now = obs[:, -1]
         points, agents = self.split(obs)
-        places = [agents] if action is None else [agents, self.target(obs, action)]
-        near = torch.cat([place[:, -1:] for place in places], dim=1)
-        if self.spec.rigid:
-            parts = self._rigid_parts(now, points, torch.cat(places, dim=1), near, scales)
-        else:
-            parts = self._loose_parts(points, torch.cat(places, dim=1), near, scales)
-        return torch.cat([part.flatten(1) for part in (now, *parts)], dim=-1)
+        targets = self.target(obs, action)
+        places = torch.cat([agents, targets], dim=1)
+        near = torch.stack([agents[:, -1], targets[:, -1]], dim=1)
+        parts = self._rigid_parts if self.spec.rigid else self._loose_parts
+        return torch.cat([part.flatten(1) for part in (now, *parts(points, places, near, scales))], dim=-1)
 
     def outlook(self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w 2"]) -> Float[Tensor, "b f"]:
         """What a policy sees: a situation, and the way from the points to where they are wanted."""
@@ -143,15 +143,14 @@ class Scene(nn.Module):
         obs = torch.zeros(1, self.window, self.spec.obs_dim)
         return self.outlook(obs, torch.zeros(1, self.window, self.spec.action_dim)).shape[-1]
 
-    def situation_dim(self, with_action: bool) -> int:
+    def situation_dim(self) -> int:
         """The number of features of a situation."""
         obs = torch.zeros(1, self.window, self.spec.obs_dim)
-        action = torch.zeros(1, self.window, self.spec.action_dim) if with_action else None
-        return self.situation(obs, action).shape[-1]
+        return self.situation(obs, torch.zeros(1, self.window, self.spec.action_dim), self.scales).shape[-1]
 
-    def _rigid_parts(self, now: Tensor, points: Tensor, places: Tensor, near: Tensor, scales: int) -> list[Tensor]:
+    def _rigid_parts(self, points: Tensor, places: Tensor, near: Tensor, scales: int) -> list[Tensor]:
         """Everything as the body sees it: the agent, its targets, and how the body itself has moved."""
-        centre, turn = self.frame(now)
+        centre, turn = fit_frame(points[:, -1], self.shape)
         near = unrotate(near - centre[:, None], turn)
         places = unrotate(places - centre[:, None], turn)
         past = unrotate(points[:, :-1, :3] - points[:, -1:, :3], turn) / self.scale[0]

@@ -58,7 +58,7 @@ class MLPSurrogate(Surrogate[Observed]):
         self.scene = Scene(spec, WINDOW, cfg.scales)
         self.cfg, self.spec = cfg, spec
         self.body = nn.Sequential(
-            nn.Linear(self.scene.situation_dim(with_action=True), cfg.width),
+            nn.Linear(self.scene.situation_dim(), cfg.width),
             *[Residual(cfg.width) for _ in range(cfg.blocks)],
             nn.LayerNorm(cfg.width),
             nn.Linear(cfg.width, spec.obs_dim),
@@ -106,4 +106,4 @@ class MLPSurrogate(Surrogate[Observed]):
 
     def _change(self, previous: Tensor, obs: Tensor, last: Tensor, action: Tensor) -> Tensor:
         window, actions = torch.stack([previous, obs], 1), torch.stack([last, action], 1)
-        return self.body(self.scene.situation(window, actions))
+        return self.body(self.scene.situation(window, actions, self.scene.scales))

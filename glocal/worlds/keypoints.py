@@ -79,7 +79,7 @@ class KeypointWorld(nn.Module):
         self.cfg = cfg
         self.spec = spec
         self.scene = Scene(spec, cfg.context, cfg.scales)
-        self.denoiser = Denoiser(cfg, spec.obs_dim, self.scene.situation_dim(with_action=True) + 1)
+        self.denoiser = Denoiser(cfg, spec.obs_dim, self.scene.situation_dim() + 1)
         self.outcome = Outcome(spec.obs_dim, cfg.head_width)
 
     @torch.no_grad()
@@ -136,7 +136,7 @@ class KeypointWorld(nn.Module):
         return loss, {"diffusion": diffusion, "reward": reward_loss, "cont": cont_loss}
 
     def _see(self, obs: Tensor, action: Tensor, noise: Tensor) -> Tensor:
-        features = torch.cat([self.scene.situation(obs, action), 100 * noise], dim=-1)
+        features = torch.cat([self.scene.situation(obs, action, self.cfg.scales), 100 * noise], dim=-1)
         return self.denoiser.situation(features)
 
     def _denoising_loss(self, change: Tensor, seen: Tensor) -> Tensor:

@@ -73,8 +73,8 @@ def test_the_same_motion_looks_the_same_wherever_the_body_lies():
 def test_situations_have_the_length_that_they_say(spec):
     scene = measured(spec)
     window, action = torch.randn(4, 2, spec.obs_dim), torch.rand(4, 2, 2)
-    assert scene.situation(window, action).shape == (4, scene.situation_dim(True))
-    assert scene.situation(window, None).shape == (4, scene.situation_dim(False))
+    assert scene.situation(window, action, scene.scales).shape == (4, scene.situation_dim())
+    assert scene.outlook(window, action).shape == (4, scene.outlook_dim())
 
 
 def test_targets_end_at_the_edge_of_the_table():
