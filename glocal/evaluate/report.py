@@ -26,7 +26,8 @@ OUTLINE = (0, 1, 2, 5, 6, 7, 4, 3)
 """The T's keypoints in the order of its outline."""
 METHODS = ("policy", "cloning", "play", "random")
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:right}
+table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #ddd;
+text-align:right;white-space:nowrap}
 td:first-child,th:first-child{text-align:left}img,video{max-width:100%}pre{background:#f6f6f6;padding:1em;overflow:auto}"""
 
 
@@ -115,6 +116,7 @@ def _plot_learning(rows: Sequence[Mapping[str, float]]) -> Any:
         axes.plot(steps, [row[f"eval/{name}"] for row in looks], marker="o", ms=3, label=name)
     axes.set(xlabel="million imagined steps", ylabel="real environment", ylim=(-0.02, 1.02))
     axes.legend()
+    figure.tight_layout()
     return figure
 
 
