@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from glocal.core.improve import Pilot
 from glocal.core.types import Codec, Spec
 from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore
-from glocal.files import UserError
+from glocal.files import UserError, appearing, sha256
 from glocal.surrogates.mlp import MLPSurrogate
 from glocal.surrogates.rssm import RSSM, RSSMConfig
 from glocal.tasks.pusht import TABLE, spec
@@ -106,7 +107,18 @@ class Run:
     @cached_property
     def experience(self) -> tuple[Recorded, Recorded]:
         """Recorded experience to train on, and held out."""
-        return split_recorded(self.config, self.store, encode_store(self.codec, self.store))
+        return split_recorded(self.config, self.store, self.observations())
+
+    def observations(self) -> Tensor:
+        """Everything recorded as the models see it, (rows, d); images are encoded once and kept beside their codec."""
+        if not self.config.task.images:
+            return encode_store(self.codec, self.store)
+        weights = self.folder / "codec" / "last" / "model.safetensors"
+        path = self.folder / "codec" / f"obs-{self.store.hash[:16]}-{sha256(weights)[:16]}.npy"
+        if not path.is_file():
+            with appearing(path) as draft, draft.open("wb") as file:
+                np.save(file, encode_store(self.codec, self.store).numpy())
+        return torch.from_numpy(np.load(path, allow_pickle=False))
 
     def world(self) -> Any:
         return load_trained(build_world(self.config), self.folder / "global", "global")
