@@ -8,6 +8,7 @@ import torch
 
 from glocal.codecs.identity import IdentityCodec
 from glocal.codecs.keypoints import KeypointCodec, KeypointCodecConfig
+from glocal.core.gradients import decouple, infer_noise
 from glocal.core.rollout import warm_up
 from glocal.core.types import Segment, Spec, World
 from glocal.surrogates.mlp import MLPSurrogate, MLPSurrogateConfig
@@ -112,6 +113,18 @@ class TestSurrogates:
         assert type(prior) is type(posterior)
         prior.tensors(_same_shape, posterior)
 
+    @pytest.mark.parametrize("link", [decouple, infer_noise])
+    def test_links_that_keep_values_keep_every_field_of_its_beliefs(self, name, link):
+        make, spec = SURROGATES[name]
+        surrogate, segment = built(make, spec), experience(spec)
+        action = segment.action[:, 1].clone().requires_grad_()
+        prior = surrogate.predict(surrogate.initial(segment.obs[:, 0]), action)
+        posterior = surrogate.correct(prior, segment.obs[:, 1])
+        linked = link(posterior, prior)
+        assert torch.equal(linked.feat, posterior.feat)
+        (slope,) = torch.autograd.grad(surrogate.reward(linked).sum(), action)
+        assert slope.abs().sum() > 0
+
     def test_what_it_predicts_is_differentiable_in_the_action(self, name):
         make, spec = SURROGATES[name]
         surrogate, segment = built(make, spec), experience(spec)
@@ -148,7 +161,7 @@ class TestSurrogates:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            losses.append(float(loss))
+            losses.append(float(loss.detach()))
         assert losses[-1] < losses[0]
 
 
