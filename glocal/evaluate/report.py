@@ -65,40 +65,29 @@ def draw_scene(axes: Any, keypoints: Array, agent: Array, color: str = "slategra
     axes.add_patch(Circle(tuple(agent), 15, color="royalblue", alpha=alpha, lw=0))
 
 
-def plot_keypoint_rollouts(recorded: Mapping[str, Array], imagined: Mapping[str, Array]) -> Any:
-    """Rows of pictures: a recorded rollout, and under it the imagined one from the same start and actions."""
-    rows, moments = len(recorded["agent"]), [h - 1 for h in HORIZONS]
-    figure, grid = plt.subplots(2 * rows, len(moments), figsize=(2 * len(moments), 4 * rows), squeeze=False)
-    for row in range(rows):
-        for side, (name, fields) in enumerate((("recorded", recorded), ("imagined", imagined))):
-            for column, t in enumerate(moments):
-                axes = grid[2 * row + side, column]
-                empty_table(axes, f"{name}, after {t + 1}")
-                draw_scene(axes, fields["keypoints"][row, t], fields["agent"][row, t])
-    figure.tight_layout()
-    return figure
+def _show_scene(axes: Any, fields: Mapping[str, Array], row: int, t: int) -> None:
+    empty_table(axes, "")
+    draw_scene(axes, fields["keypoints"][row, t], fields["agent"][row, t])
 
 
-def _plot_image_rollouts(recorded: Mapping[str, Array], imagined: Mapping[str, Array]) -> Any:
-    rows, moments = len(recorded["agent"]), [h - 1 for h in HORIZONS]
-    figure, grid = plt.subplots(2 * rows, len(moments), figsize=(2 * len(moments), 4 * rows), squeeze=False)
-    for row in range(rows):
-        for side, (name, fields) in enumerate((("recorded", recorded), ("imagined", imagined))):
-            for column, t in enumerate(moments):
-                grid[2 * row + side, column].imshow(fields["image"][row, t])
-                grid[2 * row + side, column].set_title(f"{name}, after {t + 1}", fontsize=8)
-                grid[2 * row + side, column].axis("off")
-    figure.tight_layout()
-    return figure
+def _show_image(axes: Any, fields: Mapping[str, Array], row: int, t: int) -> None:
+    axes.imshow(fields["image"][row, t])
+    axes.axis("off")
 
 
 def _plot_rollouts(folder: Path) -> Any:
+    """Rows of pictures: a recorded rollout, and under it the imagined one from the same start and actions."""
+    names = ("recorded", "imagined")
     with np.load(folder / "gates" / "rollouts.npz", allow_pickle=False) as file:
-        sides = [
-            {k.split("_", 1)[1]: file[k] for k in file.files if k.startswith(side)} for side in ("recorded", "imagined")
-        ]
-    plot = _plot_image_rollouts if "image" in sides[0] else plot_keypoint_rollouts
-    return plot(*sides)
+        sides = [{k.split("_", 1)[1]: file[k] for k in file.files if k.startswith(name)} for name in names]
+    show, rows = _show_image if "image" in sides[0] else _show_scene, len(sides[0]["agent"])
+    figure, grid = plt.subplots(2 * rows, len(HORIZONS), figsize=(2 * len(HORIZONS), 4 * rows), squeeze=False)
+    for line, pictures in enumerate(grid):
+        for axes, horizon in zip(pictures, HORIZONS, strict=True):
+            show(axes, sides[line % 2], line // 2, horizon - 1)
+            axes.set_title(f"{names[line % 2]}, after {horizon}", fontsize=8)
+    figure.tight_layout()
+    return figure
 
 
 def empty_table(axes: Any, title: str) -> None:
