@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import cattrs
 from cattrs.strategies import configure_tagged_union
@@ -11,6 +11,7 @@ from glocal.agents.actor import ActorConfig
 from glocal.agents.cloning import CloningConfig
 from glocal.codecs.keypoints import KeypointCodecConfig
 from glocal.core.improve import ImproveConfig
+from glocal.evaluate.gates import GateConfig
 from glocal.evaluate.probe import ProbeConfig
 from glocal.files import UserError
 from glocal.surrogates.mlp import MLPSurrogateConfig
@@ -51,6 +52,8 @@ class Config:
 
     preset: str = "pusht-keypoints"
     seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where models are trained; auto is a GPU where there is one. Which one it was is part of no result's identity."""
     threads: int = 2
     """Of torch. Use 1 where anything else is running: two busy processes of two threads each collapse."""
     processes: int = 2
@@ -71,6 +74,7 @@ class Config:
     learn: ImproveConfig = field(default_factory=ImproveConfig)
     cloning: CloningConfig = field(default_factory=CloningConfig)
     cloning_fit: FitConfig = field(default_factory=FitConfig)
+    gates: GateConfig = field(default_factory=GateConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     probe_fit: FitConfig = field(default_factory=FitConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
@@ -109,18 +113,19 @@ def _pusht_keypoints_rssm() -> Config:
 
 
 def _pusht() -> Config:
-    return Config(
+    long = _pusht_keypoints_long()
+    return replace(
+        long,
         preset="pusht",
         task=PushTConfig(images=True),
-        codec_fit=FitConfig(updates=5000, batch=32, rate=2e-3, average=0.99),
-        world=KeypointWorldConfig(scales=3),
-        world_fit=FitConfig(updates=8000, batch=512),
-        surrogate=RSSMConfig(),
-        surrogate_fit=FitConfig(updates=4000, batch=32, average=0.99),
-        surrogate_length=20,
-        cloning_fit=FitConfig(updates=3000, batch=256, average=0.99),
-        probe_fit=FitConfig(updates=3000, batch=64, average=0.99),
+        codec_fit=FitConfig(updates=2000, batch=32, rate=2e-3, average=0.99),
+        probe_fit=FitConfig(updates=4000, batch=512),
+        learn=replace(long.learn, iterations=3000),
     )
+
+
+def _pusht_images() -> Config:
+    return replace(_pusht(), preset="pusht-images", task=PushTConfig(images=True, agent=False))
 
 
 def shrunk(config: Config) -> Config:
@@ -139,20 +144,20 @@ def shrunk(config: Config) -> Config:
         threads=1,
         task=replace(config.task, decisions=30),
         play=replace(config.play, decisions=600),
-        codec=replace(config.codec, points=6, width=8, decoder_width=8),
-        world=replace(config.world, width=wide, blocks=1),
+        codec=replace(config.codec, points=4, width=8, decoder_width=8),
+        world=replace(config.world, size=0),
         surrogate=surrogate,
         agent=replace(config.agent, width=wide),
         learn=replace(config.learn, iterations=12, envs=8, horizon=4, episode=8, memory=64, refresh_size=4),
         watch=replace(config.watch, every=6, episodes=2),
         evaluate=replace(config.evaluate, episodes=4, filmed=2),
-        probe=replace(config.probe, width=8),
+        probe=replace(config.probe, width=8, channels=8),
         clock=replace(config.clock, checkpoint_seconds=0.2, log_every=2),
         **fits,
     )
 
 
-_SHORT = (_pusht_keypoints(), _pusht_keypoints_rssm(), _pusht())
+_SHORT = (_pusht_keypoints(), _pusht_keypoints_rssm(), _pusht(), _pusht_images())
 _ALL = (*_SHORT, _pusht_keypoints_long(), *map(shrunk, _SHORT))
 PRESETS: dict[str, Config] = {config.preset: config for config in _ALL}
 

@@ -1,17 +1,32 @@
 """The gates as a stage: rollouts of the models on held-out episodes, read in pixels and radians."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from glocal import models
+from glocal.core.gradients import LINKS
 from glocal.core.improve import Metrics
 from glocal.core.rollout import replay, replay_surrogate
-from glocal.core.types import Segment, Step
-from glocal.evaluate.gates import HORIZONS, Pose, Reader, drift, moving, shuffled, table
-from glocal.evaluate.probe import Probe, image_reader
+from glocal.core.types import Points, Segment, Step
+from glocal.evaluate.gates import (
+    HORIZONS,
+    Pose,
+    Reader,
+    checks,
+    drift,
+    errors,
+    moving,
+    shuffled,
+    summary,
+    table,
+)  # fmt: skip
+from glocal.evaluate.gradients import agreement
+from glocal.evaluate.probe import Probe
 from glocal.files import UserError, appearing, write_json
 from glocal.models import Run
 from glocal.progress import console
@@ -23,64 +38,107 @@ SHOWN = 6
 """Rollouts kept for the report."""
 NEAR = 0.7
 """Rewards above this count as near the goal."""
+FAR = 30.0
+"""Pixels that the block moves in the windows that global models of images are judged by."""
+COMPARED = 64
+"""Windows in which gradients are compared."""
+FRAMES = 2000
+"""Held-out frames that a codec is judged by."""
 
 
 def keypoint_reader(run: Run) -> Reader:
     """Reads poses off tracked keypoints."""
 
     def read(obs: Tensor) -> Pose:
-        fields = run.codec.decode(obs)
-        pose = pose_of(fields["keypoints"].numpy())
-        return Pose(fields["agent"].numpy(), pose[..., :2], pose[..., 2])
+        fields = {name: field.cpu().numpy() for name, field in run.codec.decode(obs).items()}
+        pose = pose_of(fields["keypoints"])
+        return Pose(fields["agent"], pose[..., :2], pose[..., 2])
 
     return read
 
 
 def train_probe(run: Run) -> Probe:
-    """The network that reads poses off images, fitted to recorded frames and to what the codec makes of them."""
+    """The network that reads poses off what the codec made of recorded images."""
     config, store = run.config, run.store
     experience, _ = run.experience
-    probe, rows = Probe(config.probe), len(experience)
-    images, agent, pose = (store.fields[name] for name in ("image", "agent", "pose"))
+    recorded = (torch.tensor(store.fields[name][: len(experience)]) for name in ("agent", "pose"))
+    agent, pose = (field.to(run.device) for field in recorded)
 
     def loss() -> tuple[Tensor, Metrics]:
-        picked = torch.randint(rows, (config.probe_fit.batch,)).sort().values
-        shown = torch.from_numpy(images[picked.numpy()])
-        with torch.no_grad():
-            redrawn = run.codec.decode(experience.steps.obs[picked])["image"]
-        shown = torch.where((torch.rand(len(picked)) < 0.5)[:, None, None, None], shown, redrawn)
-        where = [torch.from_numpy(field[picked.numpy()]) for field in (agent, pose)]
-        return probe.loss(shown, where[0], where[1], TABLE)
+        rows = torch.randint(len(experience), (config.probe_fit.batch,), device=run.device)
+        return probe.loss(experience.steps.obs[rows], agent[rows], pose[rows], TABLE)
 
+    probe = Probe(config.probe, models.build_spec(config)).to(run.device)
     folder = run.folder / "gates" / "probe"
     train(Fit(config.probe_fit, probe, loss), folder, "probe", run.about(), config.clock)
-    return models.load_trained(Probe(config.probe), folder, "probe")
+    return models.load_trained(probe, folder, "probe")
 
 
 def check_gates(run: Run) -> None:
-    """Measure the models on held-out episodes; prints a table, writes `gates.json`."""
+    """Measure codec and models on held-out episodes; prints what was found, writes `gates.json`."""
     images = run.config.task.images
-    read = image_reader(train_probe(run), run.codec, TABLE) if images else keypoint_reader(run)
+    read = _probe_reader(train_probe(run)) if images else keypoint_reader(run)
     window, horizon = run.config.world.context, max(HORIZONS)
     whole, truth, everything = _gate_windows(run, window, horizon)
     begin, action = whole[:, :window], whole.action[:, window:]
     world, surrogate = run.world(), run.surrogate()
     answer = replay(world, begin, action, key=run.config.seed)
-    rows = {
-        "global model": drift(read, answer.obs, truth),
-        "global, shuffled actions": drift(read, replay(world, begin, shuffled(action), run.config.seed).obs, truth),
-        "local model": drift(read, replay_surrogate(surrogate, begin, action), truth),
-        "nothing moves": drift(read, begin.obs[:, -1:].expand(-1, horizon, -1), truth),
-        "recorded, as it is read": drift(read, whole.obs[:, window:], truth),
+    rollouts = {
+        "global model": answer.obs,
+        "global, shuffled actions": replay(world, begin, shuffled(action), run.config.seed).obs,
+        "local model": replay_surrogate(surrogate, begin, action),
+        "nothing moves": begin.obs[:, -1:].expand(-1, horizon, -1),
+        "recorded, as it is read": whole.obs[:, window:],
     }
-    head = reward_errors(world, whole[:, window:], answer)
-    shown = torch.linspace(0, len(action) - 1, min(SHOWN, len(action))).long()
-    _keep_rollouts(run, whole.obs[shown, window:], answer.obs[shown])
-    gates = {"windows": len(action), "windows_looked_at": everything, "drift": rows, "reward_head": head}
+    found = {name: read(obs) for name, obs in rollouts.items()}
+    far = moving(truth, pixels=FAR)
+    gates: dict[str, Any] = {
+        "windows": len(action),
+        "windows_looked_at": everything,
+        "windows_far": int(far.sum()),
+        "drift": {name: drift(poses, truth) for name, poses in found.items()},
+        "drift_far": {
+            name: drift(_chosen(poses, far), _chosen(truth, far)) for name, poses in found.items() if far.any()
+        },
+        "reward_head": reward_errors(world, whole[:, window:], answer),
+        "gradient": _gradients(run, world, surrogate, begin, action),
+    }
+    if images:
+        gates["codec"] = check_codec(run, read)
+    gates["checks"] = checks(gates, run.config.gates)
+    _keep_rollouts(run, whole, answer.obs)
     write_json(run.folder / "gates.json", gates)
     console.print("gates: agent px, block px, angle rad (medians over held-out windows in which the block moves)")
-    console.print("\n".join(table(rows)))
-    console.print(f"reward head: mean error {head['mean_error']:.4f}")
+    for line in (*table(gates["drift"]), *summary(gates)):
+        console.print(line)
+
+
+def _gradients(run: Run, world: KeypointWorld, surrogate: Any, begin: Segment, action: Tensor) -> dict[str, Any]:
+    """How far each link's gradient is from a finite difference of the global model's return."""
+    rows = torch.arange(0, len(action), max(1, len(action) // COMPARED))[:COMPARED]
+    learn = run.config.learn
+    return {
+        name: asdict(agreement(world, surrogate, begin[rows], action[rows, : learn.horizon], LINKS[name], learn.gamma))
+        for name in ("decouple", "imagine")
+    }
+
+
+@torch.no_grad()
+def check_codec(run: Run, read: Reader) -> dict[str, float]:
+    """How well held-out frames can be read (medians) and drawn again (peak signal-to-noise ratio, in dB)."""
+    experience, held_out = run.experience
+    rows = torch.arange(0, len(held_out), max(1, len(held_out) // FRAMES))
+    stored = (len(experience) + rows).numpy()
+    fields, obs = run.store.fields, held_out.steps.obs[rows]
+    pose = fields["pose"][stored]
+    error = errors(read(obs), Pose(fields["agent"][stored], pose[:, :2], pose[:, 2]))
+    drawn = torch.cat([run.codec.decode(part)["image"].cpu() for part in obs.split(256)]).float()
+    squared = (drawn - torch.from_numpy(fields["image"][stored]).float()).div(255).pow(2).mean()
+    return {name: float(np.median(each)) for name, each in error.items()} | {"psnr_db": float(-10 * squared.log10())}
+
+
+def _probe_reader(probe: Probe) -> Reader:
+    return lambda obs: probe.read(obs, TABLE)
 
 
 @torch.no_grad()
@@ -96,26 +154,34 @@ def reward_errors(world: KeypointWorld, seen: Segment, answer: Step) -> dict[str
     }
 
 
-def _keep_rollouts(run: Run, recorded_obs: Tensor, imagined_obs: Tensor) -> None:
-    """Keep a few recorded and imagined rollouts, decoded, for the report."""
-    with torch.no_grad():
-        both = {"recorded": run.codec.decode(recorded_obs), "imagined": run.codec.decode(imagined_obs)}
-    flat = {f"{side}_{name}": field.numpy() for side, fields in both.items() for name, field in fields.items()}
+@torch.no_grad()
+def _keep_rollouts(run: Run, whole: Segment, imagined: Tensor) -> None:
+    """Keep a few recorded and imagined rollouts for the report, decoded, and as points where they are made of those."""
+    shown = torch.linspace(0, len(imagined) - 1, min(SHOWN, len(imagined))).long()
+    layout, kept = models.build_spec(run.config).layout, {}
+    for side, obs in (("recorded", whole.obs[shown, -imagined.shape[1] :]), ("imagined", imagined[shown])):
+        kept |= {f"{side}_{name}": field.cpu().numpy() for name, field in run.codec.decode(obs).items()}
+        if isinstance(layout, Points):
+            kept[f"{side}_points"] = ((obs[..., : layout.numbers] + 1) * (TABLE / 2)).cpu().numpy()
     with appearing(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
-        np.savez(file, **flat)
+        np.savez(file, **kept)
 
 
 def _gate_windows(run: Run, window: int, horizon: int, every: int = 7) -> tuple[Segment, Pose, int]:
     """Held-out windows (n, window + horizon, ...) in which the block moves, their poses, and the number looked at."""
     _, held_out = run.experience
     last = torch.arange(horizon, len(held_out), every)
-    last = last[held_out.first[last] <= last - horizon]
+    last = last[held_out.first.cpu()[last] <= last - horizon]
     offset = int(run.store.starts[-1]) - len(held_out)
     rows = (offset + last[:, None] + torch.arange(-horizon, 1)).numpy()
     agent, pose = run.store.fields["agent"][rows], run.store.fields["pose"][rows]
     truth = Pose(agent, pose[..., :2], pose[..., 2])
-    keep = moving(truth)
+    keep = moving(truth, pixels=10.0, radians=0.15)
     if not keep.any():
         raise UserError(f"the block moves in none of {len(last)} held-out windows; collect more decisions")
-    whole = held_out.windows(last[torch.from_numpy(keep)], window + horizon)
+    whole = held_out.windows(last[torch.from_numpy(keep)].to(run.device), window + horizon)
     return whole, Pose(*(part[keep, 1:] for part in truth)), len(last)
+
+
+def _chosen(poses: Pose, rows: NDArray[np.bool_]) -> Pose:
+    return Pose(*(part[rows] for part in poses))

@@ -16,13 +16,13 @@ from glocal.codecs.identity import IdentityCodec
 from glocal.codecs.keypoints import KeypointCodec
 from glocal.config import Config, to_dict
 from glocal.core.improve import Pilot
-from glocal.core.types import Codec, Spec
+from glocal.core.types import Codec, Points, Spec
 from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore
 from glocal.files import UserError, appearing, sha256
 from glocal.surrogates.mlp import MLPSurrogate
 from glocal.surrogates.rssm import RSSM, RSSMConfig
-from glocal.tasks.pusht import TABLE, spec
+from glocal.tasks.pusht import IMAGE_SIZE, TABLE, spec
 from glocal.worlds.keypoints import KeypointWorld
 
 KEYPOINTS = 8
@@ -30,13 +30,18 @@ ENCODED_AT_ONCE = 1024
 
 
 def build_spec(config: Config) -> Spec:
-    """What the models see: the T's own keypoints, which move rigidly, or learned ones, which need not."""
-    images = config.task.images
-    return spec(config.codec.points if images else KEYPOINTS, rigid=not images)
+    """What the models see: the T's own keypoints, or what the codec makes of images."""
+    if not config.task.images:
+        return spec(Points(KEYPOINTS, rigid=True))
+    return spec(config.codec.layout)
 
 
 def build_codec(config: Config) -> Codec:
-    return KeypointCodec(config.codec, TABLE) if config.task.images else IdentityCodec(TABLE)
+    if not config.task.images:
+        return IdentityCodec(TABLE)
+    if not config.task.agent and not config.codec.rigid:
+        raise UserError("loose points do not tell the agent; use --task.agent True or --codec.rigid True")
+    return KeypointCodec(config.codec, TABLE, IMAGE_SIZE, config.task.agent)
 
 
 def build_world(config: Config) -> KeypointWorld:
@@ -50,6 +55,14 @@ def build_surrogate(config: Config) -> MLPSurrogate | RSSM:
 
 def build_critics(config: Config, surrogate: MLPSurrogate | RSSM) -> TwinCritics:
     return TwinCritics(config.agent, surrogate.feat_dim)
+
+
+def device_of(config: Config) -> torch.device:
+    """Where models are trained; raises `UserError` where a GPU is asked for and there is none."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda was asked for, but torch finds no GPU here; use --device cpu or auto")
+    wanted = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    return torch.device(wanted)
 
 
 def load_trained(module: Any, folder: Path, kind: str) -> Any:
@@ -66,13 +79,14 @@ def build_pilot(config: Config, surrogate: MLPSurrogate | RSSM) -> Pilot:
 
 
 @torch.no_grad()
-def encode_store(codec: Codec, store: EpisodeStore) -> Tensor:
+def encode_store(codec: Codec, store: EpisodeStore, device: torch.device) -> Tensor:
     """Observations (rows, d) of everything recorded."""
     total = int(store.starts[-1])
     parts = []
     for start in range(0, total, ENCODED_AT_ONCE):
         rows = slice(start, start + ENCODED_AT_ONCE)
-        parts.append(codec.encode({name: torch.tensor(store.fields[name][rows]) for name in codec.reads}))
+        fields = {name: torch.tensor(store.fields[name][rows]).to(device) for name in codec.reads}
+        parts.append(codec.encode(fields).cpu())
     return torch.cat(parts)
 
 
@@ -91,6 +105,10 @@ class Run:
     folder: Path
     config: Config
 
+    @cached_property
+    def device(self) -> torch.device:
+        return device_of(self.config)
+
     @property
     def data(self) -> Path:
         return self.folder / "data"
@@ -102,34 +120,35 @@ class Run:
     @cached_property
     def codec(self) -> Any:
         codec = build_codec(self.config)
-        return load_trained(codec, self.folder / "codec", "codec") if self.config.task.images else codec
+        return self._trained(codec, self.folder / "codec", "codec") if self.config.task.images else codec
 
     @cached_property
     def experience(self) -> tuple[Recorded, Recorded]:
         """Recorded experience to train on, and held out."""
-        return split_recorded(self.config, self.store, self.observations())
+        train, held_out = split_recorded(self.config, self.store, self.observations())
+        return train.to(self.device), held_out.to(self.device)
 
     def observations(self) -> Tensor:
         """Everything recorded as the models see it, (rows, d); images are encoded once and kept beside their codec."""
         if not self.config.task.images:
-            return encode_store(self.codec, self.store)
+            return encode_store(self.codec, self.store, self.device)
         weights = self.folder / "codec" / "last" / "model.safetensors"
         path = self.folder / "codec" / f"obs-{self.store.hash[:16]}-{sha256(weights)[:16]}.npy"
         if not path.is_file():
             with appearing(path) as draft, draft.open("wb") as file:
-                np.save(file, encode_store(self.codec, self.store).numpy())
+                np.save(file, encode_store(self.codec, self.store, self.device).numpy())
         return torch.from_numpy(np.load(path, allow_pickle=False))
 
     def world(self) -> Any:
-        return load_trained(build_world(self.config), self.folder / "global", "global")
+        return self._trained(build_world(self.config), self.folder / "global", "global")
 
     def surrogate(self) -> Any:
-        return load_trained(build_surrogate(self.config), self.folder / "local", "local")
+        return self._trained(build_surrogate(self.config), self.folder / "local", "local")
 
     def pilot(self, kind: str) -> Pilot:
         """What the stage `kind` (policy or cloning) trained."""
         pilot = build_pilot(self.config, build_surrogate(self.config))
-        return load_trained(pilot, self.folder / kind, kind)
+        return self._trained(pilot, self.folder / kind, kind)
 
     @property
     def best_policy(self) -> Path:
@@ -141,7 +160,10 @@ class Run:
         if not self.config.watch.keep_best:
             return self.pilot("policy")
         pilot = build_pilot(self.config, build_surrogate(self.config))
-        return load_trained(pilot, self.best_policy, "policy")
+        return self._trained(pilot, self.best_policy, "policy")
+
+    def _trained(self, module: Any, folder: Path, kind: str) -> Any:
+        return load_trained(module, folder, kind).to(self.device)
 
     def about(self) -> dict[str, Any]:
         """What every checkpoint says of its origin."""

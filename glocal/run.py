@@ -65,7 +65,8 @@ STAGES = {
         ),
         Stage(
             "gates", gating.check_gates, "gates.json", ("collect", "codec", "global", "local"),
-            ("seed", "held_out", "probe", "probe_fit"), ("evaluate/gates.py", "evaluate/probe.py", "core/rollout.py"),
+            ("seed", "held_out", "gates", "probe", "probe_fit"),
+            ("evaluate/gates.py", "evaluate/probe.py", "evaluate/gradients.py", "core/rollout.py"),
             beside="gates",
         ),
         Stage(

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from glocal import checkpoints, models
 from glocal.agents.cloning import cloning_loss
-from glocal.codecs.keypoints import KeypointCodec
 from glocal.config import Config, to_dict
 from glocal.core.improve import Metrics, PolicyIteration
+from glocal.core.types import LearnedCodec
 from glocal.data.store import EpisodeStore, recorded, seal, write_episode
 from glocal.deploy.policy import aimless, learned, playing
 from glocal.evaluate.real import Episodes, run_episodes, write_video
@@ -28,8 +28,10 @@ from glocal.models import Run
 from glocal.progress import Ticker, console
 from glocal.surrogates.mlp import MLPSurrogate
 from glocal.tasks.collect import record_episode
-from glocal.tasks.pusht import TABLE
 from glocal.training import Fit, FitConfig, train
+
+MEASURED = 400
+"""Recorded frames that a codec takes its statistics from."""
 
 
 def collect(run: Run) -> None:
@@ -62,19 +64,21 @@ def _record(folder: Path, config: Config, number: int) -> None:
 
 
 def train_codec(run: Run) -> None:
-    """Fit the learned keypoints to images; tracked keypoints need no codec."""
+    """Fit the codec to images; tracked keypoints need none."""
     if not run.config.task.images:
         console.print("codec: the keypoints are tracked, there is nothing to train")
         return
-    codec = KeypointCodec(run.config.codec, TABLE)
-    images = run.store.fields["image"]
-    kept = int(run.store.starts[max(1, round(len(run.store) * (1 - run.config.held_out)))])
-    rng = np.random.default_rng(run.config.seed)
-    codec.measure(torch.from_numpy(images[np.sort(rng.choice(kept, min(400, kept), replace=False))]))
+    codec, store = models.build_codec(run.config), run.store
+    assert isinstance(codec, LearnedCodec)
+    kept = int(store.starts[max(1, round(len(store) * (1 - run.config.held_out)))])
+
+    def draw(rows: Tensor) -> dict[str, Tensor]:
+        return {name: torch.from_numpy(store.fields[name][rows.sort().values.numpy()]) for name in codec.reads}
+
+    codec.to(run.device).measure(draw(torch.randperm(kept)[:MEASURED]))
 
     def loss() -> tuple[Tensor, Metrics]:
-        rows = torch.randint(kept, (run.config.codec_fit.batch,)).sort().values
-        return codec.loss(torch.from_numpy(images[rows.numpy()]))
+        return codec.loss(draw(torch.randint(kept, (run.config.codec_fit.batch,))))
 
     _fit(run, "codec", codec, run.config.codec_fit, loss)
 
@@ -82,7 +86,7 @@ def train_codec(run: Run) -> None:
 def train_global(run: Run) -> None:
     """Fit the global model to recorded windows."""
     experience, _ = run.experience
-    world, cfg = models.build_world(run.config), run.config.world_fit
+    world, cfg = models.build_world(run.config).to(run.device), run.config.world_fit
     world.measure(*experience.pairs())
     length = run.config.world.context + 1
     _fit(run, "global", world, cfg, lambda: world.loss(experience.draw(cfg.batch, length)))
@@ -91,7 +95,7 @@ def train_global(run: Run) -> None:
 def train_local(run: Run) -> None:
     """Pretrain the local model on recorded windows."""
     experience, _ = run.experience
-    surrogate, cfg = models.build_surrogate(run.config), run.config.surrogate_fit
+    surrogate, cfg = models.build_surrogate(run.config).to(run.device), run.config.surrogate_fit
     if isinstance(surrogate, MLPSurrogate):
         surrogate.measure(*experience.pairs())
     length = run.config.surrogate_length
@@ -102,7 +106,7 @@ def train_cloning(run: Run) -> None:
     """Behaviour cloning on the same logs, with the same network and beliefs."""
     experience, _ = run.experience
     surrogate, cfg = run.surrogate(), run.config.cloning_fit
-    pilot, window = models.build_pilot(run.config, surrogate), run.config.cloning.window
+    pilot, window = models.build_pilot(run.config, surrogate).to(run.device), run.config.cloning.window
     _fit(run, "cloning", pilot, cfg, lambda: cloning_loss(pilot, experience.draw(cfg.batch, window)))
 
 
@@ -115,7 +119,8 @@ def train_policy(run: Run) -> None:
     config = run.config
     experience, _ = run.experience
     surrogate = run.surrogate().requires_grad_(True)
-    pilot, critics = models.build_pilot(config, surrogate), models.build_critics(config, surrogate)
+    pilot = models.build_pilot(config, surrogate).to(run.device)
+    critics = models.build_critics(config, surrogate).to(run.device)
     job = PolicyIteration(config.learn, run.world(), pilot, critics, experience.starts, experience.draw)
     clock = replace(config.clock, look_every=config.watch.every)
     train(job, run.folder / "policy", "policy", run.about(), clock, "steps", lambda: _look(run, job))

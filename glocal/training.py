@@ -157,7 +157,7 @@ def train(
             if job.iteration == job.total or time.monotonic() - saved > clock.checkpoint_seconds:
                 log.flush()
                 _check_finite(job.model, kind, folder)
-                state = {"job": job.state(), "random": torch.get_rng_state(), "seconds": time.monotonic() - began}
+                state = {"job": job.state(), "random": _random_state(), "seconds": time.monotonic() - began}
                 checkpoints.save(folder, kind, job.iteration, about, job.model, state)
                 saved = time.monotonic()
     return time.monotonic() - began
@@ -169,8 +169,17 @@ def _resume(job: Trainable, folder: Path, kind: str) -> float:
         return 0.0
     job.restore(checkpoint.training["job"])
     job.iteration = checkpoint.iteration
-    torch.set_rng_state(checkpoint.training["random"])
+    for restore, state in zip(_RESTORE_RANDOM, checkpoint.training["random"], strict=False):
+        restore(state)
     return checkpoint.training["seconds"]
+
+
+def _random_state() -> list[Tensor]:
+    """The state of torch's random numbers, and of the GPU's where there is one."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])]
+
+
+_RESTORE_RANDOM = (torch.set_rng_state, torch.cuda.set_rng_state)
 
 
 def _numbers(metrics: Metrics, kind: str, folder: Path) -> dict[str, float]:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glocal.core.nets import harmonics, mlp
-from glocal.core.types import Spec
+from glocal.core.types import Points, Spec
 
 OUTLOOK_SCALES = 1
 """Harmonics that policies and critics see: the gradient of a critic on shorter waves is mostly noise."""
@@ -59,25 +59,27 @@ class Scene(nn.Module):
 
     def __init__(self, spec: Spec, window: int, scales: int):
         super().__init__()
+        assert isinstance(spec.layout, Points), f"a scene is made of points, found {spec.layout}"
         self.spec = spec
+        self.points, self.rigid = spec.layout.count, spec.layout.rigid
         self.window = window
         self.scales = scales
-        self.register_buffer("shape", torch.zeros(spec.points, 2))
-        self.register_buffer("scale", torch.ones(spec.points + 1, 1))
-        self.register_buffer("wanted", torch.zeros(spec.points, 2))
+        self.register_buffer("shape", torch.zeros(self.points, 2))
+        self.register_buffer("scale", torch.ones(self.points + 1, 1))
+        self.register_buffer("wanted", torch.zeros(self.points, 2))
 
     @torch.no_grad()
     def measure(self, before: Float[Tensor, "n d"], after: Float[Tensor, "n d"], reward: Float[Tensor, " n"]) -> None:
         """Take the statistics from recorded pairs of successive observations, and the reward of the latter."""
         points, _ = self.split(before)
         self.wanted.copy_(self.split(after[reward.argmax()])[0])
-        if self.spec.rigid:
+        if self.rigid:
             first = points[0] - points[0].mean(0)
             frame = fit_frame(points, first)
             self.shape.copy_(unrotate(points - frame.centre[:, None], frame.turn).mean(0))
-        change = (after - before).view(-1, self.spec.points + 1, 2)
+        change = (after - before).view(-1, self.points + 1, 2)
         scale = change.pow(2).mean((0, 2)).sqrt()
-        if self.spec.rigid:
+        if self.rigid:
             scale[:-1] = scale[:-1].pow(2).mean().sqrt()
         self.scale.copy_(scale.clamp_min(1e-3)[:, None])
 
@@ -93,7 +95,7 @@ class Scene(nn.Module):
     def frame(self, obs: Float[Tensor, "b d"]) -> Frame:
         """The rigid body's frame; for other scenes the table's own axes."""
         points, agent = self.split(obs)
-        if self.spec.rigid:
+        if self.rigid:
             return fit_frame(points, self.shape)
         return Frame(torch.zeros_like(agent), torch.zeros_like(agent) + agent.new_tensor([1.0, 0.0]))
 
@@ -106,7 +108,7 @@ class Scene(nn.Module):
         """The observation after a change; a rigid body comes out rigid."""
         xy = rotate(change.unflatten(-1, (-1, 2)) * self.scale, self.frame(before).turn)
         after = before + xy.flatten(-2)
-        return self.straighten(after) if self.spec.rigid else after
+        return self.straighten(after) if self.rigid else after
 
     def straighten(self, obs: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """The nearest observation in which the body has its own shape."""
@@ -126,7 +128,7 @@ class Scene(nn.Module):
         targets = self.target(obs, action)
         places = torch.cat([agents, targets], dim=1)
         near = torch.stack([agents[:, -1], targets[:, -1]], dim=1)
-        parts = self._rigid_parts if self.spec.rigid else self._loose_parts
+        parts = self._rigid_parts if self.rigid else self._loose_parts
         return torch.cat([part.flatten(1) for part in (now, *parts(points, places, near, scales))], dim=-1)
 
     def outlook(self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w 2"]) -> Float[Tensor, "b f"]:

@@ -94,14 +94,15 @@ class PolicyIteration:
         self.world, self.model, self.critics = world, pilot, critics
         self.surrogate, self.actor = surrogate, actor = pilot.surrogate, pilot.actor
         self.starts, self.recorded = starts, recorded
-        self.log_temperature = torch.tensor(cfg.temperature).log().requires_grad_()
+        device = next(actor.parameters()).device
+        self.log_temperature = torch.tensor(cfg.temperature, device=device).log().requires_grad_()
         self.actor_optimizer = torch.optim.AdamW(actor.parameters(), lr=cfg.actor_rate, betas=cfg.betas)
         self.critic_optimizer = torch.optim.AdamW(critics.parameters(), lr=cfg.critic_rate, betas=cfg.betas)
         self.temperature_optimizer = torch.optim.Adam([self.log_temperature], lr=cfg.temperature_rate)
         self.surrogate_optimizer = torch.optim.AdamW(surrogate.parameters(), lr=cfg.refresh_rate)
         self.memory = Memory(cfg.memory)
         self.iteration = 0
-        self.imagined = self._begin(torch.randint(cfg.episode, (cfg.envs,)))
+        self.imagined = self._begin(torch.randint(cfg.episode, (cfg.envs,), device=device))
 
     @property
     def total(self) -> int:
@@ -148,7 +149,7 @@ class PolicyIteration:
             optimizer.load_state_dict(kept)
         self.log_temperature.data.copy_(state["log_temperature"])
         self.imagined = self.imagined.filled(state["imagined"])
-        self.memory.restore(state["memory"])
+        self.memory.restore(state["memory"], self.log_temperature.device)
 
     def _modules(self) -> list[nn.Module]:
         return [self.surrogate, self.actor, self.critics]
@@ -229,7 +230,7 @@ class PolicyIteration:
         feat, target = self._value_targets(trajectory)
         parameters, losses = list(self.critics.parameters()), []
         for _ in range(self.cfg.critic_passes):
-            for rows in torch.randperm(len(target)).chunk(self.cfg.critic_batches):
+            for rows in torch.randperm(len(target), device=target.device).chunk(self.cfg.critic_batches):
                 loss = (self.critics(feat[rows]) - target[rows]).pow(2).sum(0).mean()
                 self.critic_optimizer.zero_grad()
                 loss.backward(inputs=parameters)

@@ -13,23 +13,47 @@ B = TypeVar("B", bound="Batched")
 
 
 @dataclass(frozen=True)
+class Points:
+    """Observations of `count` keypoints, x and y of each; `rigid` says that they move as one rigid body."""
+
+    count: int
+    rigid: bool
+
+    @property
+    def numbers(self) -> int:
+        """Numbers that describe a scene."""
+        return 2 * self.count
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Observations of a picture as `channels` features in each of `side` x `side` cells, channels first, flattened."""
+
+    side: int
+    channels: int
+
+    @property
+    def numbers(self) -> int:
+        """Numbers that describe a scene."""
+        return self.channels * self.side**2
+
+
+@dataclass(frozen=True)
 class Spec:
     """What a task dictates.
 
-    An observation is a row of numbers in about [-1, 1]: `points` keypoints (x and y of each), then the agent's own
-    position (x and y). An action in [-1, 1]^2 puts the agent's target `reach` observation units away from the agent.
-    `rigid` says that the points move as one rigid body.
+    An observation is a row of numbers in about [-1, 1]: the scene, in one of the layouts, then the agent's position (x
+    and y). An action in [-1, 1]^2 puts the agent's target `reach` observation units away from the agent.
     """
 
-    points: int
+    layout: Points | Grid
     action_dim: int
     reach: float
-    rigid: bool
 
     @property
     def obs_dim(self) -> int:
         """Numbers in one observation."""
-        return 2 * self.points + 2
+        return self.layout.numbers + 2
 
 
 class Batched:
@@ -63,15 +87,18 @@ class Batched:
     def filled(self: B, tree: Mapping[str, Any]) -> B:
         """A bundle of this one's kind with the values of a `tree`; what a tree does not hold stays as it is."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # pyright: ignore[reportArgumentType]
-        filled = {
-            name: values[name].filled(part) if isinstance(values[name], Batched) else part
-            for name, part in tree.items()
-        }
+        filled = {name: _fill(values[name], part) for name, part in tree.items()}
         return type(self)(**{**values, **filled})
 
     def detach(self: B) -> B:
         """The same values, cut from their graph."""
         return self.tensors(lambda x: x.detach())
+
+
+def _fill(value: Any, part: Any) -> Any:
+    if isinstance(value, Batched):
+        return value.filled(part)
+    return part.to(value.device) if isinstance(value, Tensor) else part
 
 
 def stack(bundles: Sequence[B], dim: int = 1) -> B:
@@ -222,3 +249,15 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def decode(self, obs: Tensor) -> dict[str, Tensor]:
         """The recorded fields that observations (*batch, d) stand for, as far as they are known."""
+
+
+class LearnedCodec(Codec):
+    """A codec that is fitted to recorded fields before use."""
+
+    @abstractmethod
+    def measure(self, fields: Mapping[str, Tensor]) -> None:
+        """Take statistics from recorded fields, each (n, ...)."""
+
+    @abstractmethod
+    def loss(self, fields: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """A scalar to minimise on recorded fields, each (B, ...), and metrics."""

@@ -33,12 +33,16 @@ class Recorded:
         begins = torch.from_numpy(store.starts[episodes.start : episodes.stop] - start)
         return cls(Segment(obs[start:stop].float(), **fields), torch.repeat_interleave(begins, lengths))
 
+    def to(self, device: torch.device) -> "Recorded":
+        """The same experience in a device's memory."""
+        return Recorded(self.steps.tensors(lambda x: x.to(device)), self.first.to(device))
+
     def __len__(self) -> int:
         return len(self.first)
 
     def windows(self, last: Tensor, length: int) -> Segment:
         """The windows (n, length, ...) that end at rows `last` (n,)."""
-        rows = last[:, None] + torch.arange(1 - length, 1)
+        rows = last[:, None] + torch.arange(1 - length, 1, device=last.device)
         first = self.first[last][:, None]
         window = self.steps[rows.maximum(first)]
         rested = (rows < first)[..., None]
@@ -46,17 +50,17 @@ class Recorded:
 
     def draw(self, count: int, length: int) -> Segment:
         """Random windows that end with a decision, (count, length, ...)."""
-        last = torch.randint(len(self), (count,))
+        last = torch.randint(len(self), (count,), device=self.first.device)
         last = torch.where(self.first[last] == last, last + 1, last)
         return self.windows(last, length)
 
     def starts(self, count: int, length: int) -> Segment:
         """Random windows to begin imagining from: any moment, an episode's first included."""
-        return self.windows(torch.randint(len(self), (count,)), length)
+        return self.windows(torch.randint(len(self), (count,), device=self.first.device), length)
 
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
         """All (before, after, reward) of single decisions: (n, d), (n, d), (n,)."""
-        decided = (torch.arange(len(self)) != self.first).nonzero()[:, 0]
+        decided = (torch.arange(len(self), device=self.first.device) != self.first).nonzero()[:, 0]
         return self.steps.obs[decided - 1], self.steps.obs[decided], self.steps.reward[decided]
 
 

@@ -18,13 +18,19 @@ Controller = Generator[Array, Sequence[Seen], None]
 @torch.no_grad()
 def learned(codec: Codec, pilot: Pilot) -> Controller:
     """The trained policy, deterministic: the belief is corrected by what is seen, the policy's mean is what is done."""
+    device = next(pilot.parameters()).device
+
+    def look(seen: Sequence[Seen]) -> Tensor:
+        fields = recorded_fields(seen, codec.reads)
+        return codec.encode({name: field.to(device) for name, field in fields.items()})
+
     nothing = np.zeros((0, 2))
     seen = yield nothing
-    belief = pilot.surrogate.initial(codec.encode(recorded_fields(seen, codec.reads)))
+    belief = pilot.surrogate.initial(look(seen))
     while True:
         action = pilot.actor(belief).mean
-        seen = yield action.numpy()
-        obs = codec.encode(recorded_fields(seen, codec.reads))
+        seen = yield action.cpu().numpy()
+        obs = look(seen)
         belief = pilot.surrogate.correct(pilot.surrogate.predict(belief, action), obs)
 
 

@@ -1,7 +1,8 @@
 """Gates: whether the models deserve that a policy is trained in them, measured on held-out episodes."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,17 +24,31 @@ Reader = Callable[[Tensor], Pose]
 """Reads poses off observations (*batch, d)."""
 
 
-def drift(read: Reader, obs: Tensor, truth: Pose) -> dict[str, dict[str, float]]:
-    """Median and mean errors of open-loop observations (B, H, d) against the recorded poses, by horizon."""
-    found = read(obs)
-    errors = {
+@dataclass(frozen=True)
+class GateConfig:
+    """What codec and global model have to reach, as medians; the verdict is reported, and stops nothing."""
+
+    codec: tuple[float, float, float] = (4.0, 4.0, 0.05)
+    """Agent and block in pixels, angle in radians, read off held-out frames."""
+    world: tuple[float, float] = (15.0, 0.15)
+    """Block in pixels, angle in radians, after the longest horizon where the block moves far."""
+
+
+def errors(found: Pose, truth: Pose) -> dict[str, NDArray[np.floating]]:
+    """Distances of agent and block in pixels and of the angle in radians, (*batch,) each."""
+    return {
         "agent_px": np.linalg.norm(found.agent - truth.agent, axis=-1),
         "block_px": np.linalg.norm(found.block - truth.block, axis=-1),
         "angle_rad": np.abs((found.angle - truth.angle + np.pi) % (2 * np.pi) - np.pi),
     }
+
+
+def drift(found: Pose, truth: Pose) -> dict[str, dict[str, float]]:
+    """Median and mean errors of open-loop rollouts (B, H, ...) against the recorded poses, by horizon."""
+    by_name = errors(found, truth)
     return {
-        str(h): {k: float(np.median(e[:, h - 1])) for k, e in errors.items()}
-        | {f"{k}_mean": float(np.mean(e[:, h - 1])) for k, e in errors.items()}
+        str(h): {k: float(np.median(e[:, h - 1])) for k, e in by_name.items()}
+        | {f"{k}_mean": float(np.mean(e[:, h - 1])) for k, e in by_name.items()}
         for h in HORIZONS
     }
 
@@ -44,8 +59,8 @@ def shuffled(action: Tensor, seed: int = 0) -> Tensor:
     return action[order.roll(1)][order.argsort()]
 
 
-def moving(truth: Pose, pixels: float = 10.0, radians: float = 0.15) -> NDArray[np.bool_]:
-    """Windows (B,) in whose course the block moves by more than a little."""
+def moving(truth: Pose, pixels: float, radians: float = np.inf) -> NDArray[np.bool_]:
+    """Windows (B,) in whose course the block moves by more than so much."""
     way = np.linalg.norm(truth.block[:, -1] - truth.block[:, 0], axis=-1)
     turn = np.abs((truth.angle[:, -1] - truth.angle[:, 0] + np.pi) % (2 * np.pi) - np.pi)
     return (way > pixels) | (turn > radians)
@@ -58,4 +73,39 @@ def table(rows: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
         cells = [by_horizon[str(h)] for h in HORIZONS]
         shown = (f"{c['agent_px']:.1f} {c['block_px']:.1f} px {c['angle_rad']:.3f} rad" for c in cells)
         lines.append(f"{name:28}" + "".join(f"{cell:>24}" for cell in shown))
+    return lines
+
+
+def checks(gates: Mapping[str, Any], cfg: GateConfig) -> list[dict[str, Any]]:
+    """What was asked for and what was found, one mapping for each."""
+    asked = []
+    last = str(max(HORIZONS))
+    if "codec" in gates:
+        asked += zip(
+            ("codec: agent px", "codec: block px", "codec: angle rad"),
+            (gates["codec"][name] for name in ("agent_px", "block_px", "angle_rad")),
+            cfg.codec,
+            strict=True,
+        )
+    if gates["drift_far"]:
+        model, mixed = (gates["drift_far"][name][last] for name in ("global model", "global, shuffled actions"))
+        asked += [
+            (f"global model: block px after {last}", model["block_px"], cfg.world[0]),
+            (f"global model: angle rad after {last}", model["angle_rad"], cfg.world[1]),
+            ("global model: its error over that with shuffled actions", model["block_px"] / mixed["block_px"], 0.5),
+        ]
+    return [{"name": name, "found": found, "limit": limit, "ok": found <= limit} for name, found, limit in asked]
+
+
+def summary(gates: Mapping[str, Any]) -> list[str]:
+    """The gates besides drift, as lines of text."""
+    lines = [f"reward head: mean error {gates['reward_head']['mean_error']:.4f}"]
+    for link, found in gates["gradient"].items():
+        lines.append(
+            f"gradient by {link}: cosine with finite differences {found['cosine']:.2f} (median of single windows "
+            f"{found['median_cosine']:.2f}), length {found['norm_ratio']:.2f} of theirs, gap {found['gap'][0]:.4f}"
+        )
+    for check in gates["checks"]:
+        verdict = "pass" if check["ok"] else "FAIL"
+        lines.append(f"{verdict}  {check['name']}: {check['found']:.3g}, asked for at most {check['limit']:.3g}")
     return lines

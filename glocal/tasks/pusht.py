@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from glocal.core.types import Spec
+from glocal.core.types import Grid, Points, Spec
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 with warnings.catch_warnings():
@@ -44,7 +44,9 @@ class PushTConfig:
     """What a robot on this task records and is given."""
 
     images: bool = False
-    """Record images, and observe learned keypoints of them in place of the tracked ones."""
+    """Record images, and observe what a codec makes of them in place of tracked keypoints."""
+    agent: bool = True
+    """Whether the agent's own position is observed; without it, it has to be found in the images."""
     decisions: int = DECISIONS
 
 
@@ -59,9 +61,9 @@ class Seen:
     image: Array | None
 
 
-def spec(points: int, rigid: bool) -> Spec:
-    """The task as the models see it, for a number of keypoints; observations are pixels / 256 - 1."""
-    return Spec(points=points, action_dim=2, reach=2 * REACH / TABLE, rigid=rigid)
+def spec(layout: Points | Grid) -> Spec:
+    """The task as the models see it, in a layout of observations; positions are pixels / 256 - 1."""
+    return Spec(layout, action_dim=2, reach=2 * REACH / TABLE)
 
 
 def place(pose: Array) -> Array:

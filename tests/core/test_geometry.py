@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from glocal.core.geometry import Scene, fit_frame, rotate, unrotate
-from glocal.core.types import Spec
+from glocal.core.types import Points, Spec
 
 SHAPE = torch.tensor([[-0.3, -0.1], [0.3, -0.1], [0.0, 0.2]])
-RIGID, LOOSE = Spec(3, 2, 0.2, True), Spec(3, 2, 0.2, False)
+RIGID, LOOSE = Spec(Points(3, rigid=True), 2, 0.2), Spec(Points(3, rigid=False), 2, 0.2)
 
 
 def placed(angle: torch.Tensor, centre: torch.Tensor, agent: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,153 @@
+"""Global models by diffusion (EDM, arXiv 2206.00364) of the change that an action makes, given the last observations.
+
+What is being diffused, and the network that does it, is each world's own; noise levels, sampler, loss and the context
+that is carried from step to step are the same for all.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glocal.core.nets import harmonics
+from glocal.core.types import Batched, Segment, Spec, Step
+
+LEVEL_WAVES = 4
+LEVEL_FEATURES = 1 + 2 * LEVEL_WAVES
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """Choices that all diffusion worlds share."""
+
+    context: int = 4
+    """Observations that it sees."""
+    size: int = 2
+    """0 (for tests) to 4: width and depth of the network together."""
+    sampling_steps: int = 3
+    """Euler steps; each is one evaluation of the network."""
+    sigma_min: float = 0.02
+    sigma_max: float = 5.0
+    sigma_data: float = 1.0
+    """Changes are normalised to about one."""
+    sigma_mean: float = -0.4
+    sigma_std: float = 1.4
+    """Training noise: ln sigma ~ N(sigma_mean, sigma_std^2)."""
+    rho: float = 7.0
+    context_noise: float = 0.01
+    """Largest noise on the context in training, in observation units; the model is told how much there is."""
+    head_width: int = 128
+
+    def schedule(self) -> list[float]:
+        """The noise levels of the sampler, from `sigma_max` to 0 (arXiv 2206.00364, Eq. 5)."""
+        steps = self.sampling_steps
+        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
+        return [(high + i / max(1, steps - 1) * (low - high)) ** self.rho for i in range(steps)] + [0.0]
+
+
+@dataclass(frozen=True)
+class Context(Batched):
+    """The last observations and the actions that led to them (B, W, ...), and the key of the next draw."""
+
+    obs: Float[Tensor, "b w d"]
+    action: Float[Tensor, "b w a"]
+    key: int
+
+
+class DiffusionWorld(nn.Module, ABC):
+    """Answers actions. Each step is a draw from p(next observation | last `context` of them and their actions)."""
+
+    def __init__(self, cfg: DiffusionConfig, spec: Spec):
+        super().__init__()
+        self.cfg, self.spec = cfg, spec
+
+    @abstractmethod
+    def measure(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
+        """Take statistics from recorded pairs of successive observations (N, d), and the rewards (N,) of the latter."""
+
+    @abstractmethod
+    def outcome(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Reward (*batch,) and the logit of continuation (*batch,) of observations (*batch, d)."""
+
+    @abstractmethod
+    def see(self, obs: Tensor, action: Tensor, noise: Tensor) -> Any:
+        """What the network makes of a context and of the noise (B, 1) on it; the same at every noise level."""
+
+    @abstractmethod
+    def denoise(self, noisy: Tensor, sigma: Tensor, seen: Any) -> Tensor:
+        """The clean change (B, d) expected behind `noisy` at noise `sigma` (B, 1)."""
+
+    @abstractmethod
+    def change(self, before: Tensor, after: Tensor) -> Tensor:
+        """What happened between two observations (B, d), in units of the typical change."""
+
+    @abstractmethod
+    def changed(self, before: Tensor, change: Tensor) -> Tensor:
+        """The observation (B, d) after a change."""
+
+    def begin(self, segment: Segment, key: int) -> Context:
+        """See `World.begin`; needs at least `context` steps."""
+        length, wanted = segment.obs.shape[1], self.cfg.context
+        if length < wanted:
+            raise ValueError(f"the world needs {wanted} observations to begin, found {length}")
+        return Context(segment.obs[:, -wanted:], segment.action[:, -wanted:], key)
+
+    def step(self, context: Context, action: Float[Tensor, "b a"]) -> tuple[Context, Step]:
+        """See `World.step`."""
+        generator = torch.Generator(action.device).manual_seed(context.key)
+        noise = torch.randn(len(action), self.spec.obs_dim, generator=generator, device=action.device)
+        actions = torch.cat([context.action[:, 1:], action[:, None]], dim=1)
+        obs = self.sample(context.obs, actions, noise)
+        reward, cont = self.outcome(obs)
+        after = Context(torch.cat([context.obs[:, 1:], obs[:, None]], dim=1), actions, context.key + 1)
+        return after, Step(obs, reward, cont.sigmoid())
+
+    def sample(
+        self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w a"], noise: Float[Tensor, "b d"]
+    ) -> Float[Tensor, "b d"]:
+        """The next observation, made of unit noise by Euler's method (arXiv 2206.00364, Alg. 1)."""
+        seen = self.see(obs, action, torch.zeros_like(obs[:, 0, :1]))
+        sigmas = self.cfg.schedule()
+        change = sigmas[0] * noise
+        for sigma, after in pairwise(sigmas):
+            clean = self.denoise(change, change.new_full((len(change), 1), sigma), seen)
+            change = clean + after / sigma * (change - clean)
+        return self.changed(obs[:, -1], change)
+
+    def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
+        """The denoising loss of the last step of each segment (B, context + 1, ...), and the heads' losses."""
+        obs, after = segment.obs[:, :-1], segment.obs[:, -1]
+        noise = self.cfg.context_noise * torch.rand_like(obs[:, :1, :1]) * (torch.rand_like(obs[:, :1, :1]) < 0.5)
+        blurred = obs + noise * torch.randn_like(obs)
+        seen = self.see(blurred, segment.action[:, 1:], noise[:, 0])
+        diffusion = self._denoising_loss(self.change(blurred[:, -1], after), seen)
+        reward, cont = self.outcome(after)
+        reward_loss = nn.functional.smooth_l1_loss(reward, segment.reward[:, -1], beta=0.02)
+        cont_loss = nn.functional.binary_cross_entropy_with_logits(cont, segment.cont[:, -1])
+        loss = diffusion + reward_loss + cont_loss
+        return loss, {"diffusion": diffusion, "reward": reward_loss, "cont": cont_loss}
+
+    def _denoising_loss(self, change: Tensor, seen: Any) -> Tensor:
+        """EDM's loss, weighted so that every noise level counts the same (arXiv 2206.00364, Eq. 8)."""
+        cfg = self.cfg
+        sigma = (cfg.sigma_mean + cfg.sigma_std * torch.randn_like(change[:, :1])).exp()
+        clean = self.denoise(change + sigma * torch.randn_like(change), sigma, seen)
+        weight = (sigma**2 + cfg.sigma_data**2) / (sigma * cfg.sigma_data) ** 2
+        return (weight * (clean - change).pow(2)).mean()
+
+
+def preconditioned(network: Callable[[Tensor], Tensor], noisy: Tensor, sigma: Tensor, sigma_data: float) -> Tensor:
+    """EDM's denoiser (arXiv 2206.00364, Eq. 7) around a network of the scaled input; (B, d), `sigma` (B, 1)."""
+    variance = sigma**2 + sigma_data**2
+    return sigma_data**2 / variance * noisy + sigma * sigma_data / variance.sqrt() * network(noisy / variance.sqrt())
+
+
+def level_features(sigma: Float[Tensor, "b 1"]) -> Float[Tensor, "b f"]:
+    """How much noise there is, as a network likes to be told."""
+    level = sigma.log() / 4
+    return torch.cat([level, harmonics(level / 2, LEVEL_WAVES)], dim=-1)
