@@ -9,6 +9,7 @@ from cattrs.strategies import configure_tagged_union
 
 from glocal.agents.actor import ActorConfig
 from glocal.agents.cloning import CloningConfig
+from glocal.codecs.grid import GridCodecConfig
 from glocal.codecs.keypoints import KeypointCodecConfig
 from glocal.core.improve import ImproveConfig
 from glocal.evaluate.gates import GateConfig
@@ -19,6 +20,7 @@ from glocal.surrogates.rssm import RSSMConfig
 from glocal.tasks.play import PlayConfig
 from glocal.tasks.pusht import PushTConfig
 from glocal.training import Clock, FitConfig
+from glocal.worlds.grid import GridWorldConfig
 from glocal.worlds.keypoints import KeypointWorldConfig
 
 
@@ -62,9 +64,9 @@ class Config:
     """Share of the recorded episodes, the last ones, that no model is trained on."""
     task: PushTConfig = field(default_factory=PushTConfig)
     play: PlayConfig = field(default_factory=PlayConfig)
-    codec: KeypointCodecConfig = field(default_factory=KeypointCodecConfig)
+    codec: KeypointCodecConfig | GridCodecConfig = field(default_factory=KeypointCodecConfig)
     codec_fit: FitConfig = field(default_factory=FitConfig)
-    world: KeypointWorldConfig = field(default_factory=KeypointWorldConfig)
+    world: KeypointWorldConfig | GridWorldConfig = field(default_factory=KeypointWorldConfig)
     world_fit: FitConfig = field(default_factory=FitConfig)
     surrogate: MLPSurrogateConfig | RSSMConfig = field(default_factory=MLPSurrogateConfig)
     surrogate_fit: FitConfig = field(default_factory=FitConfig)
@@ -128,11 +130,32 @@ def _pusht_images() -> Config:
     return replace(_pusht(), preset="pusht-images", task=PushTConfig(images=True, agent=False))
 
 
+def _pusht_grid() -> Config:
+    images = _pusht()
+    return replace(
+        images,
+        preset="pusht-grid",
+        codec=GridCodecConfig(),
+        codec_fit=FitConfig(updates=12_000, batch=64, rate=1e-3, average=0.999),
+        world=GridWorldConfig(),
+        world_fit=FitConfig(updates=40_000, batch=64),
+        surrogate=RSSMConfig(),
+        surrogate_fit=FitConfig(updates=6000, batch=32, average=0.99),
+        surrogate_length=20,
+        gates=GateConfig(codec=(8.0, 6.0, 0.1)),
+    )
+
+
 def shrunk(config: Config) -> Config:
     """The same run with every axis shrunk, to be through in seconds; for tests."""
     tiny = FitConfig(updates=20, batch=16, warm_up=5, average=0.9)
     wide = 16
     fits = dict.fromkeys(("codec_fit", "world_fit", "surrogate_fit", "cloning_fit", "probe_fit"), tiny)
+    codec: Any = (
+        replace(config.codec, channels=2, width=8, blocks=1)
+        if isinstance(config.codec, GridCodecConfig)
+        else replace(config.codec, points=4, width=8, decoder_width=8)
+    )
     surrogate: Any = (
         replace(config.surrogate, recurrent=wide, stochastic=4, width=wide)
         if isinstance(config.surrogate, RSSMConfig)
@@ -144,7 +167,7 @@ def shrunk(config: Config) -> Config:
         threads=1,
         task=replace(config.task, decisions=30),
         play=replace(config.play, decisions=600),
-        codec=replace(config.codec, points=4, width=8, decoder_width=8),
+        codec=codec,
         world=replace(config.world, size=0),
         surrogate=surrogate,
         agent=replace(config.agent, width=wide),
@@ -157,13 +180,15 @@ def shrunk(config: Config) -> Config:
     )
 
 
-_SHORT = (_pusht_keypoints(), _pusht_keypoints_rssm(), _pusht(), _pusht_images())
+_SHORT = (_pusht_keypoints(), _pusht_keypoints_rssm(), _pusht(), _pusht_images(), _pusht_grid())
 _ALL = (*_SHORT, _pusht_keypoints_long(), *map(shrunk, _SHORT))
 PRESETS: dict[str, Config] = {config.preset: config for config in _ALL}
 
 
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
+    configure_tagged_union(KeypointCodecConfig | GridCodecConfig, converter)
+    configure_tagged_union(KeypointWorldConfig | GridWorldConfig, converter)
     configure_tagged_union(MLPSurrogateConfig | RSSMConfig, converter)
     return converter
 

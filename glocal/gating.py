@@ -32,7 +32,7 @@ from glocal.models import Run
 from glocal.progress import console
 from glocal.tasks.pusht import TABLE, pose_of
 from glocal.training import Fit, train
-from glocal.worlds.keypoints import KeypointWorld
+from glocal.worlds.diffusion import DiffusionWorld
 
 SHOWN = 6
 """Rollouts kept for the report."""
@@ -113,7 +113,7 @@ def check_gates(run: Run) -> None:
         console.print(line)
 
 
-def _gradients(run: Run, world: KeypointWorld, surrogate: Any, begin: Segment, action: Tensor) -> dict[str, Any]:
+def _gradients(run: Run, world: DiffusionWorld, surrogate: Any, begin: Segment, action: Tensor) -> dict[str, Any]:
     """How far each link's gradient is from a finite difference of the global model's return."""
     rows = torch.arange(0, len(action), max(1, len(action) // COMPARED))[:COMPARED]
     learn = run.config.learn
@@ -142,7 +142,7 @@ def _probe_reader(probe: Probe) -> Reader:
 
 
 @torch.no_grad()
-def reward_errors(world: KeypointWorld, seen: Segment, answer: Step) -> dict[str, Any]:
+def reward_errors(world: DiffusionWorld, seen: Segment, answer: Step) -> dict[str, Any]:
     """Mean errors of the reward head on recorded observations, near the goal, and along the model's own rollouts."""
     error = (world.outcome(seen.obs)[0] - seen.reward).abs()
     along = (answer.reward - seen.reward).abs().mean(0)

@@ -12,17 +12,20 @@ from torch import Tensor
 
 from glocal import checkpoints
 from glocal.agents.actor import Actor, TwinCritics
+from glocal.codecs.grid import GridCodec, GridCodecConfig
 from glocal.codecs.identity import IdentityCodec
 from glocal.codecs.keypoints import KeypointCodec
 from glocal.config import Config, to_dict
 from glocal.core.improve import Pilot
-from glocal.core.types import Codec, Points, Spec
+from glocal.core.types import Codec, Grid, Points, Spec
 from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore
 from glocal.files import UserError, appearing, sha256
 from glocal.surrogates.mlp import MLPSurrogate
 from glocal.surrogates.rssm import RSSM, RSSMConfig
 from glocal.tasks.pusht import IMAGE_SIZE, TABLE, spec
+from glocal.worlds.diffusion import DiffusionWorld
+from glocal.worlds.grid import GridWorld, GridWorldConfig
 from glocal.worlds.keypoints import KeypointWorld
 
 KEYPOINTS = 8
@@ -39,18 +42,29 @@ def build_spec(config: Config) -> Spec:
 def build_codec(config: Config) -> Codec:
     if not config.task.images:
         return IdentityCodec(TABLE)
-    if not config.task.agent and not config.codec.rigid:
-        raise UserError("loose points do not tell the agent; use --task.agent True or --codec.rigid True")
-    return KeypointCodec(config.codec, TABLE, IMAGE_SIZE, config.task.agent)
+    cfg, agent = config.codec, config.task.agent
+    if not agent and (isinstance(cfg, GridCodecConfig) or not cfg.rigid):
+        raise UserError("only points of a rigid body tell the agent from images alone; use --task.agent True")
+    if isinstance(cfg, GridCodecConfig):
+        return GridCodec(cfg, TABLE, IMAGE_SIZE)
+    return KeypointCodec(cfg, TABLE, IMAGE_SIZE, agent)
 
 
-def build_world(config: Config) -> KeypointWorld:
-    return KeypointWorld(config.world, build_spec(config))
+def build_world(config: Config) -> DiffusionWorld:
+    cfg, spec = config.world, build_spec(config)
+    _check_layout(isinstance(spec.layout, Grid) == isinstance(cfg, GridWorldConfig), "world", config)
+    return GridWorld(cfg, spec) if isinstance(cfg, GridWorldConfig) else KeypointWorld(cfg, spec)
 
 
 def build_surrogate(config: Config) -> MLPSurrogate | RSSM:
-    cfg = config.surrogate
-    return RSSM(cfg, build_spec(config)) if isinstance(cfg, RSSMConfig) else MLPSurrogate(cfg, build_spec(config))
+    cfg, spec = config.surrogate, build_spec(config)
+    _check_layout(isinstance(cfg, RSSMConfig) or isinstance(spec.layout, Points), "surrogate", config)
+    return RSSM(cfg, spec) if isinstance(cfg, RSSMConfig) else MLPSurrogate(cfg, spec)
+
+
+def _check_layout(fits: bool, part: str, config: Config) -> None:
+    if not fits:
+        raise UserError(f"this {part} does not take the codec's {build_spec(config).layout}; see how presets pair them")
 
 
 def build_critics(config: Config, surrogate: MLPSurrogate | RSSM) -> TwinCritics:

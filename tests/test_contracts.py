@@ -7,25 +7,30 @@ from typing import Any
 import pytest
 import torch
 
+from glocal.codecs.grid import GridCodec, GridCodecConfig
 from glocal.codecs.identity import IdentityCodec
 from glocal.codecs.keypoints import KeypointCodec, KeypointCodecConfig
 from glocal.core.gradients import decouple, infer_noise
 from glocal.core.rollout import warm_up
-from glocal.core.types import Points, Segment, Spec, World
+from glocal.core.types import Grid, Points, Segment, Spec, World
 from glocal.surrogates.mlp import MLPSurrogate, MLPSurrogateConfig
 from glocal.surrogates.rssm import RSSM, RSSMConfig
+from glocal.worlds.grid import GridWorld, GridWorldConfig
 from glocal.worlds.keypoints import KeypointWorld, KeypointWorldConfig
 
 RIGID, LOOSE = Spec(Points(8, rigid=True), 2, 0.2), Spec(Points(5, rigid=False), 2, 0.2)
+CELLS = Spec(Grid(4, 2), 2, 0.2)
 SMALL = KeypointCodecConfig(points=5, width=8, decoder_width=8)
 WORLDS = {
     "keypoints, rigid": (lambda: KeypointWorld(KeypointWorldConfig(size=0), RIGID), RIGID),
     "keypoints, loose": (lambda: KeypointWorld(KeypointWorldConfig(size=0), LOOSE), LOOSE),
+    "grid": (lambda: GridWorld(GridWorldConfig(size=0), CELLS), CELLS),
 }
 SURROGATES = {
     "mlp, rigid": (lambda: MLPSurrogate(MLPSurrogateConfig(width=16, blocks=1), RIGID), RIGID),
     "mlp, loose": (lambda: MLPSurrogate(MLPSurrogateConfig(width=16, blocks=1), LOOSE), LOOSE),
     "rssm, gaussian": (lambda: RSSM(RSSMConfig("gaussian", 16, 4, 4, 16), LOOSE), LOOSE),
+    "rssm, of a grid": (lambda: RSSM(RSSMConfig("gaussian", 16, 4, 4, 16), CELLS), CELLS),
     "rssm, categorical": (lambda: RSSM(RSSMConfig("categorical", 16, 4, 4, 16), LOOSE), LOOSE),
 }
 CODECS = {
@@ -35,6 +40,11 @@ CODECS = {
         lambda: KeypointCodec(SMALL, 512.0, agent_known=False),
         {"image": (64, 64, 3)},
         12,
+    ),
+    "grid": (
+        lambda: GridCodec(GridCodecConfig(channels=2, width=8, blocks=1), 512.0),
+        {"image": (64, 64, 3), "agent": (2,)},
+        130,
     ),
     "keypoints, loose": (
         lambda: KeypointCodec(replace(SMALL, rigid=False), 512.0),

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glocal.codecs.cutouts import Cutouts
+from glocal.codecs.images import axis, coordinates, drawing_loss, to_bytes, to_channels
 from glocal.core.geometry import fit_frame, rotate
 from glocal.core.types import LearnedCodec, Points
 
@@ -55,7 +56,7 @@ class KeypointCodec(LearnedCodec):
         assert cfg.rigid or agent_known, "loose points do not tell which of them is the agent"
         self.cfg, self.table, self.size, self.agent_known = cfg, table, size, agent_known
         self.reads = ("image", "agent") if agent_known else ("image",)
-        self.register_buffer("grid", _grid(size // 2))
+        self.register_buffer("grid", coordinates(size // 2))
         self.cutouts = Cutouts(cfg.points, size)
         self.encoder = _encoder(cfg)
         self.decoder = _decoder(cfg)
@@ -63,7 +64,7 @@ class KeypointCodec(LearnedCodec):
     @torch.no_grad()
     def measure(self, fields: Mapping[str, Tensor]) -> None:
         """Take the background from recorded images (n, size, size, 3), and for a rigid body its cut-out."""
-        images = _to_channels(fields["image"])
+        images = to_channels(fields["image"])
         if self.cfg.rigid:
             self.cutouts.measure(images, self.cfg.threshold)
         else:
@@ -71,16 +72,14 @@ class KeypointCodec(LearnedCodec):
 
     def encode(self, fields: Mapping[str, Tensor]) -> Tensor:
         image = fields["image"]
-        points, agent = self.locate(_to_channels(image.flatten(0, -4)))
+        points, agent = self.locate(to_channels(image.flatten(0, -4)))
         if self.agent_known:
             agent = self._own(fields).flatten(0, -2)
         return torch.cat([self.placed(points).flatten(-2), agent], dim=-1).unflatten(0, image.shape[:-3])
 
     def decode(self, obs: Tensor) -> dict[str, Tensor]:
         flat = obs.flatten(0, -2).unflatten(-1, (-1, 2))
-        image = self.draw(flat) * 255
-        image = image.clamp(0, 255).round().byte().movedim(1, -1).unflatten(0, obs.shape[:-1])
-        return {"image": image, "agent": (obs[..., -2:] + 1) * (self.table / 2)}
+        return {"image": to_bytes(self.draw(flat), obs.shape[:-1]), "agent": (obs[..., -2:] + 1) * (self.table / 2)}
 
     def locate(self, image: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b k 2"], Float[Tensor, "b 2"]]:
         """Where points and agent are: the expected coordinates of their heat maps."""
@@ -109,22 +108,20 @@ class KeypointCodec(LearnedCodec):
 
         For a rigid body the squared distance of points from where they were pasted is added.
         """
-        image = _to_channels(fields["image"])
+        image = to_channels(fields["image"])
         pasted = self.cutouts.paste(len(image)) if self.cfg.rigid else None
         shown = image if pasted is None else torch.cat([image, pasted.image])
         with torch.autocast(image.device.type, torch.bfloat16):
             points, agent = self.locate(shown)
             here = self._own(fields) if self.agent_known else agent[: len(image)]
             drawn = self.draw(torch.cat([self.placed(points[: len(image)]), here[:, None]], dim=1))
-        error = (drawn.float() - image).pow(2).mean(1).flatten(1)
-        mean, worst = error.mean(), error.topk(self.cfg.worst_pixels).values.mean()
-        metrics = {"squared": mean, "worst": worst}
+        loss, metrics = drawing_loss(drawn, image, self.cfg.worst_pixels)
         if pasted is None:
-            return mean + worst, metrics
+            return loss, metrics
         taught = (points[len(image) :] - pasted.points).pow(2).sum(-1).mean()
         if not self.agent_known:
             taught = taught + (agent[len(image) :] - pasted.agent).pow(2).sum(-1).mean()
-        return mean + worst + TAUGHT_WEIGHT * taught, metrics | {"taught": taught}
+        return loss + TAUGHT_WEIGHT * taught, metrics | {"taught": taught}
 
     def _own(self, fields: Mapping[str, Tensor]) -> Tensor:
         """The agent's own position as the logs have it, in observation units."""
@@ -132,8 +129,8 @@ class KeypointCodec(LearnedCodec):
 
     def _bumps(self, scene: Tensor) -> Tensor:
         """Gaussian bumps of two widths at the points, (B, 2n, h / 4, w / 4)."""
-        axis = _axis(self.size // 4).to(scene)
-        squared = (scene[..., None] - axis).pow(2)  # b n 2 cells
+        line = axis(self.size // 4).to(scene)
+        squared = (scene[..., None] - line).pow(2)  # b n 2 cells
         maps = []
         for width in self.cfg.bump_widths:
             fall = (-squared / (2 * width**2)).exp()
@@ -155,18 +152,3 @@ def _decoder(cfg: KeypointCodecConfig) -> nn.Sequential:
     for _ in range(2):
         layers += [nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(4, width), nn.SiLU()]
     return nn.Sequential(*layers, nn.Conv2d(width, 3 * 16, 3, padding=1))
-
-
-def _to_channels(images: Tensor) -> Tensor:
-    return images.movedim(-1, -3).float() / 255
-
-
-def _axis(size: int) -> Tensor:
-    """Pixel centres from -1 to 1."""
-    return (torch.arange(size) + 0.5) * 2 / size - 1
-
-
-def _grid(size: int) -> Tensor:
-    """x and y of each pixel, (2, size, size)."""
-    axis = _axis(size)
-    return torch.stack([axis.expand(size, size), axis[:, None].expand(size, size)])

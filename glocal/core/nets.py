@@ -34,6 +34,21 @@ class Residual(nn.Module):
         return x + self.outer(nn.functional.silu(self.inner(self.norm(x))))
 
 
+class ResidualConv(nn.Module):
+    """x + conv(silu(norm(conv(silu(norm(x)))))) on maps (B, c, h, w), c a multiple of 8; it starts as the identity."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.inner = nn.Sequential(nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1))
+        self.norm = nn.GroupNorm(8, channels)
+        self.outer = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.outer(nn.functional.silu(self.norm(self.inner(x))))
+
+
 def harmonics(x: Tensor, scales: int) -> Tensor:
     """sin and cos of pi 2^k x for k < scales: (*batch, d) -> (*batch, 2 scales d)."""
     waves = torch.stack([math.pi * 2**k * x for k in range(scales)], dim=-1).flatten(-2)

@@ -47,7 +47,7 @@ def write_report(folder: Path, store: EpisodeStore) -> None:
     sections = [
         ("What the real environment says", _results_table(results) + _videos(folder)),
         ("Success against imagined steps", _figure(_plot_learning(read_log(folder / "policy")))),
-        ("Can the models be trusted?", _gates_table(gates) + _figure(_plot_rollouts(folder))),
+        ("Can the models be trusted?", _checks_table(gates) + _gates_table(gates) + _figure(_plot_rollouts(folder))),
         ("How training went", _figure(_plot_training(folder))),
         ("What was recorded", _recorded_table(store) + _figure(_plot_data(store)) + _figure(_plot_recorded(store))),
         ("Where the time went", _seconds_table(results)),
@@ -71,7 +71,11 @@ def _show_scene(axes: Any, fields: Mapping[str, Array], row: int, t: int) -> Non
 
 
 def _show_image(axes: Any, fields: Mapping[str, Array], row: int, t: int) -> None:
-    axes.imshow(fields["image"][row, t])
+    image = fields["image"][row, t]
+    axes.imshow(image, extent=(0, TABLE, TABLE, 0))
+    if "points" in fields:
+        axes.scatter(*fields["points"][row, t].reshape(-1, 2).T, s=4, c="crimson")
+        axes.scatter(*fields["agent"][row, t], s=8, c="black", marker="+")
     axes.axis("off")
 
 
@@ -201,6 +205,22 @@ def _gates_table(gates: Mapping[str, Any]) -> str:
         f"<p>Open loop on {gates['windows']} held-out windows in which the block moves. Reward head: mean error "
         f"{head['mean_error']:.4f}" + (f", near the goal {near:.4f}" if near is not None else "") + ".</p>"
     )
+
+
+def _checks_table(gates: Mapping[str, Any]) -> str:
+    rows = [
+        ["pass" if check["ok"] else "fail", check["name"], f"{check['found']:.3g}", f"{check['limit']:.3g}"]
+        for check in gates["checks"]
+    ]
+    found = gates.get("codec")
+    drawn = f"<p>Held-out frames are drawn again at {found['psnr_db']:.1f} dB.</p>" if found else ""
+    compared = "".join(
+        f"<p>Gradient by {html.escape(link)}: cosine {part['cosine']:.2f} with finite differences of the global "
+        f"model's return (median of single windows {part['median_cosine']:.2f}), length {part['norm_ratio']:.2f} of "
+        f"theirs; mean gap {part['gap'][0]:.4f} after the first step.</p>"
+        for link, part in gates["gradient"].items()
+    )
+    return _table(["gate", "of", "found", "at most"], rows) + drawn + compared
 
 
 def _seconds_table(results: Mapping[str, Any]) -> str:

@@ -1,0 +1,103 @@
+"""A latent grid: an autoencoder that keeps the image's plan, a few numbers per cell. It asks nothing of what is seen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glocal.codecs.images import IMAGE_CHANNELS, coordinates, drawing_loss, to_bytes, to_channels
+from glocal.core.nets import ResidualConv
+from glocal.core.types import Grid, LearnedCodec
+
+
+@dataclass(frozen=True)
+class GridCodecConfig:
+    """Choices for the latent grid."""
+
+    side: int = 8
+    """Cells along each side: a power of two, at most half of the image's side."""
+    channels: int = 8
+    width: int = 64
+    blocks: int = 2
+    """Residual blocks at the grid's own resolution, in the encoder and in the decoder."""
+    noise: float = 0.05
+    """Standard deviation of the noise on the latent in training, of a range from -1 to 1: what is near looks alike."""
+    worst_pixels: int = 128
+    """Pixels of each image whose mean error is added to the loss: small things are otherwise left out."""
+
+    @property
+    def layout(self) -> Grid:
+        """The form of the observations that the codec makes."""
+        return Grid(self.side, self.channels)
+
+
+class GridCodec(LearnedCodec):
+    """`image` (size, size, 3) uint8 to a grid of numbers in [-1, 1], beside the `agent`'s position from the logs."""
+
+    reads = ("image", "agent")
+    background: Tensor
+    plan: Tensor
+
+    def __init__(self, cfg: GridCodecConfig, table: float, size: int = 64):
+        super().__init__()
+        self.cfg, self.table, self.size = cfg, table, size
+        self.register_buffer("background", torch.zeros(IMAGE_CHANNELS, size, size))
+        self.register_buffer("plan", coordinates(size // 2))
+        halvings = (size // 2 // cfg.side).bit_length() - 1
+        assert cfg.side << (halvings + 1) == size, f"a grid of {cfg.side} cells does not divide an image of {size}"
+        self.encoder = _encoder(cfg, halvings)
+        self.decoder = _decoder(cfg, halvings)
+
+    @torch.no_grad()
+    def measure(self, fields: Mapping[str, Tensor]) -> None:
+        """Take the background, the median, from recorded images (n, size, size, 3)."""
+        self.background.copy_(to_channels(fields["image"]).median(0).values)
+
+    def encode(self, fields: Mapping[str, Tensor]) -> Tensor:
+        image = fields["image"]
+        latent = self.compress(to_channels(image.flatten(0, -4))).flatten(1).unflatten(0, image.shape[:-3])
+        return torch.cat([latent, fields["agent"] * (2 / self.table) - 1], dim=-1)
+
+    def decode(self, obs: Tensor) -> dict[str, Tensor]:
+        side = self.cfg.side
+        image = self.draw(obs[..., :-2].flatten(0, -2).unflatten(-1, (-1, side, side)))
+        return {"image": to_bytes(image, obs.shape[:-1]), "agent": (obs[..., -2:] + 1) * (self.table / 2)}
+
+    def compress(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c s s"]:
+        """The latent grid of images in [0, 1]."""
+        half = nn.functional.pixel_unshuffle(image - self.background, 2)
+        seen = torch.cat([half, self.plan.expand(len(image), -1, -1, -1)], dim=1)
+        return self.encoder(seen.contiguous(memory_format=torch.channels_last)).float().tanh()
+
+    def draw(self, latent: Float[Tensor, "b c s s"]) -> Float[Tensor, "b 3 h w"]:
+        """The image, in [0, 1], that a latent grid stands for."""
+        drawn = self.decoder(latent.contiguous(memory_format=torch.channels_last))
+        return self.background + nn.functional.pixel_shuffle(drawn, 2)
+
+    def loss(self, fields: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Squared error of what is drawn of recorded images (B, size, size, 3), their worst pixels counted twice."""
+        image = to_channels(fields["image"])
+        with torch.autocast(image.device.type, torch.bfloat16):
+            latent = self.compress(image)
+            drawn = self.draw(latent + self.cfg.noise * torch.randn_like(latent))
+        return drawing_loss(drawn, image, self.cfg.worst_pixels)
+
+
+def _encoder(cfg: GridCodecConfig, halvings: int) -> nn.Sequential:
+    width = cfg.width
+    layers: list[nn.Module] = [nn.Conv2d(4 * IMAGE_CHANNELS + 2, width, 3, padding=1), nn.SiLU()]
+    for _ in range(halvings):
+        layers += [nn.Conv2d(width, width, 4, stride=2, padding=1), nn.GroupNorm(8, width), nn.SiLU()]
+    layers += [ResidualConv(width) for _ in range(cfg.blocks)]
+    return nn.Sequential(*layers, nn.Conv2d(width, cfg.channels, 1))
+
+
+def _decoder(cfg: GridCodecConfig, halvings: int) -> nn.Sequential:
+    width = cfg.width
+    layers: list[nn.Module] = [nn.Conv2d(cfg.channels, width, 3, padding=1)]
+    layers += [ResidualConv(width) for _ in range(cfg.blocks)]
+    for _ in range(halvings):
+        layers += [nn.Conv2d(width, 4 * width, 1), nn.PixelShuffle(2), nn.GroupNorm(8, width), nn.SiLU()]
+    return nn.Sequential(*layers, nn.Conv2d(width, 4 * IMAGE_CHANNELS, 3, padding=1))
