@@ -79,6 +79,11 @@ def device_of(config: Config) -> torch.device:
     return torch.device(wanted)
 
 
+def compiled(function: Any, device: torch.device) -> Any:
+    """The function as one compiled program on a GPU; on CPUs it stays as it is, where compiling gained nothing."""
+    return torch.compile(function, dynamic=False) if device.type == "cuda" else function
+
+
 def load_trained(module: Any, folder: Path, kind: str) -> Any:
     """The module with its stage's weights, frozen; raises `UserError` where the stage has not finished."""
     checkpoint = checkpoints.load(folder, kind)

@@ -2,7 +2,7 @@
 
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from multiprocessing import get_context
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from glocal import checkpoints, models
 from glocal.agents.cloning import cloning_loss
 from glocal.config import Config, to_dict
-from glocal.core.improve import Metrics, PolicyIteration
+from glocal.core.improve import PolicyIteration
 from glocal.core.types import LearnedCodec
 from glocal.data.store import EpisodeStore, recorded, seal, write_episode
 from glocal.deploy.policy import aimless, learned, playing
@@ -72,15 +72,23 @@ def train_codec(run: Run) -> None:
     assert isinstance(codec, LearnedCodec)
     kept = int(store.starts[max(1, round(len(store) * (1 - run.config.held_out)))])
 
-    def draw(rows: Tensor) -> dict[str, Tensor]:
-        return {name: torch.from_numpy(store.fields[name][rows.sort().values.numpy()]) for name in codec.reads}
-
+    draw = _frames(store, codec.reads, kept, run.device)
     codec.to(run.device).measure(draw(torch.randperm(kept)[:MEASURED]))
+    fast = models.compiled(codec.loss, run.device)
+    batch = run.config.codec_fit.batch
+    _fit(run, "codec", codec, run.config.codec_fit, lambda: fast(draw(torch.randint(kept, (batch,)))))
 
-    def loss() -> tuple[Tensor, Metrics]:
-        return codec.loss(draw(torch.randint(kept, (run.config.codec_fit.batch,))))
 
-    _fit(run, "codec", codec, run.config.codec_fit, loss)
+def _frames(
+    store: EpisodeStore, names: Sequence[str], rows: int, device: torch.device
+) -> Callable[[Tensor], dict[str, Tensor]]:
+    """Recorded fields by row: read from the memory map as they are wanted, or moved to a GPU once, as bytes."""
+    if device.type == "cpu":
+        return lambda chosen: {
+            name: torch.from_numpy(store.fields[name][chosen.sort().values.numpy()]) for name in names
+        }
+    kept = {name: torch.tensor(store.fields[name][:rows]).pin_memory().to(device) for name in names}
+    return lambda chosen: {name: field[chosen.to(device, non_blocking=True)] for name, field in kept.items()}
 
 
 def train_global(run: Run) -> None:
@@ -88,8 +96,8 @@ def train_global(run: Run) -> None:
     experience, _ = run.experience
     world, cfg = models.build_world(run.config).to(run.device), run.config.world_fit
     world.measure(*experience.pairs())
-    length = run.config.world.context + 1
-    _fit(run, "global", world, cfg, lambda: world.loss(experience.draw(cfg.batch, length)))
+    length, fast = run.config.world.context + 1, models.compiled(world.loss, run.device)
+    _fit(run, "global", world, cfg, lambda: fast(experience.draw(cfg.batch, length)))
 
 
 def train_local(run: Run) -> None:
@@ -121,7 +129,9 @@ def train_policy(run: Run) -> None:
     surrogate = run.surrogate().requires_grad_(True)
     pilot = models.build_pilot(config, surrogate).to(run.device)
     critics = models.build_critics(config, surrogate).to(run.device)
-    job = PolicyIteration(config.learn, run.world(), pilot, critics, experience.starts, experience.draw)
+    world = run.world()
+    world.sample = models.compiled(world.sample, run.device)
+    job = PolicyIteration(config.learn, world, pilot, critics, experience.starts, experience.draw)
     clock = replace(config.clock, look_every=config.watch.every)
     train(job, run.folder / "policy", "policy", run.about(), clock, "steps", lambda: _look(run, job))
 

@@ -1,4 +1,4 @@
-"""A latent grid: an autoencoder that keeps the image's plan, a few numbers per cell. It asks nothing of what is seen."""
+"""A latent grid: an autoencoder that keeps the image's plan, a few numbers per cell. It asks nothing of a scene."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glocal.codecs.images import IMAGE_CHANNELS, coordinates, drawing_loss, to_bytes, to_channels
-from glocal.core.nets import ResidualConv
+from glocal.core.nets import ResidualConv, half_precision
 from glocal.core.types import Grid, LearnedCodec
 
 
@@ -79,7 +79,7 @@ class GridCodec(LearnedCodec):
     def loss(self, fields: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Squared error of what is drawn of recorded images (B, size, size, 3), their worst pixels counted twice."""
         image = to_channels(fields["image"])
-        with torch.autocast(image.device.type, torch.bfloat16):
+        with half_precision(image.device):
             latent = self.compress(image)
             drawn = self.draw(latent + self.cfg.noise * torch.randn_like(latent))
         return drawing_loss(drawn, image, self.cfg.worst_pixels)

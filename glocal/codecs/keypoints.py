@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from glocal.codecs.cutouts import Cutouts
 from glocal.codecs.images import axis, coordinates, drawing_loss, to_bytes, to_channels
 from glocal.core.geometry import fit_frame, rotate
+from glocal.core.nets import half_precision
 from glocal.core.types import LearnedCodec, Points
 
 TAUGHT_WEIGHT = 50.0
@@ -111,7 +112,7 @@ class KeypointCodec(LearnedCodec):
         image = to_channels(fields["image"])
         pasted = self.cutouts.paste(len(image)) if self.cfg.rigid else None
         shown = image if pasted is None else torch.cat([image, pasted.image])
-        with torch.autocast(image.device.type, torch.bfloat16):
+        with half_precision(image.device):
             points, agent = self.locate(shown)
             here = self._own(fields) if self.agent_known else agent[: len(image)]
             drawn = self.draw(torch.cat([self.placed(points[: len(image)]), here[:, None]], dim=1))

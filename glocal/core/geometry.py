@@ -142,13 +142,16 @@ class Scene(nn.Module):
 
     def outlook_dim(self) -> int:
         """The number of features of an outlook."""
-        obs = torch.zeros(1, self.window, self.spec.obs_dim)
-        return self.outlook(obs, torch.zeros(1, self.window, self.spec.action_dim)).shape[-1]
+        return self.outlook(*self._nothing()).shape[-1]
 
     def situation_dim(self) -> int:
         """The number of features of a situation."""
-        obs = torch.zeros(1, self.window, self.spec.obs_dim)
-        return self.situation(obs, torch.zeros(1, self.window, self.spec.action_dim), self.scales).shape[-1]
+        return self.situation(*self._nothing(), self.scales).shape[-1]
+
+    def _nothing(self) -> tuple[Tensor, Tensor]:
+        """One window of zeros: observations and actions."""
+        obs = self.wanted.new_zeros(1, self.window, self.spec.obs_dim)
+        return obs, obs.new_zeros(1, self.window, self.spec.action_dim)
 
     def _rigid_parts(self, points: Tensor, places: Tensor, near: Tensor, scales: int) -> list[Tensor]:
         """Everything as the body sees it: the agent, its targets, and how the body itself has moved."""

@@ -2,6 +2,8 @@
 
 import copy
 import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +55,12 @@ def harmonics(x: Tensor, scales: int) -> Tensor:
     """sin and cos of pi 2^k x for k < scales: (*batch, d) -> (*batch, 2 scales d)."""
     waves = torch.stack([math.pi * 2**k * x for k in range(scales)], dim=-1).flatten(-2)
     return torch.cat([waves.sin(), waves.cos()], dim=-1)
+
+
+def half_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """bfloat16 for convolutions and products: with channels last it is what makes images affordable, on CPUs too."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, torch.bfloat16) if known else nullcontext()
 
 
 class Average:

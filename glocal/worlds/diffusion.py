@@ -99,8 +99,7 @@ class DiffusionWorld(nn.Module, ABC):
 
     def step(self, context: Context, action: Float[Tensor, "b a"]) -> tuple[Context, Step]:
         """See `World.step`."""
-        generator = torch.Generator(action.device).manual_seed(context.key)
-        noise = torch.randn(len(action), self.spec.obs_dim, generator=generator, device=action.device)
+        noise = unit_noise(context.key, (len(action), self.spec.obs_dim), action.device)
         actions = torch.cat([context.action[:, 1:], action[:, None]], dim=1)
         obs = self.sample(context.obs, actions, noise)
         reward, cont = self.outcome(obs)
@@ -139,6 +138,11 @@ class DiffusionWorld(nn.Module, ABC):
         clean = self.denoise(change + sigma * torch.randn_like(change), sigma, seen)
         weight = (sigma**2 + cfg.sigma_data**2) / (sigma * cfg.sigma_data) ** 2
         return (weight * (clean - change).pow(2)).mean()
+
+
+def unit_noise(key: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Normal numbers that follow from a key alone."""
+    return torch.randn(shape, generator=torch.Generator(device).manual_seed(key), device=device)
 
 
 def preconditioned(network: Callable[[Tensor], Tensor], noisy: Tensor, sigma: Tensor, sigma_data: float) -> Tensor:

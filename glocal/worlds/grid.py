@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glocal.core.nets import ResidualConv, mlp
+from glocal.core.nets import ResidualConv, half_precision, mlp
 from glocal.core.types import Grid, Spec
 from glocal.worlds.diffusion import LEVEL_FEATURES, DiffusionConfig, DiffusionWorld, level_features, preconditioned
 
@@ -99,7 +99,7 @@ class GridWorld(DiffusionWorld):
         flat = torch.cat([agent, 20 * noise], dim=-1)
         plan = self.plan.expand(len(obs), -1, -1, -1)
         shown = [maps, self._bumps(places), plan, flat[..., None, None].expand(-1, -1, side, side)]
-        with self._fast(obs):
+        with half_precision(obs.device):
             seen = self.denoiser.maps(torch.cat(shown, dim=1).contiguous(memory_format=torch.channels_last))
         return Sight(seen, agent)
 
@@ -107,7 +107,7 @@ class GridWorld(DiffusionWorld):
         level = level_features(sigma)
 
         def network(scaled: Tensor) -> Tensor:
-            with self._fast(scaled):
+            with half_precision(scaled.device):
                 return self.denoiser(scaled, level, seen).float()
 
         return preconditioned(network, noisy, sigma, self.cfg.sigma_data)
@@ -122,7 +122,3 @@ class GridWorld(DiffusionWorld):
         """Gaussian bumps of each width at the places."""
         squared = (places[..., None, None] - self.plan).pow(2).sum(2)
         return torch.cat([(-squared / (2 * width**2)).exp() for width in BUMP_WIDTHS], dim=1)
-
-    def _fast(self, like: Tensor) -> torch.autocast:
-        """Half precision: with channels last it is what makes convolutions affordable, on CPUs too."""
-        return torch.autocast(like.device.type, torch.bfloat16)

@@ -1,0 +1,104 @@
+"""Training keeps to one device and never asks it for a number within an iteration.
+
+On torch's `meta` device tensors have shapes and no values: meeting a tensor of another device raises, and so does
+reading a value, which is what would make a GPU wait.
+"""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from glocal import models
+from glocal.config import PRESETS
+from glocal.core.improve import PolicyIteration
+from glocal.core.types import Segment
+from glocal.data.segments import Recorded
+from glocal.training import Fit
+from glocal.worlds import diffusion
+
+META = torch.device("meta")
+DEBUG = [name for name in PRESETS if name.endswith("-debug")]
+
+
+@pytest.fixture(autouse=True)
+def without_generators(monkeypatch):
+    """There are none on `meta`."""
+    monkeypatch.setattr(diffusion, "unit_noise", lambda key, shape, device: torch.randn(shape, device=device))
+
+
+def source(config):
+    spec = models.build_spec(config)
+
+    def draw(count, length):
+        rows = {"obs": spec.obs_dim, "action": spec.action_dim}
+        wide = {name: torch.zeros(count, length, size, device=META) for name, size in rows.items()}
+        flat = torch.zeros(count, length, device=META)
+        return Segment(**wide, reward=flat, cont=flat)
+
+    return draw
+
+
+@pytest.mark.parametrize("preset", DEBUG)
+def test_a_policy_iteration_stays_on_its_device(preset):
+    config = PRESETS[preset]
+    world, surrogate = models.build_world(config).to(META), models.build_surrogate(config).to(META)
+    pilot, critics = models.build_pilot(config, surrogate).to(META), models.build_critics(config, surrogate).to(META)
+    work = PolicyIteration(config.learn, world.requires_grad_(False), pilot, critics, source(config), source(config))
+    for _ in range(3):
+        metrics = work.iterate()
+    assert metrics["imag/return"].device == META
+    assert work.imagined.recent.obs.device == META
+
+
+@pytest.mark.parametrize("preset", DEBUG)
+def test_fitting_the_models_stays_on_their_device(preset):
+    config, draw = PRESETS[preset], source(PRESETS[preset])
+    models_and_lengths = (
+        (models.build_world(config).to(META), config.world.context + 1),
+        (models.build_surrogate(config).to(META), config.surrogate_length),
+    )
+    for model, length in models_and_lengths:
+        fit = Fit(config.world_fit, model, lambda m=model, n=length: m.loss(draw(16, n)))
+        assert fit.iterate()["train/loss"].device == META
+
+
+@pytest.mark.parametrize("preset", ["pusht-debug", "pusht-images-debug", "pusht-grid-debug"])
+def test_fitting_a_codec_stays_on_its_device(preset):
+    config = PRESETS[preset]
+    codec = models.build_codec(config).to(META)
+    shapes = {"image": (64, 64, 3), "agent": (2,)}
+    fields = {name: torch.zeros(16, *shapes[name], device=META) for name in codec.reads}
+    fields["image"] = fields["image"].byte()
+    fit = Fit(config.codec_fit, codec, lambda: codec.loss(fields))
+    assert fit.iterate()["train/loss"].device == META
+    assert codec.decode(codec.encode(fields))["image"].device == META
+
+
+def test_windows_are_cut_where_the_experience_is():
+    draw = source(PRESETS["pusht-keypoints-debug"])
+    whole = Recorded(draw(1, 50)[0], torch.zeros(50, dtype=torch.long)).to(META)
+    assert whole.draw(4, 5).obs.device == whole.starts(4, 5).obs.device == META
+
+
+COMPILE = """
+import torch
+from glocal import models
+from glocal.config import PRESETS
+
+torch.manual_seed(0)
+for preset in ("pusht-debug", "pusht-grid-debug"):
+    config = PRESETS[preset]
+    world, length, dim = models.build_world(config), config.world.context, models.build_spec(config).obs_dim
+    obs, action, noise = torch.rand(4, length, dim), torch.rand(4, length, 2), torch.randn(4, dim)
+    fast = torch.compile(world.sample, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        assert torch.allclose(fast(obs, action, noise), world.sample(obs, action, noise), atol=1e-5), preset
+"""
+
+
+def test_what_a_gpu_compiles_is_one_graph():
+    """In a process of its own: the checks of shapes that tests run under are no part of what is compiled."""
+    ran = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
