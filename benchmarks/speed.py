@@ -1,9 +1,10 @@
 """How fast imagination is: the global model alone, a whole policy iteration, and where an iteration's time goes.
 
-    python benchmarks/speed.py [PRESET] [--iterations N] [--threads N] [option of the preset ...]
+    python benchmarks/speed.py [PRESET] [--iterations N] [--threads N] [--device cuda] [option ...]
 
 Runs on untrained models of a preset's sizes: speed does not depend on weights. The parts of an iteration are timed in
-turn within each iteration, so that a machine that slows down slows all of them.
+turn within each iteration, so that a machine that slows down slows all of them; on a GPU each part is waited for.
+Further options are the preset's: --learn.envs 1024.
 """
 
 import argparse
@@ -29,21 +30,33 @@ def resting(config: Config, count: int, length: int) -> Segment:
     )
 
 
-def build(config: Config) -> PolicyIteration:
-    world, surrogate = models.build_world(config).requires_grad_(False), models.build_surrogate(config)
-    seen = resting(config, 64, 2)
+def build(config: Config, device: torch.device) -> PolicyIteration:
+    world = models.build_world(config).to(device).requires_grad_(False)
+    surrogate = models.build_surrogate(config).to(device)
+    seen = resting(config, 64, 2).tensors(lambda x: x.to(device))
     for model in (world, surrogate):
         if hasattr(model, "measure"):
             model.measure(seen.obs[:, 0], seen.obs[:, 1] + 0.01, seen.reward[:, 1])
-    pilot, critics = models.build_pilot(config, surrogate), models.build_critics(config, surrogate)
+    world.sample = models.compiled(world.sample, device)
+    pilot = models.build_pilot(config, surrogate).to(device)
+    critics = models.build_critics(config, surrogate).to(device)
+    kept = resting(config, config.learn.envs, config.learn.warm_up + config.learn.horizon)
+    kept = kept.tensors(lambda x: x.to(device))
 
     def source(count: int, length: int) -> Segment:
-        return resting(config, count, length)
+        return kept[:count, :length]
 
     return PolicyIteration(config.learn, world, pilot, critics, source, source)
 
 
-def timed(work: PolicyIteration) -> dict[str, list[float]]:
+def now(device: torch.device) -> float:
+    """The time at which the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def timed(work: PolicyIteration, device: torch.device) -> dict[str, list[float]]:
     """Seconds of each part per iteration, filled in as the parts run."""
     spent: dict[str, list[float]] = defaultdict(list)
 
@@ -51,9 +64,9 @@ def timed(work: PolicyIteration) -> dict[str, list[float]]:
         inner = getattr(owner, name)
 
         def outer(*args: object) -> object:
-            began = time.perf_counter()
+            began = now(device)
             result = inner(*args)
-            spent[label][-1] += time.perf_counter() - began
+            spent[label][-1] += now(device) - began
             return result
 
         setattr(owner, name, outer)
@@ -75,18 +88,20 @@ def main() -> None:
     parser.add_argument("preset", nargs="?", default="pusht-keypoints", choices=sorted(PRESETS))
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     chosen, options = parser.parse_known_args()
+    device = torch.device(chosen.device)
     torch.set_num_threads(chosen.threads)
     config = tyro.cli(tyro.conf.AvoidSubcommands[Config], default=PRESETS[chosen.preset], args=options)
-    work = build(config)
+    work = build(config, device)
     work.iterate()
-    spent = timed(work)
+    spent = timed(work, device)
     for _ in range(chosen.iterations):
         for label in LABELS:
             spent[label].append(0.0)
-        began = time.perf_counter()
+        began = now(device)
         work.iterate()
-        spent["iteration"][-1] = time.perf_counter() - began
+        spent["iteration"][-1] = now(device) - began
     total, alone = median(spent["iteration"]), median(spent["global rollout"])
     print(
         f"{chosen.preset}: {config.learn.envs} environments, horizon {config.learn.horizon}, {chosen.threads} thread(s)"

@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# Push-T from images and the agent's position, the whole way, with the small budgets of the figures in LOG.md: a first look.
-# One argument: the run's folder. Without the options, the preset `pusht` takes about three times as long.
+# Push-T from images, the whole way, for three seeds, two at a time on one thread each.
+# Resumable: run it again and it goes on. Arguments: the preset (pusht, or pusht-images for images alone), and the
+# folder that holds the runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 make setup
-.venv/bin/glocal run pusht --run "${1:-out/pusht}" --threads 1 --processes 1 \
-    --surrogate-fit.updates 2500 --probe-fit.updates 1200 --cloning-fit.updates 800 \
-    --learn.iterations 300 --watch.every 100 --watch.episodes 10 --evaluate.episodes 50
+preset=${1:-pusht}
+out=${2:-out/$preset}
+mkdir -p "$out"
+seq 0 2 | xargs -P 2 -I{} sh -c \
+    ".venv/bin/glocal run $preset --run $out/seed{} --seed {} --threads 1 --processes 1 > $out/seed{}.log 2>&1"
+tail -n 1 "$out"/seed*.log

@@ -1,12 +1,32 @@
 """The benchmarks run and print their figures."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+def printed_by(script: str, *arguments: object) -> str:
+    command = [sys.executable, str(BENCHMARKS / script), *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
 
 def test_speed_prints_its_shares():
-    script = Path(__file__).parent.parent / "benchmarks" / "speed.py"
-    command = [sys.executable, str(script), "pusht-keypoints-debug", "--iterations", "2", "--learn.horizon", "3"]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    printed = printed_by("speed.py", "pusht-keypoints-debug", "--iterations", 2, "--learn.horizon", 3)
     assert "iteration / global rollout" in printed and "critics" in printed and "horizon 3" in printed
+
+
+def test_throughput_prints_a_line_for_each_size_and_batch():
+    presets = ("pusht-debug", "pusht-grid-debug")
+    printed = printed_by("throughput.py", "--presets", *presets, "--sizes", 0, "--batches", 8, 16, "--repeats", 1)
+    assert printed.count(" global, size 0 ") == 4 and printed.count(" codec ") == 2
+
+
+def test_the_dial_prints_a_point_for_each_size_and_budget(tmp_path):
+    from glocal.cli import main
+
+    main(["collect", "pusht-keypoints-debug", "--run", str(tmp_path / "run")])
+    printed = printed_by("dial.py", tmp_path / "run", "--sizes", 0, "--seconds", 0.1)
+    assert json.loads(printed)["held_out"] > 0
