@@ -79,6 +79,15 @@ def device_of(config: Config) -> torch.device:
     return torch.device(wanted)
 
 
+def check(config: Config) -> None:
+    """Raise `UserError` where parts of a configuration do not go together, or its device is not there."""
+    device_of(config)
+    with torch.device("meta"):
+        build_codec(config)
+        build_world(config)
+        build_surrogate(config)
+
+
 def compiled(function: Any, device: torch.device) -> Any:
     """The function as one compiled program on a GPU; on CPUs it stays as it is, where compiling gained nothing."""
     return torch.compile(function, dynamic=False) if device.type == "cuda" else function

@@ -19,7 +19,7 @@ import glocal
 from glocal import gating, stages
 from glocal.config import Config, from_dict, to_dict
 from glocal.files import UserError, read_json, remove, sha256, write_json
-from glocal.models import Run
+from glocal.models import Run, check
 from glocal.progress import console
 from glocal.training import threads
 
@@ -109,6 +109,7 @@ def create_run(folder: Path, config: Config) -> Run:
     """The run in `folder`, with this configuration from now on."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").is_file():
         raise UserError(f"{folder} holds other things than a run; name a new folder, or an empty one, with --run")
+    check(config)
     write_json(folder / "config.json", to_dict(config))
     return Run(folder, config)
 

@@ -167,12 +167,33 @@ def test_training_that_breaks_says_so_and_keeps_the_checkpoint_before(capsys, tm
     assert "is not a finite number" in found and "last checkpoint" in found
 
 
+@pytest.mark.parametrize(
+    "preset, options, found",
+    [
+        ("pusht-grid-debug", ["--task.agent", "False"], "only points of a rigid body tell the agent"),
+        ("pusht-debug", ["--task.agent", "False", "--codec.rigid", "False"], "only points of a rigid body"),
+        pytest.param(
+            "pusht-debug",
+            ["--device", "cuda"],
+            "torch finds no GPU here",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_is_recorded(capsys, tmp_path, preset, options, found):
+    folder = tmp_path / "run"
+    assert found in fails(capsys, "run", preset, "--run", folder, *options)
+    assert not folder.exists()
+
+
 def test_presets_survive_a_round_trip():
     for config in PRESETS.values():
         assert from_dict(json.loads(json.dumps(to_dict(config))), "a test") == config
 
 
-@pytest.mark.parametrize("preset", ["pusht-debug", "pusht-keypoints-rssm-debug"])
+@pytest.mark.parametrize(
+    "preset", ["pusht-debug", "pusht-images-debug", "pusht-grid-debug", "pusht-keypoints-rssm-debug"]
+)
 def test_from_images_and_with_a_recurrent_surrogate_it_runs_all_the_way_too(preset, tmp_path):
     folder = tmp_path / "other"
     glocal("run", preset, "--run", folder)

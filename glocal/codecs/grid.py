@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -16,8 +17,8 @@ from glocal.core.types import Grid, LearnedCodec
 class GridCodecConfig:
     """Choices for the latent grid."""
 
-    side: int = 8
-    """Cells along each side: a power of two, at most half of the image's side."""
+    side: Literal[4, 8, 16, 32] = 8
+    """Cells along each side."""
     channels: int = 8
     width: int = 64
     blocks: int = 2

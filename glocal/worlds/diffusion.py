@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -27,7 +27,7 @@ class DiffusionConfig:
 
     context: int = 4
     """Observations that it sees."""
-    size: int = 2
+    size: Literal[0, 1, 2, 3, 4] = 2
     """0 (for tests) to 4: width and depth of the network together."""
     sampling_steps: int = 3
     """Euler steps; each is one evaluation of the network."""
