@@ -58,7 +58,9 @@ def losses(name: str) -> Iterator[float]:
 
 
 NAMES = [
-    f"{preset}.{kind}" for preset in ("pusht-keypoints-debug", "pusht-debug") for kind in ("global", "local", "policy")
+    f"{preset}.{kind}"
+    for preset in ("pusht-keypoints-debug", "pusht-keypoints-rssm-debug", "pusht-debug")
+    for kind in ("global", "local", "policy")
 ]
 
 
