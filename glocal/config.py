@@ -122,7 +122,6 @@ def _pusht() -> Config:
         task=PushTConfig(images=True),
         codec_fit=FitConfig(updates=2000, batch=32, rate=2e-3, average=0.99),
         probe_fit=FitConfig(updates=4000, batch=512),
-        learn=replace(long.learn, iterations=3000),
     )
 
 
@@ -154,7 +153,7 @@ def shrunk(config: Config) -> Config:
     codec: Any = (
         replace(config.codec, channels=2, width=8, blocks=1)
         if isinstance(config.codec, GridCodecConfig)
-        else replace(config.codec, points=4, width=8, decoder_width=8)
+        else replace(config.codec, points=4, width=8)
     )
     surrogate: Any = (
         replace(config.surrogate, recurrent=wide, stochastic=4, width=wide)

@@ -43,9 +43,9 @@ def build_codec(config: Config) -> Codec:
     if not config.task.images:
         return IdentityCodec(TABLE)
     cfg, agent = config.codec, config.task.agent
-    if not agent and (isinstance(cfg, GridCodecConfig) or not cfg.rigid):
-        raise UserError("only points of a rigid body tell the agent from images alone; use --task.agent True")
     if isinstance(cfg, GridCodecConfig):
+        if not agent:
+            raise UserError("a latent grid does not tell where the agent is from images alone; use --task.agent True")
         return GridCodec(cfg, TABLE, IMAGE_SIZE)
     return KeypointCodec(cfg, TABLE, IMAGE_SIZE, agent)
 

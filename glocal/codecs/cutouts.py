@@ -31,7 +31,10 @@ class Pasted(NamedTuple):
 
 
 class Cutouts(nn.Module):
-    """The background, and pictures of the body and of the agent with their masks; taken from recorded frames."""
+    """The background, and pictures of the body and of the agent with their masks; taken from recorded frames.
+
+    What is pasted to teach points stays as it was cut out; what `compose` draws with are copies that are learned.
+    """
 
     background: Tensor
     body: Tensor
@@ -49,6 +52,8 @@ class Cutouts(nn.Module):
         self.register_buffer("body_centre", torch.zeros(2))
         self.register_buffer("agent_centre", torch.zeros(2))
         self.register_buffer("shape", torch.zeros(points, 2))
+        self.drawn_body = nn.Parameter(torch.zeros(4, size, size))
+        self.drawn_agent = nn.Parameter(torch.zeros(4, size, size))
 
     @torch.no_grad()
     def measure(self, images: Float[Tensor, "n 3 h w"], threshold: float) -> None:
@@ -63,7 +68,7 @@ class Cutouts(nn.Module):
         if not pairs:
             raise UserError(
                 f"in none of {len(images)} recorded frames do a body and an agent lie apart on the background, so none "
-                f"can be cut out; record more play, change --codec.threshold ({threshold}), or use --codec.rigid False"
+                f"can be cut out; record more play, change --codec.threshold ({threshold}), or use a latent grid"
             )
         areas = np.array([[mask.sum() for mask in pair] for pair in pairs.values()])
         odd = (np.abs(areas - np.median(areas, axis=0)) / np.median(areas, axis=0)).sum(1)
@@ -72,22 +77,34 @@ class Cutouts(nn.Module):
         for picture, centre, mask in ((self.body, self.body_centre, body), (self.agent, self.agent_centre, agent)):
             picture.copy_(torch.cat([images[chosen] * mask, mask[None]]))
             centre.copy_(_places(mask).mean(0))
+        self.drawn_body.copy_(self.body)
+        self.drawn_agent.copy_(self.agent)
         self.shape.copy_(_spread(_places(body), len(self.shape)) - self.body_centre)
 
+    @torch.no_grad()
     def paste(self, count: int) -> Pasted:
         """Frames with the body anywhere, turned anyhow, and the agent upright, anywhere or nearby."""
         device = self.shape.device
         angle = 2 * torch.pi * torch.rand(count, device=device)
         turn = torch.stack([angle.cos(), angle.sin()], dim=-1)
-        upright = torch.stack([torch.ones_like(angle), torch.zeros_like(angle)], dim=-1)
         place = 0.8 * (2 * torch.rand(count, 2, device=device) - 1)
         anywhere = 0.95 * (2 * torch.rand(count, 2, device=device) - 1)
         nearby = (place + NEARBY * torch.randn(count, 2, device=device)).clamp(-0.95, 0.95)
         agent = torch.where(torch.rand(count, 1, device=device) < 0.5, nearby, anywhere)
-        image = self._over(self.background.expand(count, -1, -1, -1), self.body, self.body_centre, turn, place)
-        image = self._over(image, self.agent, self.agent_centre, upright, agent)
         points = rotate(self.shape.expand(count, -1, -1), turn) + place[:, None]
-        return Pasted(image, points, agent)
+        return Pasted(self._composed(self.body, self.agent, turn, place, agent), points, agent)
+
+    def compose(
+        self, turn: Float[Tensor, "b 2"], place: Float[Tensor, "b 2"], agent: Float[Tensor, "b 2"]
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Images of the body, its centre at a place, and of the agent."""
+        return self._composed(self.drawn_body, self.drawn_agent, turn, place, agent)
+
+    def _composed(self, body: Tensor, agent_picture: Tensor, turn: Tensor, place: Tensor, agent: Tensor) -> Tensor:
+        upright = torch.zeros_like(turn) + turn.new_tensor([1.0, 0.0])
+        image = self.background.expand(len(turn), -1, -1, -1)
+        image = self._over(image, body, self.body_centre, turn, place)
+        return self._over(image, agent_picture, self.agent_centre, upright, agent)
 
     def _over(self, image: Tensor, picture: Tensor, centre: Tensor, turn: Tensor, place: Tensor) -> Tensor:
         """Paste a cut-out, turned about its centre and moved to a place, over images."""

@@ -11,7 +11,7 @@ from glocal.core.geometry import fit_frame
 from glocal.files import UserError
 
 SIZE = 32
-SMALL = KeypointCodecConfig(points=4, width=16, decoder_width=16, worst_pixels=32)
+SMALL = KeypointCodecConfig(points=4, width=16, worst_pixels=32)
 
 
 def frames(count: int, apart: bool = True) -> torch.Tensor:
