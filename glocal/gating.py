@@ -24,7 +24,7 @@ from glocal.evaluate.gates import (
     shuffled,
     summary,
     table,
-)  # fmt: skip
+)
 from glocal.evaluate.gradients import agreement
 from glocal.evaluate.probe import Probe
 from glocal.files import UserError, appearing, write_json

@@ -64,30 +64,39 @@ def agreement(
 ) -> Agreement:
     """Compare the linked gradient of the discounted return with central differences of the global model's own.
 
-    Both return the rewards that the global model gives to `action` after `begin`, under common random numbers.
+    Both are of the rewards that the global model gives to `action` after `begin`, under common random numbers.
     """
     weights = gamma ** torch.arange(action.shape[1], device=action.device)
-    played = action.clone().requires_grad_()
-    belief = warm_up(surrogate, begin)
-    _, _, happened = rollout(
-        Playback(played), world, surrogate, world.begin(begin, key), belief, action.shape[1], link
-    )  # fmt: skip
-    (slope,) = torch.autograd.grad((weights * happened.reward).sum(), played)
+    slope, gap = linked_gradient(world, surrogate, begin, action, link, weights, key)
     generator = torch.Generator(action.device).manual_seed(key)
-    expected, found = [], []
-    for _ in range(DIRECTIONS):
-        direction = torch.randn(action.shape, generator=generator, device=action.device)
-        ahead, behind = (
-            (weights * replay(world, begin, action + sign * STEP * direction, key).reward).sum(1) for sign in (1, -1)
-        )
-        expected.append((slope * direction).flatten(1).sum(1))
-        found.append((ahead - behind) / (2 * STEP))
-    local, true = torch.stack(expected, 1), torch.stack(found, 1)  # (windows, directions)
+    directions = torch.randn(DIRECTIONS, *action.shape, generator=generator, device=action.device)
+    local = (slope * directions).flatten(2).sum(2).T  # (windows, directions)
+    true = torch.stack([difference(world, begin, action, each, weights, key) for each in directions], dim=1)
     cosine = torch.nn.functional.cosine_similarity
-    gap = happened.gap.mean(0).tolist()
     return Agreement(
         cosine=float(cosine(local.flatten(), true.flatten(), dim=0)),
         median_cosine=float(cosine(local, true, dim=1).median()),
         norm_ratio=float(local.norm() / true.norm()),
-        gap=gap,
+        gap=gap.mean(0).tolist(),
     )
+
+
+def linked_gradient(
+    world: World, surrogate: Surrogate, begin: Segment, action: Tensor, link: Link, weights: Tensor, key: int
+) -> tuple[Float[Tensor, "b h a"], Float[Tensor, "b h"]]:
+    """The gradient of the weighted rewards with respect to the actions, as a link makes it; and the gaps on the way."""
+    played = action.clone().requires_grad_()
+    context, belief = world.begin(begin, key), warm_up(surrogate, begin)
+    _, _, happened = rollout(Playback(played), world, surrogate, context, belief, action.shape[1], link)
+    (slope,) = torch.autograd.grad((weights * happened.reward).sum(), played)
+    return slope, happened.gap
+
+
+def difference(
+    world: World, begin: Segment, action: Tensor, direction: Tensor, weights: Tensor, key: int
+) -> Float[Tensor, " b"]:
+    """The central difference of the weighted rewards along a direction in the space of actions, (B, H, A)."""
+    ahead, behind = (
+        (weights * replay(world, begin, action + sign * STEP * direction, key).reward).sum(1) for sign in (1, -1)
+    )
+    return (ahead - behind) / (2 * STEP)
