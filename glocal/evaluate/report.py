@@ -213,7 +213,12 @@ def _checks_table(gates: Mapping[str, Any]) -> str:
         for check in gates["checks"]
     ]
     found = gates.get("codec")
-    drawn = f"<p>Held-out frames are drawn again at {found['psnr_db']:.1f} dB.</p>" if found else ""
+    drawn = (
+        f"<p>Held-out frames are drawn again at {found['psnr_db']:.1f} dB. Poses are read off observations by a small "
+        "network fitted to recorded ones; its own floor is the last row of the next table.</p>"
+        if found
+        else ""
+    )
     compared = "".join(
         f"<p>Gradient by {html.escape(link)}: cosine {part['cosine']:.2f} with finite differences of the global "
         f"model's return (median of single windows {part['median_cosine']:.2f}), length {part['norm_ratio']:.2f} of "
