@@ -119,7 +119,7 @@ def _gradients(run: Run, world: DiffusionWorld, surrogate: Any, begin: Segment, 
     learn = run.config.learn
     return {
         name: asdict(agreement(world, surrogate, begin[rows], action[rows, : learn.horizon], LINKS[name], learn.gamma))
-        for name in ("decouple", "imagine")
+        for name in ("decouple", "imagine", "bptt")
     }
 
 

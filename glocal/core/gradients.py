@@ -60,4 +60,14 @@ def infer_noise(value: Any, gradient: Any) -> Any:
     return decouple(value, gradient)
 
 
-LINKS: dict[str, Link] = {"decouple": decouple, "imagine": imagine, "freeze": freeze, "infer_noise": infer_noise}
+def bptt(value: Any, gradient: Any) -> Any:
+    """Forward and backward, `value`: backpropagation through the world's own sampler, the reference for the others.
+
+    It is the one link for which a rollout keeps the world's graph: as costly as the world is deep.
+    """
+    return value
+
+
+LINKS: dict[str, Link] = {
+    link.__name__: link for link in (decouple, imagine, freeze, infer_noise, bptt)
+}  # fmt: skip

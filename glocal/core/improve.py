@@ -27,7 +27,7 @@ Source = Callable[[int, int], Segment]
 class ImproveConfig:
     """Choices for the policy iteration (SAPO's objective, arXiv 2412.12089; DMO's scheme, 2509.00215)."""
 
-    link: Literal["decouple", "infer_noise", "imagine", "freeze"] = "decouple"
+    link: Literal["decouple", "infer_noise", "imagine", "freeze", "bptt"] = "decouple"
     """Whose values and whose gradients: see `core.gradients`."""
     iterations: int = 1500
     envs: int = 256
@@ -125,7 +125,7 @@ class PolicyIteration:
         steps = torch.tensor(float(self.iteration * self.per_iteration), dtype=torch.float64)
         return (
             metrics
-            | {"imag/reward": trajectory.seen.reward.mean(), "imag/steps": steps}
+            | {"imag/reward": trajectory.seen.reward.detach().mean(), "imag/steps": steps}
             | {f"gap/step{t + 1}": gap[t] for t in range(self.cfg.horizon)}
         )
 
@@ -176,11 +176,11 @@ class PolicyIteration:
         context, belief, trajectory = rollout(
             self.actor, self.world, self.surrogate, now.context, now.belief, horizon, self.link
         )
-        seen = trajectory.seen
+        seen = trajectory.seen.detach()
         happened = cat([now.recent, Segment(seen.obs, trajectory.action.detach(), seen.reward, seen.cont)])
         self.memory.add(happened)
         recent = happened[:, -self.cfg.warm_up :]
-        self.imagined = Imagined(context, belief.detach(), recent, now.age + horizon)
+        self.imagined = Imagined(context.detach(), belief.detach(), recent, now.age + horizon)
         return trajectory
 
     def _improve_actor(self, trajectory: Trajectory) -> Metrics:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from glocal.core.gradients import Latent, Link
+from glocal.core.gradients import Latent, Link, bptt
 from glocal.core.types import Batched, Belief, Policy, S, Segment, Step, Surrogate, Trajectory, World, stack
 
 
@@ -30,7 +30,7 @@ def rollout(
     for _ in range(horizon):
         choice = policy(belief)
         action = choice.rsample()
-        with torch.no_grad():
+        with torch.set_grad_enabled(link is bptt):
             context, seen = world.step(context, action)
         prior = surrogate.predict(belief, action)
         posterior = surrogate.correct(prior, seen.obs)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from glocal.core.gradients import LINKS, Draw, decouple, freeze, imagine, infer_noise
+from glocal.core.gradients import LINKS, Draw, bptt, decouple, freeze, imagine, infer_noise
 from glocal.core.rollout import rollout, warm_up
 from tests.toys import LinearSurrogate, LinearWorld, QuantisedWorld, resting
 
@@ -40,7 +40,7 @@ def test_decoupled_values_are_bitwise_the_value():
     assert torch.equal(decouple(value, gradient), value)
 
 
-@pytest.mark.parametrize("link", [decouple, freeze, infer_noise])
+@pytest.mark.parametrize("link", [decouple, freeze, infer_noise, bptt])
 @pytest.mark.parametrize("slope, offset", [(0.5, 0.0), (-3.0, 7.0)])
 def test_decoupled_values_are_the_worlds_whatever_the_surrogate_says(link, slope, offset):
     torch.manual_seed(0)
@@ -64,15 +64,26 @@ def test_a_perfect_surrogate_gives_the_analytic_gradient(link):
     assert torch.allclose(found, analytic, atol=1e-5)
 
 
+def test_bptt_is_the_worlds_own_derivative_whatever_the_surrogate_says():
+    torch.manual_seed(0)
+    action = torch.rand(4, 1, requires_grad=True)
+    start, seen = unrolled(LinearWorld(), LinearSurrogate(slope=-3.0, offset=7.0), bptt, action)
+    (found,) = torch.autograd.grad(seen.reward.sum(), action)
+    places = [start.obs[:, -1] + 0.5 * (t + 1) * action for t in range(5)]
+    analytic = sum(-2 * (x - 1) * 0.5 * (t + 1) for t, x in enumerate(places))
+    assert torch.allclose(found, analytic, atol=1e-5)
+
+
 def test_freeze_lets_no_gradient_through_the_dynamics():
     action = torch.rand(4, 1, requires_grad=True)
     _, seen = unrolled(LinearWorld(), LinearSurrogate(), freeze, action)
     assert not seen.reward.requires_grad
 
 
-def test_the_world_is_never_differentiated():
+@pytest.mark.parametrize("link", [decouple, imagine, freeze, infer_noise])
+def test_only_bptt_differentiates_the_world(link):
     action = torch.rand(4, 1, requires_grad=True)
-    _, seen = unrolled(LinearWorld(), LinearSurrogate(), decouple, action)
+    _, seen = unrolled(LinearWorld(), LinearSurrogate(), link, action)
     assert not seen.seen.obs.requires_grad and not seen.seen.reward.requires_grad
 
 
@@ -93,4 +104,4 @@ def test_the_gap_is_how_far_the_correction_reaches():
 
 
 def test_every_link_has_a_name():
-    assert set(LINKS) == {"decouple", "imagine", "freeze", "infer_noise"}
+    assert set(LINKS) == {"decouple", "imagine", "freeze", "infer_noise", "bptt"}

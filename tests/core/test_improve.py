@@ -31,6 +31,12 @@ def test_a_quantised_world_whose_true_gradient_is_zero_is_learned(link):
     assert before < -0.4 and after > -0.12, (before, after)
 
 
+def test_backpropagation_through_the_world_learns_nothing_where_it_is_flat():
+    before, _ = learn("bptt", LinearSurrogate(), 10)
+    after, _ = learn("bptt", LinearSurrogate(), 100)
+    assert after < -0.3, (before, after)
+
+
 def test_a_wrong_surrogate_is_mended_by_the_refresh():
     after, work = learn("decouple", LinearSurrogate(slope=0.1, offset=0.3), 150)
     assert after > -0.15
