@@ -25,11 +25,12 @@ TARGET is a preset ({presets}) or the folder of a run.
   evaluate   ask the real environment
   report     write report.html
   status     say which stage is done, stale or missing, and why
+  compare    several methods between the same models, over seeds: --methods decouple ppo --seeds 0 1 --steps 3e6
 
 `glocal VERB TARGET --help` lists the options, for example: glocal train policy pusht --learn.horizon 16
 """
 TRAINED = ("codec", "global", "local", "cloning", "policy")
-VERBS = ("run", "collect", "train", "gates", "evaluate", "report", "status")
+VERBS = ("run", "collect", "train", "gates", "evaluate", "report", "status", "compare")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,7 +67,40 @@ def _main(arguments: list[str]) -> None:
         raise UserError(f"`glocal {verb}` needs a preset or the folder of a run")
     if rest[0] in ("-h", "--help"):
         rest = ["pusht-keypoints", "--help"]
+    if verb == "compare":
+        _compare(rest[0], rest[1:])
+        return
     _perform(verb, stage, rest[0], rest[1:])
+
+
+def _compare(target: str, options: list[str]) -> None:
+    from glocal.compare import METHODS, compare
+    from glocal.config import PRESETS, Config
+
+    if target not in PRESETS:
+        raise UserError(f"{target!r} is not a preset; expected one of {', '.join(PRESETS)}")
+
+    @dataclass(frozen=True)
+    class Options:
+        config: Annotated[tyro.conf.AvoidSubcommands[Config], tyro.conf.arg(name="")]
+        run: Path
+        """The study's folder."""
+        methods: tuple[str, ...] = ("decouple", "imagine", "freeze", "ppo", "cloning")
+        seeds: tuple[int, ...] = (0, 1, 2)
+        """Of policies; data and models are the preset's, made once from --seed."""
+        steps: float = 3e6
+        """Imagined steps for each method and seed."""
+
+    chosen = tyro.cli(
+        Options,
+        args=options,
+        prog=f"glocal compare {target}",
+        default=Options(PRESETS[target], Path("out") / f"compare-{target}"),
+        config=(tyro.conf.FlagConversionOff,),
+        description=f"Methods: {', '.join(METHODS)}.",
+    )
+    compare(chosen.run, chosen.config, chosen.methods, chosen.seeds, chosen.steps)
+    console.print(f"see {chosen.run / 'comparison.html'}")
 
 
 def _usage() -> str:

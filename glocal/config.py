@@ -9,6 +9,7 @@ from cattrs.strategies import configure_tagged_union
 
 from glocal.agents.actor import ActorConfig
 from glocal.agents.cloning import CloningConfig
+from glocal.agents.ppo import PPOConfig
 from glocal.codecs.grid import GridCodecConfig
 from glocal.codecs.keypoints import KeypointCodecConfig
 from glocal.core.improve import ImproveConfig
@@ -73,7 +74,9 @@ class Config:
     surrogate_length: int = 10
     """Steps in the recorded windows that the local model is pretrained on."""
     agent: ActorConfig = field(default_factory=ActorConfig)
-    learn: ImproveConfig = field(default_factory=ImproveConfig)
+    learn: ImproveConfig | PPOConfig = field(default_factory=ImproveConfig)
+    policy_seed: int = 0
+    """Of policies alone: with another one, other policies are trained between the same models."""
     cloning: CloningConfig = field(default_factory=CloningConfig)
     cloning_fit: FitConfig = field(default_factory=FitConfig)
     gates: GateConfig = field(default_factory=GateConfig)
@@ -189,6 +192,7 @@ def _converter() -> cattrs.Converter:
     configure_tagged_union(KeypointCodecConfig | GridCodecConfig, converter)
     configure_tagged_union(KeypointWorldConfig | GridWorldConfig, converter)
     configure_tagged_union(MLPSurrogateConfig | RSSMConfig, converter)
+    configure_tagged_union(ImproveConfig | PPOConfig, converter)
     return converter
 
 

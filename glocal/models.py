@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glocal import checkpoints
 from glocal.agents.actor import Actor, TwinCritics
+from glocal.agents.ppo import PPOActor, PPOConfig
 from glocal.codecs.grid import GridCodec, GridCodecConfig
 from glocal.codecs.identity import IdentityCodec
 from glocal.codecs.keypoints import KeypointCodec
@@ -102,8 +103,12 @@ def load_trained(module: Any, folder: Path, kind: str) -> Any:
     return module.requires_grad_(False).eval()
 
 
-def build_pilot(config: Config, surrogate: MLPSurrogate | RSSM) -> Pilot:
-    return Pilot(surrogate, Actor(config.agent, surrogate.feat_dim, build_spec(config).action_dim))
+def build_pilot(config: Config, surrogate: MLPSurrogate | RSSM, kind: str) -> Pilot:
+    """What the stage `kind` (policy or cloning) trains."""
+    actions = build_spec(config).action_dim
+    if kind == "policy" and isinstance(config.learn, PPOConfig):
+        return Pilot(surrogate, PPOActor(config.learn, surrogate.feat_dim, actions))
+    return Pilot(surrogate, Actor(config.agent, surrogate.feat_dim, actions))
 
 
 @torch.no_grad()
@@ -175,7 +180,7 @@ class Run:
 
     def pilot(self, kind: str) -> Pilot:
         """What the stage `kind` (policy or cloning) trained."""
-        pilot = build_pilot(self.config, build_surrogate(self.config))
+        pilot = build_pilot(self.config, build_surrogate(self.config), kind)
         return self._trained(pilot, self.folder / kind, kind)
 
     @property
@@ -187,7 +192,7 @@ class Run:
         """The policy to deploy: the last one, or the best one where the configuration says so."""
         if not self.config.watch.keep_best:
             return self.pilot("policy")
-        pilot = build_pilot(self.config, build_surrogate(self.config))
+        pilot = build_pilot(self.config, build_surrogate(self.config), "policy")
         return self._trained(pilot, self.best_policy, "policy")
 
     def _trained(self, module: Any, folder: Path, kind: str) -> Any:

@@ -71,11 +71,11 @@ STAGES = {
         ),
         Stage(
             "cloning", stages.train_cloning, "cloning", ("collect", "codec", "local"),
-            ("seed", "held_out", "agent", "cloning", "cloning_fit"), (*_LEARNING, "agents"),
+            ("seed", "policy_seed", "held_out", "agent", "cloning", "cloning_fit"), (*_LEARNING, "agents"),
         ),
         Stage(
             "policy", stages.train_policy, "policy", ("collect", "codec", "global", "local"),
-            ("seed", "held_out", "agent", "learn", "watch"), (*_LEARNING, "agents", "deploy"),
+            ("seed", "policy_seed", "held_out", "agent", "learn", "watch"), (*_LEARNING, "agents", "deploy"),
         ),
         Stage(
             "evaluate", stages.evaluate, "results.json", ("codec", "cloning", "policy"),
@@ -143,12 +143,18 @@ def perform(run: Run, stage: Stage) -> None:
         wanted = _fingerprint(run, stage)
         _clear_unless_same(run, stage, wanted)
         _verify_inputs(run, stage)
-        torch.manual_seed(int(hashlib.sha256(f"{stage.name} {run.config.seed}".encode()).hexdigest()[:8], 16))
+        torch.manual_seed(_seed(run, stage))
         seconds = _attempt(run, stage)
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         stamp = {**wanted, "output": _digest(run, stage), "seconds": seconds, "finished": finished}
         write_json(_stamp_path(run, stage.name), stamp)
         _attempt_path(run, stage.name).unlink()
+
+
+def _seed(run: Run, stage: Stage) -> int:
+    """Of torch's random numbers in a stage."""
+    own = f" {run.config.policy_seed}" if "policy_seed" in stage.config and run.config.policy_seed else ""
+    return int(hashlib.sha256(f"{stage.name} {run.config.seed}{own}".encode()).hexdigest()[:8], 16)
 
 
 def _attempt(run: Run, stage: Stage) -> float:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from glocal import checkpoints, models
 from glocal.agents.cloning import cloning_loss
+from glocal.agents.ppo import PPOConfig, PPOIteration
 from glocal.config import Config, to_dict
 from glocal.core.improve import PolicyIteration
 from glocal.core.types import LearnedCodec
@@ -114,7 +115,7 @@ def train_cloning(run: Run) -> None:
     """Behaviour cloning on the same logs, with the same network and beliefs."""
     experience, _ = run.experience
     surrogate, cfg = run.surrogate(), run.config.cloning_fit
-    pilot, window = models.build_pilot(run.config, surrogate).to(run.device), run.config.cloning.window
+    pilot, window = models.build_pilot(run.config, surrogate, "cloning").to(run.device), run.config.cloning.window
     _fit(run, "cloning", pilot, cfg, lambda: cloning_loss(pilot, experience.draw(cfg.batch, window)))
 
 
@@ -127,16 +128,20 @@ def train_policy(run: Run) -> None:
     config = run.config
     experience, _ = run.experience
     surrogate = run.surrogate().requires_grad_(True)
-    pilot = models.build_pilot(config, surrogate).to(run.device)
-    critics = models.build_critics(config, surrogate).to(run.device)
+    pilot = models.build_pilot(config, surrogate, "policy").to(run.device)
     world = run.world()
     world.sample = models.compiled(world.sample, run.device)
-    job = PolicyIteration(config.learn, world, pilot, critics, experience.starts, experience.draw)
+    if isinstance(config.learn, PPOConfig):
+        pilot.surrogate.requires_grad_(False)
+        job = PPOIteration(config.learn, world, pilot, experience.starts)
+    else:
+        critics = models.build_critics(config, surrogate).to(run.device)
+        job = PolicyIteration(config.learn, world, pilot, critics, experience.starts, experience.draw)
     clock = replace(config.clock, look_every=config.watch.every)
     train(job, run.folder / "policy", "policy", run.about(), clock, "steps", lambda: _look(run, job))
 
 
-def _look(run: Run, job: PolicyIteration) -> Mapping[str, float]:
+def _look(run: Run, job: PolicyIteration | PPOIteration) -> Mapping[str, float]:
     """How the policy does in the real environment by now; kept as the best one where that is asked for."""
     watch = run.config.watch
     with torch.random.fork_rng():
@@ -154,7 +159,7 @@ def _look(run: Run, job: PolicyIteration) -> Mapping[str, float]:
     }
 
 
-def _keep_best(run: Run, job: PolicyIteration, scores: list[float]) -> None:
+def _keep_best(run: Run, job: PolicyIteration | PPOIteration, scores: list[float]) -> None:
     best = checkpoints.load(run.best_policy, "policy")
     if best is None or scores > best.about["scores"]:
         checkpoints.save(run.best_policy, "policy", job.iteration, run.about() | {"scores": scores}, job.model, {})

@@ -4,7 +4,6 @@ One `iterate` is, in order: restart what has run its time, roll out, improve the
 temperature, fit the critics to the world's rewards, refresh the local model around what the policy now visits.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,15 +11,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from glocal.core.environments import Environments, Imagined, Source
 from glocal.core.gradients import LINKS
 from glocal.core.memory import Memory
 from glocal.core.returns import discount_weights, lambda_return
-from glocal.core.rollout import rollout, warm_up
-from glocal.core.types import Batched, Belief, Segment, Surrogate, Trajectory, World, cat, where
+from glocal.core.rollout import rollout
+from glocal.core.types import Belief, Segment, Surrogate, Trajectory, World, cat
 
 Metrics = dict[str, Tensor]
-Source = Callable[[int, int], Segment]
-"""(count, length) -> recorded windows (count, length, ...)."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +57,6 @@ class ImproveConfig:
     """Imagined windows that are kept for the refresh."""
 
 
-@dataclass(frozen=True)
-class Imagined(Batched):
-    """The imagined environments: the world's context, the belief, the last rows seen, and each one's age in steps."""
-
-    context: Batched
-    belief: Belief
-    recent: Segment
-    age: Tensor
-
-
 class Pilot(nn.Module):
     """What is deployed: the actor, and the surrogate that keeps its belief."""
 
@@ -93,7 +81,8 @@ class PolicyIteration:
         self.cfg, self.link = cfg, LINKS[cfg.link]
         self.world, self.model, self.critics = world, pilot, critics
         self.surrogate, self.actor = surrogate, actor = pilot.surrogate, pilot.actor
-        self.starts, self.recorded = starts, recorded
+        self.recorded = recorded
+        self.environments = Environments(world, surrogate, starts, cfg.envs, cfg.warm_up, cfg.episode)
         device = next(actor.parameters()).device
         self.log_temperature = torch.tensor(cfg.temperature, device=device).log().requires_grad_()
         self.actor_optimizer = torch.optim.AdamW(actor.parameters(), lr=cfg.actor_rate, betas=cfg.betas)
@@ -102,7 +91,7 @@ class PolicyIteration:
         self.surrogate_optimizer = torch.optim.AdamW(surrogate.parameters(), lr=cfg.refresh_rate)
         self.memory = Memory(cfg.memory)
         self.iteration = 0
-        self.imagined = self._begin(torch.randint(cfg.episode, (cfg.envs,), device=device))
+        self.imagined = self.environments.begin(torch.randint(cfg.episode, (cfg.envs,), device=device))
 
     @property
     def total(self) -> int:
@@ -117,7 +106,7 @@ class PolicyIteration:
     def iterate(self) -> Metrics:
         """One policy iteration: `envs` times `horizon` imagined steps."""
         self._decay_rates()
-        self.imagined = self._restart(self.imagined)
+        self.imagined = self.environments.restart(self.imagined)
         trajectory = self._imagine()
         metrics = self._improve_actor(trajectory) | self._fit_critics(trajectory.detach()) | self._refresh()
         self.iteration += 1
@@ -157,18 +146,6 @@ class PolicyIteration:
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         owners = (self.actor_optimizer, self.critic_optimizer, self.temperature_optimizer, self.surrogate_optimizer)
         return list(owners)
-
-    def _begin(self, age: Tensor) -> Imagined:
-        """Environments that begin from recorded windows; their random key is drawn anew."""
-        recent = self.starts(self.cfg.envs, self.cfg.warm_up)
-        context = self.world.begin(recent, int(torch.randint(2**62, ())))
-        with torch.no_grad():
-            return Imagined(context, warm_up(self.surrogate, recent), recent, age)
-
-    def _restart(self, imagined: Imagined) -> Imagined:
-        """Begin anew those environments that have run for an episode."""
-        fresh, over = self._begin(torch.zeros_like(imagined.age)), imagined.age >= self.cfg.episode
-        return where(over, fresh, imagined)
 
     def _imagine(self) -> Trajectory:
         """Roll out from where the environments stand, and let them run on from where they come to."""

@@ -46,10 +46,10 @@ def write_report(folder: Path, store: EpisodeStore) -> None:
     results, gates = read_json(folder / "results.json"), read_json(folder / "gates.json")
     sections = [
         ("What the real environment says", _results_table(results) + _videos(folder)),
-        ("Success against imagined steps", _figure(_plot_learning(read_log(folder / "policy")))),
-        ("Can the models be trusted?", _checks_table(gates) + _gates_table(gates) + _figure(_plot_rollouts(folder))),
-        ("How training went", _figure(_plot_training(folder))),
-        ("What was recorded", _recorded_table(store) + _figure(_plot_data(store)) + _figure(_plot_recorded(store))),
+        ("Success against imagined steps", figure_html(_plot_learning(read_log(folder / "policy")))),
+        ("Can the models be trusted?", _gates_section(gates) + figure_html(_plot_rollouts(folder))),
+        ("How training went", figure_html(_plot_training(folder))),
+        ("What was recorded", _recorded_section(store)),
         ("Where the time went", _seconds_table(results)),
         ("Configuration", f"<pre>{html.escape(json.dumps(read_json(folder / 'config.json'), indent=1))}</pre>"),
     ]
@@ -166,12 +166,12 @@ def _plot_recorded(store: EpisodeStore, count: int = 24) -> Any:
     return figure
 
 
-def _recorded_table(store: EpisodeStore) -> str:
+def _recorded_section(store: EpisodeStore) -> str:
     found = describe(store)
     lines = [["episodes", str(found["episodes"])], ["decisions", str(found["decisions"])]]
     lines.append(["decisions that move the block", f"{found['moving_share']:.1%}"])
     lines += [[f"coverage from {edge}", f"{share:.1%}"] for edge, share in found["coverage"].items()]
-    return _table(["", ""], lines)
+    return table_html(["", ""], lines) + figure_html(_plot_data(store)) + figure_html(_plot_recorded(store))
 
 
 def _results_table(results: Mapping[str, Any]) -> str:
@@ -187,13 +187,13 @@ def _results_table(results: Mapping[str, Any]) -> str:
         "mean of largest coverage",
         "median of best keypoint distance",
     ]
-    return _table(heads, rows) + (
+    return table_html(heads, rows) + (
         f"<p>{results['episodes']} episodes each, from the initial states of seeds {results['first_seed']} on; "
         "in brackets 95 % Wilson intervals.</p>"
     )
 
 
-def _gates_table(gates: Mapping[str, Any]) -> str:
+def _gates_section(gates: Mapping[str, Any]) -> str:
     rows = []
     for name, by_horizon in gates["drift"].items():
         cells = (by_horizon[str(h)] for h in HORIZONS)
@@ -201,9 +201,13 @@ def _gates_table(gates: Mapping[str, Any]) -> str:
     heads = ["median error: agent px / block px / angle rad", *(f"after {h}" for h in HORIZONS)]
     head = gates["reward_head"]
     near = head["mean_error_near_goal"]
-    return _table(heads, rows) + (
-        f"<p>Open loop on {gates['windows']} held-out windows in which the block moves. Reward head: mean error "
-        f"{head['mean_error']:.4f}" + (f", near the goal {near:.4f}" if near is not None else "") + ".</p>"
+    return (
+        _checks_table(gates)
+        + table_html(heads, rows)
+        + (
+            f"<p>Open loop on {gates['windows']} held-out windows in which the block moves. Reward head: mean error "
+            f"{head['mean_error']:.4f}" + (f", near the goal {near:.4f}" if near is not None else "") + ".</p>"
+        )
     )
 
 
@@ -225,12 +229,12 @@ def _checks_table(gates: Mapping[str, Any]) -> str:
         f"theirs; mean gap {part['gap'][0]:.4f} after the first step.</p>"
         for link, part in gates["gradient"].items()
     )
-    return _table(["gate", "of", "found", "at most"], rows) + drawn + compared
+    return table_html(["gate", "of", "found", "at most"], rows) + drawn + compared
 
 
 def _seconds_table(results: Mapping[str, Any]) -> str:
     rows = [[stage, f"{seconds:.0f}"] for stage, seconds in results["seconds"].items()]
-    return _table(["stage", "seconds"], rows) + f"<p>Peak memory: {results['peak_memory_mib']} MiB.</p>"
+    return table_html(["stage", "seconds"], rows) + f"<p>Peak memory: {results['peak_memory_mib']} MiB.</p>"
 
 
 def _videos(folder: Path) -> str:
@@ -247,13 +251,15 @@ def _rate(count: Mapping[str, float]) -> str:
     return f"{count['k']}/{count['n']} [{count['low']:.2f}, {count['high']:.2f}]"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table_html(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as HTML."""
     top = "".join(f"<th>{html.escape(head)}</th>" for head in heads)
     lines = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
     return f"<table><tr>{top}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
-def _figure(figure: Any) -> str:
+def figure_html(figure: Any) -> str:
+    """A matplotlib figure as HTML; it is closed."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=90)
     plt.close(figure)

@@ -1,0 +1,44 @@
+"""Imagined environments: many at once, that begin from recorded windows, run for an episode and begin anew."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glocal.core.rollout import warm_up
+from glocal.core.types import Batched, Belief, Segment, Surrogate, World, where
+
+Source = Callable[[int, int], Segment]
+"""(count, length) -> recorded windows (count, length, ...)."""
+
+
+@dataclass(frozen=True)
+class Imagined(Batched):
+    """Where environments stand: the world's context, the belief, the last rows seen, and each one's age in steps."""
+
+    context: Batched
+    belief: Belief
+    recent: Segment
+    age: Tensor
+
+
+class Environments:
+    """`count` of them, each begun from `window` recorded steps and begun anew after `episode` imagined ones."""
+
+    def __init__(self, world: World, surrogate: Surrogate[Any], starts: Source, count: int, window: int, episode: int):
+        self.world, self.surrogate, self.starts = world, surrogate, starts
+        self.count, self.window, self.episode = count, window, episode
+
+    def begin(self, age: Tensor) -> Imagined:
+        """Environments that begin now and count as `age` steps old; their random key is drawn anew."""
+        recent = self.starts(self.count, self.window)
+        context = self.world.begin(recent, int(torch.randint(2**62, ())))
+        with torch.no_grad():
+            return Imagined(context, warm_up(self.surrogate, recent), recent, age)
+
+    def restart(self, imagined: Imagined) -> Imagined:
+        """Begin anew those that have run for an episode."""
+        fresh, over = self.begin(torch.zeros_like(imagined.age)), imagined.age >= self.episode
+        return where(over, fresh, imagined)

@@ -1,0 +1,88 @@
+"""What a comparison found: a table and a plot over methods, with the spread over seeds."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+
+from glocal.evaluate.real import wilson
+from glocal.evaluate.report import STYLE, figure_html, table_html
+from glocal.files import write_json, write_text
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+Cells = Mapping[tuple[str, int], Mapping[str, Any]]
+"""By method and seed: the verdict, the looks along training, and the seconds."""
+T_975 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""97.5 % quantiles of Student's t by degrees of freedom."""
+
+
+def write_comparison(folder: Path, cells: Cells, episodes: int) -> None:
+    """Write `comparison.json` and `comparison.html`."""
+    methods = list(dict.fromkeys(method for method, _ in cells))
+    rows = {method: summary([cells[key] for key in cells if key[0] == method]) for method in methods}
+    seeds = sorted({seed for _, seed in cells})
+    write_json(folder / "comparison.json", {"episodes": episodes, "seeds": seeds, "methods": rows})
+    lines = [[method, *_cells(row)] for method, row in rows.items()]
+    heads = ["", "pose, all seeds", "pose by seed", "coverage > 0.95, all seeds", "by seed", "seconds a seed"]
+    body = table_html(heads, lines) + figure_html(_plot(cells, methods))
+    note = (
+        f"<p>{episodes} episodes a seed, from the same initial states for all; in brackets 95 % intervals: Wilson's "
+        "over all episodes, and Student's over seeds, of the success rate. Lines: mean over seeds, with its range.</p>"
+    )
+    page = f"<!doctype html><meta charset=utf-8><title>comparison</title><style>{STYLE}</style><h1>Comparison</h1>"
+    write_text(folder / "comparison.html", f"{page}{body}{note}\n")
+
+
+def summary(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One method over its seeds: all episodes together, and the mean over seeds with its interval."""
+    found: dict[str, Any] = {"seconds": float(np.mean([cell["seconds"] for cell in cells]))}
+    for name in ("pose", "coverage95"):
+        counts = [cell["verdict"][name] for cell in cells]
+        pooled = wilson(sum(count["k"] for count in counts), sum(count["n"] for count in counts))
+        found[name] = {"pooled": pooled, "by_seed": over_seeds([count["k"] / count["n"] for count in counts])}
+    return found
+
+
+def over_seeds(rates: Sequence[float]) -> dict[str, Any]:
+    """Mean of rates over seeds, with its 95 % interval by Student's t, clipped to [0, 1]."""
+    mean, n = float(np.mean(rates)), len(rates)
+    half = T_975[min(n - 1, len(T_975) - 1)] * float(np.std(rates, ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+    low, high = (None, None) if math.isnan(half) else (max(0.0, mean - half), min(1.0, mean + half))
+    return {"mean": mean, "low": low, "high": high, "rates": list(rates)}
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    shown = []
+    for name in ("pose", "coverage95"):
+        pooled, seeds = row[name]["pooled"], row[name]["by_seed"]
+        spread = "" if seeds["low"] is None else f" [{seeds['low']:.2f}, {seeds['high']:.2f}]"
+        shown.append(f"{pooled['k']}/{pooled['n']} [{pooled['low']:.2f}, {pooled['high']:.2f}]")
+        shown.append(f"{seeds['mean']:.2f}{spread}")
+    return [*shown, f"{row['seconds']:.0f}"]
+
+
+def _plot(cells: Cells, methods: Sequence[str]) -> Any:
+    figure, grid = plt.subplots(2, 2, figsize=(10, 6), sharey=True)
+    for method in methods:
+        looks = [cell["looks"] for (name, _), cell in cells.items() if name == method]
+        if not all(looks):
+            continue
+        steps = np.array([row["imag/steps"] for row in looks[0]]) / 1e6
+        seconds = np.mean([cell["seconds"] for (name, _), cell in cells.items() if name == method])
+        for line, score in zip(grid, ("pose", "coverage95"), strict=True):
+            rates = np.array([[row[f"eval/{score}"] for row in rows[: len(steps)]] for rows in looks])
+            for axes, x in zip(line, (steps, steps / steps[-1] * seconds), strict=True):
+                axes.plot(x, rates.mean(0), marker="o", ms=3, label=method)
+                axes.fill_between(x, rates.min(0), rates.max(0), alpha=0.15, lw=0)
+    for axes, label in zip(grid[1], ("million imagined steps", "seconds"), strict=True):
+        axes.set(xlabel=label)
+    for axes, label in zip(grid[:, 0], ("pose", "coverage > 0.95"), strict=True):
+        axes.set(ylabel=f"real success: {label}", ylim=(-0.03, 1.03))
+    grid[0, 0].legend()
+    figure.tight_layout()
+    return figure

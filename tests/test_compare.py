@@ -1,0 +1,74 @@
+"""Comparisons: all methods between the same models, whole, resumable, and refused where they make no sense."""
+
+import json
+
+import pytest
+
+from glocal.cli import main
+from glocal.evaluate.comparison import over_seeds, summary
+
+METHODS = ("decouple", "bptt", "ppo", "cloning")
+
+
+def compare(folder, *options):
+    main(["compare", "pusht-keypoints-debug", "--run", str(folder), "--seeds", "0", "1", "--steps", "400", *options])
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    compare(folder, "--methods", *METHODS)
+    return folder
+
+
+def test_every_method_has_a_verdict_over_seeds(study):
+    found = json.loads((study / "comparison.json").read_text())
+    assert list(found["methods"]) == list(METHODS) and found["seeds"] == [0, 1]
+    assert all(row["pose"]["pooled"]["n"] == 8 for row in found["methods"].values())
+    assert "<img" in (study / "comparison.html").read_text()
+
+
+def test_cells_share_their_models_and_differ_in_their_policies(study):
+    weights = {}
+    for method in METHODS:
+        for seed in (0, 1):
+            cell = study / method / f"seed{seed}"
+            assert (cell / "global").resolve() == (study / "base" / "global").resolve()
+            kind = "cloning" if method == "cloning" else "policy"
+            weights[method, seed] = (cell / kind / "last" / "model.safetensors").read_bytes()
+    assert len(set(weights.values())) == len(weights)
+
+
+def test_what_is_done_is_not_done_again(study):
+    stamps = {path: path.stat().st_mtime_ns for path in study.rglob("verdict.json")}
+    policies = {path: path.stat().st_mtime_ns for path in study.rglob("policy/last/model.safetensors")}
+    compare(study, "--methods", *METHODS)
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert {path: path.stat().st_mtime_ns for path in policies} == policies
+
+
+def test_a_method_that_does_not_exist_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        compare(tmp_path / "study", "--methods", "magic")
+    assert stopped.value.code == 2 and not (tmp_path / "study").exists()
+    assert "there is no method 'magic'" in capsys.readouterr().err
+
+
+def test_a_preset_is_needed(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["compare", "nowhere"])
+    assert stopped.value.code == 2
+    assert "not a preset" in capsys.readouterr().err
+
+
+def test_the_interval_over_seeds_is_students():
+    found = over_seeds([0.2, 0.4, 0.6])
+    assert found["mean"] == pytest.approx(0.4)
+    assert found["high"] == pytest.approx(0.4 + 4.303 * 0.2 / 3**0.5)  # df = 2, s = 0.2
+    assert over_seeds([0.5])["low"] is None
+
+
+def test_episodes_of_all_seeds_are_counted_together():
+    cells = [{"seconds": s, "verdict": {k: {"k": s, "n": 10} for k in ("pose", "coverage95")}} for s in (2, 4)]
+    found = summary(cells)
+    assert found["pose"]["pooled"]["k"] == 6 and found["pose"]["pooled"]["n"] == 20 and found["seconds"] == 3
