@@ -1,10 +1,13 @@
 """PPO through the adapter: it learns where there is something to learn, and goes on from where it was."""
 
+import sys
+
 import pytest
 import torch
 
 from glocal.agents.ppo import PPOActor, PPOConfig, PPOIteration
 from glocal.core.improve import Pilot
+from glocal.files import UserError
 from tests.toys import LinearSurrogate, QuantisedWorld, resting
 
 CONFIG = PPOConfig(iterations=40, envs=64, horizon=16, episode=16, warm_up=2, gamma=0.9, first_std=0.5, width=32)
@@ -56,3 +59,9 @@ def test_an_environment_begins_anew_after_an_episode(horizon):
         with torch.no_grad():
             ppo._act()
         assert (ppo.imagined.age < CONFIG.episode).all()
+
+
+def test_without_the_library_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rsl_rl.algorithms", None)
+    with pytest.raises(UserError, match=r"pip install 'glocal\[ppo\]'"):
+        work()
