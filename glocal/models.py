@@ -103,7 +103,7 @@ def load_trained(module: Any, folder: Path, kind: str) -> Any:
     return module.requires_grad_(False).eval()
 
 
-def build_pilot(config: Config, surrogate: MLPSurrogate | RSSM, kind: str) -> Pilot:
+def build_pilot(config: Config, surrogate: MLPSurrogate | RSSM, kind: str = "policy") -> Pilot:
     """What the stage `kind` (policy or cloning) trains."""
     actions = build_spec(config).action_dim
     if kind == "policy" and isinstance(config.learn, PPOConfig):
