@@ -73,7 +73,7 @@ def timed(work: PolicyIteration, device: torch.device) -> dict[str, list[float]]
 
     watch(work.world, "step", "global rollout")
     watch(work, "_imagine", "rollout, both models")
-    watch(work, "_restart", "restarts")
+    watch(work.environments, "restart", "restarts")
     watch(work, "_improve_actor", "actor")
     watch(work, "_fit_critics", "critics")
     watch(work, "_refresh", "refresh")
