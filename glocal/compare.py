@@ -18,7 +18,7 @@ from glocal.agents.ppo import PPOConfig
 from glocal.config import Config
 from glocal.core.gradients import LINKS
 from glocal.core.improve import ImproveConfig
-from glocal.deploy.policy import learned
+from glocal.deploy.policy import cloned
 from glocal.evaluate.comparison import write_comparison
 from glocal.evaluate.real import run_episodes
 from glocal.files import UserError, read_json, remove, sha256, write_json
@@ -29,6 +29,8 @@ from glocal.stages import stage_seconds
 from glocal.training import read_log, threads
 
 SHARED = ("collect", "codec", "global", "local")
+CHUNK = 10
+"""Actions that chunked cloning tells at once: two seconds."""
 LOOKS = 10
 """At the real environment while a policy is trained."""
 
@@ -57,7 +59,7 @@ def cell(base: Run, folder: Path, method: str, seed: int, steps: float) -> dict[
     """One method with one seed: its training, if it is not done yet, and what the real environment said."""
     run = create_run(folder, METHODS[method](replace(base.config, policy_seed=seed), steps))
     _share(base, run)
-    kind = "cloning" if method == "cloning" else "policy"
+    kind = "cloning" if method in CLONED else "policy"
     if status(run)[kind].state != "done":
         perform(run, STAGES[kind])
     looks = [row for row in read_log(folder / kind) if "eval/pose" in row]
@@ -84,9 +86,10 @@ def _verdict(run: Run, kind: str) -> dict[str, Any]:
         return read_json(path)
     remove(path)
     pilot = run.pilot(kind)
+    controller = cloned(run.codec, pilot, run.config.cloning.forget)
     with threads(run.config.threads), Ticker(kind, run.config.task.decisions, 0, "decisions", cfg.episodes) as tick:
         torch.manual_seed(run.config.seed)
-        episodes = run_episodes(run.config.task, learned(run.codec, pilot), cfg.episodes, cfg.first_seed, 0, tick)
+        episodes = run_episodes(run.config.task, controller, cfg.episodes, cfg.first_seed, 0, tick)
     write_json(path, {"asked": asked, **episodes.summary()})
     return read_json(path)
 
@@ -115,8 +118,17 @@ def _watched(config: Config) -> Config:
     return replace(config, watch=replace(config.watch, every=every))
 
 
+def _warm(method: Callable[[Config, float], Config]) -> Callable[[Config, float], Config]:
+    """The same, begun where cloning with as many updates as its own stage ends."""
+    return lambda config, steps: replace(method(config, steps), warm_start=config.cloning_fit.updates)
+
+
+CLONED = ("cloning", "chunks")
 METHODS: Mapping[str, Callable[[Config, float], Config]] = {
     **{link: _first_order(link) for link in LINKS},
     "ppo": _ppo,
+    "decouple-warm": _warm(_first_order("decouple")),
+    "ppo-warm": _warm(_ppo),
     "cloning": lambda config, _: config,
+    "chunks": lambda config, _: replace(config, cloning=replace(config.cloning, chunk=CHUNK)),
 }

@@ -77,6 +77,8 @@ class Config:
     learn: ImproveConfig | PPOConfig = field(default_factory=ImproveConfig)
     policy_seed: int = 0
     """Of policies alone: with another one, other policies are trained between the same models."""
+    warm_start: int = 0
+    """Updates of behaviour cloning, in batches of 512, that the policy begins with."""
     cloning: CloningConfig = field(default_factory=CloningConfig)
     cloning_fit: FitConfig = field(default_factory=FitConfig)
     gates: GateConfig = field(default_factory=GateConfig)

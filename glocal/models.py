@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glocal import checkpoints
 from glocal.agents.actor import Actor, TwinCritics
+from glocal.agents.cloning import ChunkActor
 from glocal.agents.ppo import PPOActor, PPOConfig
 from glocal.codecs.grid import GridCodec, GridCodecConfig
 from glocal.codecs.identity import IdentityCodec
@@ -108,6 +109,8 @@ def build_pilot(config: Config, surrogate: MLPSurrogate | RSSM, kind: str = "pol
     actions = build_spec(config).action_dim
     if kind == "policy" and isinstance(config.learn, PPOConfig):
         return Pilot(surrogate, PPOActor(config.learn, surrogate.feat_dim, actions))
+    if kind == "cloning" and config.cloning.chunk > 1:
+        return Pilot(surrogate, ChunkActor(config.agent, surrogate.feat_dim, actions, config.cloning.chunk))
     return Pilot(surrogate, Actor(config.agent, surrogate.feat_dim, actions))
 
 

@@ -75,7 +75,8 @@ STAGES = {
         ),
         Stage(
             "policy", stages.train_policy, "policy", ("collect", "codec", "global", "local"),
-            ("seed", "policy_seed", "held_out", "agent", "learn", "watch"), (*_LEARNING, "agents", "deploy"),
+            ("seed", "policy_seed", "held_out", "agent", "learn", "watch", "warm_start"),
+            (*_LEARNING, "agents", "deploy"),
         ),
         Stage(
             "evaluate", stages.evaluate, "results.json", ("codec", "cloning", "policy"),

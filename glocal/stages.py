@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from glocal import checkpoints, models
-from glocal.agents.cloning import cloning_loss
-from glocal.agents.ppo import PPOConfig, PPOIteration
+from glocal.agents.cloning import chunk_loss, cloning_loss
+from glocal.agents.ppo import PPOActor, PPOConfig, PPOIteration
 from glocal.config import Config, to_dict
-from glocal.core.improve import PolicyIteration
+from glocal.core.improve import Pilot, PolicyIteration
+from glocal.core.rollout import warm_up
 from glocal.core.types import LearnedCodec
 from glocal.data.store import EpisodeStore, recorded, seal, write_episode
-from glocal.deploy.policy import aimless, learned, playing
+from glocal.deploy.policy import aimless, cloned, learned, playing
 from glocal.evaluate.real import Episodes, run_episodes, write_video
 from glocal.evaluate.recording import describe
 from glocal.evaluate.report import write_report
@@ -115,8 +117,10 @@ def train_cloning(run: Run) -> None:
     """Behaviour cloning on the same logs, with the same network and beliefs."""
     experience, _ = run.experience
     surrogate, cfg = run.surrogate(), run.config.cloning_fit
-    pilot, window = models.build_pilot(run.config, surrogate, "cloning").to(run.device), run.config.cloning.window
-    _fit(run, "cloning", pilot, cfg, lambda: cloning_loss(pilot, experience.draw(cfg.batch, window)))
+    pilot, told = models.build_pilot(run.config, surrogate, "cloning").to(run.device), run.config.cloning
+    loss = partial(chunk_loss, chunk=told.chunk) if told.chunk > 1 else cloning_loss
+    length = told.window - 1 + told.chunk
+    _fit(run, "cloning", pilot, cfg, lambda: loss(pilot, experience.draw(cfg.batch, length)))
 
 
 def _fit(run: Run, kind: str, module: nn.Module, cfg: FitConfig, loss: Any, folder: Path | None = None) -> None:
@@ -128,7 +132,9 @@ def train_policy(run: Run) -> None:
     config = run.config
     experience, _ = run.experience
     surrogate = run.surrogate().requires_grad_(True)
-    pilot = models.build_pilot(config, surrogate, "policy").to(run.device)
+    pilot = models.build_pilot(config, surrogate).to(run.device)
+    if config.warm_start:
+        _warm_start(run, pilot)
     world = run.world()
     world.sample = models.compiled(world.sample, run.device)
     if isinstance(config.learn, PPOConfig):
@@ -139,6 +145,21 @@ def train_policy(run: Run) -> None:
         job = PolicyIteration(config.learn, world, pilot, critics, experience.starts, experience.draw)
     clock = replace(config.clock, look_every=config.watch.every)
     train(job, run.folder / "policy", "policy", run.about(), clock, "steps", lambda: _look(run, job))
+
+
+def _warm_start(run: Run, pilot: Pilot) -> None:
+    """Let the policy begin where behaviour cloning of its own network on the logs ends."""
+    experience, _ = run.experience
+    cfg, window = FitConfig(updates=run.config.warm_start, batch=512, average=0.99), run.config.learn.warm_up + 1
+    if isinstance(pilot.actor, PPOActor):
+        with torch.no_grad():
+            pilot.actor.measure(warm_up(pilot.surrogate, experience.draw(4096, window)).feat)
+    fit = Fit(cfg, pilot.actor, lambda: cloning_loss(pilot, experience.draw(cfg.batch, window)))
+    folder = run.folder / "policy" / "warm_start"
+    train(fit, folder, "actor", run.about(), run.config.clock)
+    checkpoint = checkpoints.load(folder, "actor")
+    assert checkpoint is not None
+    checkpoints.restore(pilot.actor, checkpoint)
 
 
 def _look(run: Run, job: PolicyIteration | PPOIteration) -> Mapping[str, float]:
@@ -171,7 +192,7 @@ def evaluate(run: Run) -> None:
     policy, cloning = run.policy(), run.pilot("cloning")
     controllers = {
         "policy": learned(run.codec, policy),
-        "cloning": learned(run.codec, cloning),
+        "cloning": cloned(run.codec, cloning, config.cloning.forget),
         "play": playing(config.play, config.evaluate.first_seed),
         "random": aimless(config.evaluate.first_seed),
     }

@@ -7,7 +7,7 @@ import pytest
 from glocal.cli import main
 from glocal.evaluate.comparison import over_seeds, summary
 
-METHODS = ("decouple", "bptt", "ppo", "cloning")
+METHODS = ("decouple", "bptt", "ppo", "ppo-warm", "cloning", "chunks")
 
 
 def compare(folder, *options):
@@ -34,7 +34,7 @@ def test_cells_share_their_models_and_differ_in_their_policies(study):
         for seed in (0, 1):
             cell = study / method / f"seed{seed}"
             assert (cell / "global").resolve() == (study / "base" / "global").resolve()
-            kind = "cloning" if method == "cloning" else "policy"
+            kind = "cloning" if method in ("cloning", "chunks") else "policy"
             weights[method, seed] = (cell / kind / "last" / "model.safetensors").read_bytes()
     assert len(set(weights.values())) == len(weights)
 

@@ -51,6 +51,10 @@ class PPOActor(nn.Module):
         distribution = {"class_name": "GaussianDistribution", "init_std": cfg.first_std, "std_type": "log"}
         self.network = _network(cfg, "actor", feat_dim, action_dim, distribution)
 
+    def measure(self, feat: Tensor) -> None:
+        """Take the scales of beliefs from some (n, f), before anything is learned at those scales."""
+        self.network.update_normalization(_seen(feat))
+
     def forward(self, belief: Belief) -> TanhNormal:
         flat = belief.feat.flatten(0, -2)
         location = self.network(_seen(flat)).unflatten(0, belief.feat.shape[:-1])

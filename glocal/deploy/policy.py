@@ -1,13 +1,14 @@
 """Controllers: what is sent what is seen and answers with actions; the trained policy among them."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from glocal.agents.cloning import ChunkActor, Ensemble
 from glocal.core.improve import Pilot
-from glocal.core.types import Codec
+from glocal.core.types import Belief, Codec
 from glocal.tasks.play import PlayConfig, player
 from glocal.tasks.pusht import Array, Seen
 
@@ -15,9 +16,22 @@ Controller = Generator[Array, Sequence[Seen], None]
 """Sent what is seen in each of n environments, it yields the next actions (n, 2); its first yield is empty."""
 
 
-@torch.no_grad()
 def learned(codec: Codec, pilot: Pilot) -> Controller:
-    """The trained policy, deterministic: the belief is corrected by what is seen, the policy's mean is what is done."""
+    """The trained policy, deterministic: its mean is what is done."""
+    return _acting(codec, pilot, lambda belief: pilot.actor(belief).mean)
+
+
+def cloned(codec: Codec, pilot: Pilot, forget: float) -> Controller:
+    """What behaviour cloning learned: a policy, or chunks of actions whose ensemble over time is what is done."""
+    if not isinstance(pilot.actor, ChunkActor):
+        return learned(codec, pilot)
+    ensemble = Ensemble(forget)
+    return _acting(codec, pilot, lambda belief: ensemble(pilot.actor(belief)))
+
+
+@torch.no_grad()
+def _acting(codec: Codec, pilot: Pilot, act: Callable[[Belief], Tensor]) -> Controller:
+    """A controller whose belief is corrected by what is seen."""
     device = next(pilot.parameters()).device
 
     def look(seen: Sequence[Seen]) -> Tensor:
@@ -28,7 +42,7 @@ def learned(codec: Codec, pilot: Pilot) -> Controller:
     seen = yield nothing
     belief = pilot.surrogate.initial(look(seen))
     while True:
-        action = pilot.actor(belief).mean
+        action = act(belief)
         seen = yield action.cpu().numpy()
         obs = look(seen)
         belief = pilot.surrogate.correct(pilot.surrogate.predict(belief, action), obs)
