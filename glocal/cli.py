@@ -25,12 +25,13 @@ TARGET is a preset ({presets}) or the folder of a run.
   evaluate   ask the real environment
   report     write report.html
   status     say which stage is done, stale or missing, and why
+  diagnose   whether a run's gradients and global model deserve trust
   compare    several methods between the same models, over seeds: --methods decouple ppo --seeds 0 1 --steps 3e6
 
 `glocal VERB TARGET --help` lists the options, for example: glocal train policy pusht --learn.horizon 16
 """
 TRAINED = ("codec", "global", "local", "cloning", "policy")
-VERBS = ("run", "collect", "train", "gates", "evaluate", "report", "status", "compare")
+VERBS = ("run", "collect", "train", "gates", "evaluate", "report", "status", "diagnose", "compare")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -116,6 +117,12 @@ def _perform(verb: str, stage: str, target: str, options: list[str]) -> None:
     if verb == "status":
         for name, found in status(run).items():
             console.print(f"{name:9} {found.state:8} {'; '.join(found.reasons)}", soft_wrap=True)
+        return
+    if verb == "diagnose":
+        from glocal.diagnose import diagnose, show
+
+        show(diagnose(run))
+        console.print(f"see {run.folder / 'diagnosis.html'}")
         return
     if verb == "run":
         run_all(run)

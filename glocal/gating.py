@@ -25,7 +25,7 @@ from glocal.evaluate.gates import (
     summary,
     table,
 )
-from glocal.evaluate.gradients import agreement
+from glocal.evaluate.gradients import Question, agreement
 from glocal.evaluate.probe import Probe
 from glocal.files import UserError, appearing, write_json
 from glocal.models import Run
@@ -77,9 +77,9 @@ def train_probe(run: Run) -> Probe:
 def check_gates(run: Run) -> None:
     """Measure codec and models on held-out episodes; prints what was found, writes `gates.json`."""
     images = run.config.task.images
-    read = _probe_reader(train_probe(run)) if images else keypoint_reader(run)
+    read = reader(run)
     window, horizon = run.config.world.context, max(HORIZONS)
-    whole, truth, everything = _gate_windows(run, window, horizon)
+    whole, truth, everything = gate_windows(run, window, horizon)
     begin, action = whole[:, :window], whole.action[:, window:]
     world, surrogate = run.world(), run.surrogate()
     answer = replay(world, begin, action, key=run.config.seed)
@@ -114,13 +114,12 @@ def check_gates(run: Run) -> None:
 
 
 def _gradients(run: Run, world: DiffusionWorld, surrogate: Any, begin: Segment, action: Tensor) -> dict[str, Any]:
-    """How far each link's gradient is from a finite difference of the global model's return."""
+    """How far each link's gradient by recorded actions is from a finite difference of the global model's return."""
     rows = torch.arange(0, len(action), max(1, len(action) // COMPARED))[:COMPARED]
     learn = run.config.learn
-    return {
-        name: asdict(agreement(world, surrogate, begin[rows], action[rows, : learn.horizon], LINKS[name], learn.gamma))
-        for name in ("decouple", "imagine", "bptt")
-    }
+    question = Question(world, surrogate, begin[rows], action[rows, : learn.horizon], learn.gamma, learn.horizon)
+    found = agreement(question, {name: LINKS[name] for name in ("decouple", "imagine", "bptt")})
+    return {name: asdict(one) for name, one in found.items()}
 
 
 @torch.no_grad()
@@ -137,7 +136,11 @@ def check_codec(run: Run, read: Reader) -> dict[str, float]:
     return {name: float(np.median(each)) for name, each in error.items()} | {"psnr_db": float(-10 * squared.log10())}
 
 
-def _probe_reader(probe: Probe) -> Reader:
+def reader(run: Run) -> Reader:
+    """Reads poses off a run's observations: exactly from tracked keypoints, by a probe from what codecs make."""
+    if not run.config.task.images:
+        return keypoint_reader(run)
+    probe = train_probe(run)
     return lambda obs: probe.read(obs, TABLE)
 
 
@@ -167,7 +170,7 @@ def _keep_rollouts(run: Run, whole: Segment, imagined: Tensor) -> None:
         np.savez(file, **kept)
 
 
-def _gate_windows(run: Run, window: int, horizon: int, every: int = 7) -> tuple[Segment, Pose, int]:
+def gate_windows(run: Run, window: int, horizon: int, every: int = 7) -> tuple[Segment, Pose, int]:
     """Held-out windows (n, window + horizon, ...) in which the block moves, their poses, and the number looked at."""
     _, held_out = run.experience
     last = torch.arange(horizon, len(held_out), every)

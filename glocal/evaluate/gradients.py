@@ -1,5 +1,7 @@
-"""Whether the local model's gradient is the global model's: compared with finite differences of the global return."""
+"""Whether the local model's gradient is the global model's own: against finite differences of the global return."""
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor
 
 from glocal.core.gradients import Link
 from glocal.core.rollout import replay, rollout, warm_up
-from glocal.core.types import Belief, Segment, Surrogate, World
+from glocal.core.types import Belief, Policy, Segment, Surrogate, World
 
 DIRECTIONS = 24
 STEP = 0.02
@@ -17,14 +19,19 @@ STEP = 0.02
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two gradients of the return with respect to the actions agree, over random directions in action space."""
+    """How a link's gradient of the return with respect to the first actions agrees with the global model's own."""
 
     cosine: float
-    """Over all windows together: windows whose return depends on the actions most count most."""
+    """With finite differences, over all windows together: windows whose return depends on the actions count most."""
+    low: float
+    high: float
+    """95 % interval of `cosine`: a bootstrap over windows."""
     median_cosine: float
     """Of single windows."""
     norm_ratio: float
-    """The local gradient's length over the finite difference's."""
+    """The link's gradient's length over the finite difference's."""
+    signal_to_noise: float
+    """Of the link's gradient: length of its mean over draws of the world's noise, over its spread (median window)."""
     gap: list[float]
     """Mean correction of the local model by the global one, by step."""
 
@@ -53,50 +60,113 @@ class Playback:
         return Given(self.action[:, self.done - 1])
 
 
-def agreement(
-    world: World,
-    surrogate: Surrogate,
-    begin: Segment,
-    action: Float[Tensor, "b h a"],
-    link: Link,
-    gamma: float,
-    key: int = 0,
-) -> Agreement:
-    """Compare the linked gradient of the discounted return with central differences of the global model's own.
+@dataclass(frozen=True)
+class Question:
+    """What gradients are of: the discounted rewards of `action` (B, H, a) after `begin`, by its first steps."""
 
-    Both are of the rewards that the global model gives to `action` after `begin`, under common random numbers.
+    world: World
+    surrogate: Surrogate
+    begin: Segment
+    action: Float[Tensor, "b h a"]
+    gamma: float
+    first: int
+    """Actions, from the first on, with respect to which gradients are taken."""
+
+    @property
+    def weights(self) -> Float[Tensor, " h"]:
+        return self.gamma ** torch.arange(self.action.shape[1], device=self.action.device)
+
+    def gradient(self, link: Link, key: int) -> tuple[Float[Tensor, "b k a"], Float[Tensor, "b h"]]:
+        """As a link makes it; and the gaps on the way."""
+        played = self.action.clone().requires_grad_()
+        context, belief = self.world.begin(self.begin, key), warm_up(self.surrogate, self.begin)
+        horizon = played.shape[1]
+        _, _, happened = rollout(Playback(played), self.world, self.surrogate, context, belief, horizon, link)
+        (slope,) = torch.autograd.grad((self.weights * happened.reward).sum(), played)
+        return slope[:, : self.first], happened.gap
+
+    def difference(self, direction: Float[Tensor, "b k a"], key: int) -> Float[Tensor, " b"]:
+        """The central difference of the return along a direction in the space of the first actions."""
+        ahead, behind = (self._return(sign * STEP * direction, key) for sign in (1, -1))
+        return (ahead - behind) / (2 * STEP)
+
+    def _return(self, shift: Tensor, key: int) -> Tensor:
+        action = self.action.clone()
+        action[:, : self.first] += shift
+        return (self.weights * replay(self.world, self.begin, action, key).reward).sum(1)
+
+
+def agreement(question: Question, links: Mapping[str, Link], key: int = 0, draws: int = 4) -> dict[str, Agreement]:
+    """Compare gradients with central differences of the global model's return, under common random numbers.
+
+    `draws` is the number of the world's noises, drawn anew, that the signal-to-noise ratio is taken over.
     """
-    weights = gamma ** torch.arange(action.shape[1], device=action.device)
-    slope, gap = linked_gradient(world, surrogate, begin, action, link, weights, key)
-    generator = torch.Generator(action.device).manual_seed(key)
-    directions = torch.randn(DIRECTIONS, *action.shape, generator=generator, device=action.device)
-    local = (slope * directions).flatten(2).sum(2).T  # (windows, directions)
-    true = torch.stack([difference(world, begin, action, each, weights, key) for each in directions], dim=1)
-    cosine = torch.nn.functional.cosine_similarity
+    generator = torch.Generator(question.action.device).manual_seed(key)
+    shape = (DIRECTIONS, len(question.action), question.first, question.action.shape[-1])
+    directions = torch.randn(shape, generator=generator, device=question.action.device)
+    true = torch.stack([question.difference(direction, key) for direction in directions], dim=1)
+    return {name: _compared(question, link, directions, true, key, draws) for name, link in links.items()}
+
+
+def _compared(
+    question: Question, link: Link, directions: Tensor, true: Float[Tensor, "b n"], key: int, draws: int
+) -> Agreement:
+    slopes, gaps = zip(*(question.gradient(link, key + draw) for draw in range(draws)), strict=True)
+    local = (slopes[0] * directions).flatten(2).sum(2).T
+    low, high = _bootstrap(local, true)
     return Agreement(
-        cosine=float(cosine(local.flatten(), true.flatten(), dim=0)),
-        median_cosine=float(cosine(local, true, dim=1).median()),
+        cosine=_cosine(local, true),
+        low=low,
+        high=high,
+        median_cosine=float(torch.nn.functional.cosine_similarity(local, true, dim=1).median()),
         norm_ratio=float(local.norm() / true.norm()),
-        gap=gap.mean(0).tolist(),
+        signal_to_noise=_signal_to_noise(torch.stack(slopes)),
+        gap=gaps[0].mean(0).tolist(),
     )
 
 
-def linked_gradient(
-    world: World, surrogate: Surrogate, begin: Segment, action: Tensor, link: Link, weights: Tensor, key: int
-) -> tuple[Float[Tensor, "b h a"], Float[Tensor, "b h"]]:
-    """The gradient of the weighted rewards with respect to the actions, as a link makes it; and the gaps on the way."""
-    played = action.clone().requires_grad_()
-    context, belief = world.begin(begin, key), warm_up(surrogate, begin)
-    _, _, happened = rollout(Playback(played), world, surrogate, context, belief, action.shape[1], link)
-    (slope,) = torch.autograd.grad((weights * happened.reward).sum(), played)
-    return slope, happened.gap
+def _cosine(a: Tensor, b: Tensor) -> float:
+    return float(torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0))
 
 
-def difference(
-    world: World, begin: Segment, action: Tensor, direction: Tensor, weights: Tensor, key: int
-) -> Float[Tensor, " b"]:
-    """The central difference of the weighted rewards along a direction in the space of actions, (B, H, A)."""
-    ahead, behind = (
-        (weights * replay(world, begin, action + sign * STEP * direction, key).reward).sum(1) for sign in (1, -1)
-    )
-    return (ahead - behind) / (2 * STEP)
+def _bootstrap(local: Tensor, true: Tensor, times: int = 200) -> tuple[float, float]:
+    """95 % interval of the cosine, over windows drawn with replacement."""
+    generator = torch.Generator().manual_seed(0)
+    rows = (torch.randint(len(local), (len(local),), generator=generator) for _ in range(times))
+    found = sorted(_cosine(local[chosen], true[chosen]) for chosen in rows)
+    return found[round(0.025 * times)], found[round(0.975 * times) - 1]
+
+
+def _signal_to_noise(slopes: Float[Tensor, "n b k a"]) -> float:
+    """Length of the mean gradient over the root of its total variance, in the median window."""
+    flat = slopes.flatten(2)
+    if len(flat) < 2:
+        return math.nan
+    return float((flat.mean(0).norm(dim=1) / flat.var(0).sum(1).sqrt().clamp_min(1e-12)).median())
+
+
+@torch.no_grad()
+def acted(policy: Policy, world: World, surrogate: Surrogate, begin: Segment, horizon: int, key: int) -> Tensor:
+    """What a policy does (its means) for `horizon` imagined steps after recorded windows, (B, H, a)."""
+    context, belief, actions = world.begin(begin, key), warm_up(surrogate, begin), []
+    for _ in range(horizon):
+        action = policy(belief).mean
+        context, seen = world.step(context, action)
+        belief = surrogate.correct(surrogate.predict(belief, action), seen.obs)
+        actions.append(action)
+    return torch.stack(actions, dim=1)
+
+
+def recommended_horizon(
+    by_horizon: Mapping[int, Agreement], least_cosine: float = 0.7, least_signal: float = 1.0
+) -> tuple[int | None, str]:
+    """The longest horizon up to which all gradients point well and stand out of their noise, and why no longer."""
+    good: Sequence[int] = []
+    for horizon, found in sorted(by_horizon.items()):
+        if found.cosine < least_cosine:
+            return (good[-1] if good else None), f"at {horizon} the cosine is {found.cosine:.2f} < {least_cosine}"
+        if found.signal_to_noise < least_signal:
+            ratio = f"{found.signal_to_noise:.2f} < {least_signal}"
+            return (good[-1] if good else None), f"at {horizon} the signal-to-noise ratio is {ratio}"
+        good = [*good, horizon]
+    return good[-1], "the longest that was looked at"

@@ -4,16 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from glocal.core.gradients import decouple, imagine
-from glocal.evaluate.gates import GateConfig, Pose, checks, drift, moving
-from glocal.evaluate.gradients import agreement
+from glocal.core.gradients import bptt, decouple, imagine
+from glocal.evaluate.gates import GateConfig, Pose, checks, drift, moving, shuffled
+from glocal.evaluate.gradients import Agreement, Question, agreement, recommended_horizon
 from tests.toys import LinearSurrogate, LinearWorld, resting
 
 
-@pytest.mark.parametrize("link", [decouple, imagine])
+def compared(surrogate, start, action, link, first=5) -> Agreement:
+    question = Question(LinearWorld(), surrogate, start, action, gamma=0.9, first=first)
+    return agreement(question, {"link": link})["link"]
+
+
+@pytest.mark.parametrize("link", [decouple, imagine, bptt])
 def test_a_perfect_local_model_agrees_with_finite_differences(link):
     torch.manual_seed(0)
-    found = agreement(LinearWorld(), LinearSurrogate(), resting(16, 3), torch.rand(16, 5, 1), link, 0.9)
+    found = compared(LinearSurrogate(), resting(16, 3), torch.rand(16, 5, 1), link)
     assert found.cosine == pytest.approx(1.0, abs=1e-3)
     assert found.norm_ratio == pytest.approx(1.0, abs=1e-2)
     assert found.gap == pytest.approx([0.0] * 5, abs=1e-6)
@@ -22,9 +27,9 @@ def test_a_perfect_local_model_agrees_with_finite_differences(link):
 def test_a_local_model_of_half_the_slope_gives_half_the_gradient_and_one_of_the_wrong_sign_the_opposite():
     torch.manual_seed(0)
     start, action = resting(16, 3), torch.rand(16, 5, 1)
-    half = agreement(LinearWorld(), LinearSurrogate(slope=0.25), start, action, decouple, 0.9)
+    half = compared(LinearSurrogate(slope=0.25), start, action, decouple)
     assert half.cosine == pytest.approx(1.0, abs=1e-3) and half.norm_ratio == pytest.approx(0.5, abs=1e-2)
-    wrong = agreement(LinearWorld(), LinearSurrogate(slope=-0.5), start, action, decouple, 0.9)
+    wrong = compared(LinearSurrogate(slope=-0.5), start, action, decouple)
     assert wrong.cosine == pytest.approx(-1.0, abs=1e-3)
 
 
@@ -32,8 +37,28 @@ def test_a_biased_local_model_misleads_without_the_correction_only():
     torch.manual_seed(0)
     start, action = resting(16, 3), torch.rand(16, 5, 1)
     biased = LinearSurrogate(offset=0.6)
-    with_it, without = (agreement(LinearWorld(), biased, start, action, link, 0.9) for link in (decouple, imagine))
+    with_it, without = (compared(biased, start, action, link) for link in (decouple, imagine))
     assert with_it.cosine == pytest.approx(1.0, abs=1e-3) and without.cosine < 0.9
+
+
+def test_gradients_by_the_first_actions_alone_agree_too():
+    torch.manual_seed(0)
+    found = compared(LinearSurrogate(), resting(16, 3), torch.rand(16, 5, 1), decouple, first=2)
+    assert found.cosine == pytest.approx(1.0, abs=1e-3) and found.low <= found.cosine <= found.high + 1e-6
+
+
+def test_a_world_without_noise_has_all_signal():
+    torch.manual_seed(0)
+    assert compared(LinearSurrogate(), resting(16, 3), torch.rand(16, 5, 1), decouple).signal_to_noise > 1e3
+
+
+def test_the_horizon_is_recommended_up_to_where_gradients_point_well():
+    by_horizon = {
+        h: Agreement(c, c, c, c, 1.0, s, []) for h, c, s in ((8, 0.9, 5.0), (16, 0.8, 2.0), (32, 0.9, 0.5), (64, 0, 0))
+    }
+    assert recommended_horizon(by_horizon) == (16, "at 32 the signal-to-noise ratio is 0.50 < 1.0")
+    assert recommended_horizon({8: by_horizon[8]})[0] == 8
+    assert recommended_horizon({64: by_horizon[64]})[0] is None
 
 
 def poses(block: list[list[float]], angle: list[float]) -> Pose:
@@ -48,9 +73,20 @@ def test_drift_is_the_distance_by_horizon_and_angles_wrap():
     assert after["block_px"] == 5.0 and after["angle_rad"] == pytest.approx(2 * np.pi - 6.2)
 
 
-def test_moving_looks_at_the_whole_window():
-    still, pushed = poses([[0.0, 0.0]] * 3, [0.0] * 3), poses([[0.0, 0.0], [20.0, 0.0], [40.0, 0.0]], [0.0] * 3)
-    assert not moving(still, 30.0)[0] and moving(pushed, 30.0)[0] and not moving(pushed, 50.0)[0]
+def test_windows_in_which_the_block_rests_are_left_out():
+    block = np.zeros((3, 4, 2))
+    block[1, 3, 0] = 11
+    angle = np.zeros((3, 4))
+    angle[2, 3] = -0.2
+    assert moving(Pose(block, block, angle), 10.0, 0.15).tolist() == [False, True, True]
+    assert moving(Pose(block, block, angle), 10.0).tolist() == [False, True, False]
+
+
+def test_shuffling_gives_every_window_anothers_actions():
+    action = torch.arange(10.0).view(10, 1, 1)
+    mixed = shuffled(action)
+    assert sorted(mixed.flatten().tolist()) == action.flatten().tolist()
+    assert (mixed != action).all()
 
 
 def test_the_verdict_names_what_falls_short():

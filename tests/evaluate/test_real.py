@@ -1,12 +1,10 @@
-"""Intervals, gates' arithmetic, videos."""
+"""Intervals, episodes, videos."""
 
 import av
 import numpy as np
 import pytest
-import torch
 
 from glocal.deploy.policy import aimless, playing
-from glocal.evaluate.gates import Pose, drift, moving, shuffled
 from glocal.evaluate.real import run_episodes, wilson, write_video
 from glocal.tasks.play import PlayConfig
 from glocal.tasks.pusht import PushTConfig
@@ -39,28 +37,3 @@ def test_a_video_can_be_read_back(tmp_path):
     with av.open(str(tmp_path / "a.mp4")) as container:
         decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert [round(float(frame.mean())) for frame in decoded] == pytest.approx([0, 120, 250], abs=4)
-
-
-def test_drift_is_measured_in_pixels_and_the_shorter_way_round():
-    def read(obs):
-        return Pose(obs[..., :2].numpy(), obs[..., 2:4].numpy(), obs[..., 4].numpy())
-
-    obs = torch.zeros(2, 20, 5)
-    truth = Pose(np.full((2, 20, 2), [3.0, 4.0]), np.zeros((2, 20, 2)), np.full((2, 20), 2 * np.pi - 0.1))
-    found = drift(read, obs, truth)
-    assert found["5"]["agent_px"] == pytest.approx(5.0) and found["20"]["angle_rad"] == pytest.approx(0.1)
-
-
-def test_windows_in_which_the_block_rests_are_left_out():
-    block = np.zeros((3, 4, 2))
-    block[1, 3, 0] = 11
-    angle = np.zeros((3, 4))
-    angle[2, 3] = -0.2
-    assert moving(Pose(block, block, angle)).tolist() == [False, True, True]
-
-
-def test_shuffling_gives_every_window_anothers_actions():
-    action = torch.arange(10.0).view(10, 1, 1)
-    mixed = shuffled(action)
-    assert sorted(mixed.flatten().tolist()) == action.flatten().tolist()
-    assert (mixed != action).all()

@@ -1,0 +1,129 @@
+"""Diagnosis: whether a finished run's gradients and global model deserve trust; `diagnosis.json` and a page.
+
+Each part is kept beside the hash of what it was asked about, so that an interrupted diagnosis goes on.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glocal.core.gradients import LINKS
+from glocal.core.rollout import replay
+from glocal.core.types import Segment, Step
+from glocal.evaluate.diagnosis import calibration, usable_horizon, write_diagnosis
+from glocal.evaluate.gates import Pose, drift, errors, shuffled
+from glocal.evaluate.gradients import Agreement, Question, acted, agreement, recommended_horizon
+from glocal.files import UserError, read_json, sha256, write_json
+from glocal.gating import gate_windows, reader
+from glocal.models import Run
+from glocal.progress import Ticker, console
+from glocal.run import alone
+from glocal.training import threads
+
+HORIZONS = (4, 8, 16, 32, 64)
+FIRST = 4
+"""Actions with respect to which gradients are compared."""
+WINDOWS = 64
+LINKS_SHOWN = ("decouple", "infer_noise", "imagine", "bptt")
+ROLLOUT = 20
+
+
+def diagnose(run: Run) -> dict[str, Any]:
+    """Gradient report and model gate of a run with a policy; raises `UserError` where it has none."""
+    if not (run.folder / "stages" / "policy.json").is_file():
+        raise UserError(f"{run.folder} has no trained policy to diagnose; run `glocal run {run.folder}` first")
+    with alone(run.folder), threads(run.config.threads):
+        found = {"gradients": _gradients(run), "model": _part(run, "model", {}, lambda: _model(run))}
+    chosen = {int(h): Agreement(**links["decouple"]) for h, links in found["gradients"].items()}
+    horizon, why = recommended_horizon(chosen)
+    found["recommended_horizon"] = {"horizon": horizon, "why": why, "trained_with": run.config.learn.horizon}
+    write_json(run.folder / "diagnosis.json", found)
+    write_diagnosis(run.folder, found)
+    return found
+
+
+def _part(run: Run, name: str, asked: Mapping[str, Any], work: Callable[[], Any]) -> Any:
+    """A part of the diagnosis, from before where it was asked about the same weights."""
+    kinds = ("global", "policy")
+    weights = {kind: sha256(run.folder / kind / "last" / "model.safetensors") for kind in kinds}
+    asked = {**weights, **asked}
+    path = run.folder / "diagnosis" / f"{name}.json"
+    if path.is_file() and read_json(path)["asked"] == asked:
+        return read_json(path)["found"]
+    write_json(path, {"asked": asked, "found": work()})
+    return read_json(path)["found"]
+
+
+def _gradients(run: Run) -> dict[str, Any]:
+    """By horizon and link: how gradients along the policy's own actions agree with the global model's."""
+    pilot, world, gamma = run.pilot("policy").requires_grad_(False), run.world(), run.config.learn.gamma
+    whole, _, _ = gate_windows(run, run.config.world.context, ROLLOUT)
+    rows = torch.arange(0, len(whole.reward), max(1, len(whole.reward) // WINDOWS))[:WINDOWS]
+    begin = whole[rows][:, : run.config.world.context]
+    action = acted(pilot.actor, world, pilot.surrogate, begin, max(HORIZONS), key=run.config.seed)
+    links, found = {name: LINKS[name] for name in LINKS_SHOWN}, {}
+    with Ticker("gradients", len(HORIZONS), unit="horizons") as tick:
+        for done, horizon in enumerate(HORIZONS):
+            question = Question(world, pilot.surrogate, begin, action[:, :horizon], gamma, FIRST)
+            found[str(horizon)] = _part(run, f"gradients-{horizon}", {"first": FIRST}, lambda q=question: {
+                name: asdict(one) for name, one in agreement(q, links, run.config.seed).items()
+            })  # fmt: skip
+            tick(done + 1)
+    return found
+
+
+def _model(run: Run) -> dict[str, Any]:
+    """How the global model answers recorded actions, and others, and what its rewards are worth."""
+    window, world, read = run.config.world.context, run.world(), reader(run)
+    whole, truth, _ = gate_windows(run, window, ROLLOUT)
+    begin, action = whole[:, :window], whole.action[:, window:]
+    given = {"true": action, "shuffled": shuffled(action), "zero": torch.zeros_like(action), "mirrored": -action}
+    answers = {name: replay(world, begin, each, run.config.seed) for name, each in given.items()}
+    found = {name: read(answer.obs) for name, answer in answers.items()}
+    still = read(begin.obs[:, -1:].expand(-1, ROLLOUT, -1))
+    return {
+        "windows": len(action),
+        "drift": {name: drift(poses, truth) for name, poses in {**found, "nothing moves": still}.items()},
+        "usable_horizon": usable_horizon(_medians(found["true"], truth), run.config.gates.world),
+        "reward": _reward(answers["true"], whole[:, window:]),
+    }
+
+
+def _medians(found: Pose, truth: Pose) -> list[tuple[float, float]]:
+    """Median errors of block (px) and angle (rad) by decision."""
+    by_name = errors(found, truth)
+    block, angle = (np.median(by_name[name], axis=0) for name in ("block_px", "angle_rad"))
+    return [(float(a), float(b)) for a, b in zip(block, angle, strict=True)]
+
+
+def _reward(answer: Step, seen: Segment) -> dict[str, Any]:
+    def flat(x: Tensor) -> Any:
+        return x.flatten().cpu().numpy()
+
+    return calibration(flat(answer.reward), flat(seen.reward))
+
+
+def summary(found: Mapping[str, Any]) -> list[str]:
+    """The diagnosis as lines of text."""
+    lines = []
+    for horizon, links in found["gradients"].items():
+        cells = (f"{name} {one['cosine']:.2f} (s/n {one['signal_to_noise']:.1f})" for name, one in links.items())
+        lines.append(f"gradient cosine, horizon {horizon:>2}: " + ", ".join(cells))
+    advice, model = found["recommended_horizon"], found["model"]
+    lines.append(f"recommended horizon: {advice['horizon']} (trained with {advice['trained_with']}); {advice['why']}")
+    for name, by_horizon in model["drift"].items():
+        last = by_horizon[str(ROLLOUT)]
+        lines.append(f"{name} actions, after {ROLLOUT}: block {last['block_px']:.1f} px, {last['angle_rad']:.3f} rad")
+    lines.append(f"usable horizon of the global model: {model['usable_horizon']} of {ROLLOUT} decisions")
+    lines.append(f"rewards along its rollouts: rank correlation {model['reward']['rank_correlation']:.3f}")
+    return lines
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """Print a diagnosis."""
+    for line in summary(found):
+        console.print(line)

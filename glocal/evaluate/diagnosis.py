@@ -1,0 +1,100 @@
+"""What a diagnosis says of a run: numbers on calibration and horizons, and a page with pictures."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+
+from glocal.evaluate.report import STYLE, figure_html, table_html
+from glocal.files import write_text
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+
+def usable_horizon(medians: Sequence[tuple[float, float]], limits: tuple[float, float]) -> int:
+    """Decisions up to which the median errors of block (px) and angle (rad) stay within their limits."""
+    for horizon, (block, angle) in enumerate(medians):
+        if block > limits[0] or angle > limits[1]:
+            return horizon
+    return len(medians)
+
+
+def calibration(predicted: NDArray[np.floating], recorded: NDArray[np.floating], bins: int = 10) -> dict[str, Any]:
+    """Predicted against recorded values: means in bins of equal count of the predicted ones, and rank correlation."""
+    order = np.argsort(predicted, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    return {
+        "bins": [[float(predicted[part].mean()), float(recorded[part].mean())] for part in parts],
+        "mean_error": float(np.abs(predicted - recorded).mean()),
+        "rank_correlation": rank_correlation(predicted, recorded),
+    }
+
+
+def rank_correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """Spearman's: the correlation of ranks, ties sharing their mean rank; NaN where one does not vary."""
+    first, second = _ranks(a), _ranks(b)
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def _ranks(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[inverse]
+
+
+def write_diagnosis(folder: Path, found: Mapping[str, Any]) -> None:
+    """Write `diagnosis.html`."""
+    heads = ["horizon", *next(iter(found["gradients"].values()))]
+    rows = [
+        [horizon, *(f"{one['cosine']:.2f} [{one['low']:.2f}, {one['high']:.2f}]" for one in links.values())]
+        for horizon, links in found["gradients"].items()
+    ]
+    advice, model = found["recommended_horizon"], found["model"]
+    drifts = [
+        [name, *(f"{by[h]['block_px']:.1f} px, {by[h]['angle_rad']:.3f} rad" for h in by)]
+        for name, by in model["drift"].items()
+    ]
+    body = (
+        "<h2>Gradients</h2><p>Cosine of each link's gradient with respect to the first actions of the policy, with finite "
+        "differences of the global model's return under common random numbers; in brackets 95 % intervals over "
+        "windows.</p>"
+        + table_html(heads, rows)
+        + figure_html(_plot_gradients(found["gradients"]))
+        + f"<p>Recommended horizon: {advice['horizon']} (trained with {advice['trained_with']}); {advice['why']}.</p>"
+        + "<h2>The global model</h2>"
+        + table_html(["actions, median error after", *next(iter(model["drift"].values()))], drifts)
+        + f"<p>Usable horizon: {model['usable_horizon']} decisions.</p>"
+        + figure_html(_plot_reward(model["reward"]))
+    )
+    page = f"<!doctype html><meta charset=utf-8><title>diagnosis</title><style>{STYLE}</style><h1>Diagnosis</h1>{body}"
+    write_text(folder / "diagnosis.html", f"{page}\n")
+
+
+def _plot_gradients(gradients: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Any:
+    figure, panels = plt.subplots(1, 3, figsize=(11, 3))
+    horizons = [int(h) for h in gradients]
+    for link in next(iter(gradients.values())):
+        for axes, key in zip(panels, ("cosine", "norm_ratio", "signal_to_noise"), strict=True):
+            axes.plot(horizons, [links[link][key] for links in gradients.values()], marker="o", ms=3, label=link)
+    for axes, title in zip(panels, ("cosine", "length ratio", "signal to noise"), strict=True):
+        axes.set(title=title, xscale="log", xlabel="horizon")
+    panels[2].set(yscale="log")
+    panels[0].legend()
+    figure.tight_layout()
+    return figure
+
+
+def _plot_reward(reward: Mapping[str, Any]) -> Any:
+    figure, axes = plt.subplots(figsize=(3.6, 3.2))
+    predicted, recorded = zip(*reward["bins"], strict=True)
+    axes.plot([0, 1], [0, 1], color="lightgray")
+    axes.plot(predicted, recorded, marker="o", ms=3)
+    axes.set(xlabel="imagined reward", ylabel="recorded reward", title="along open-loop rollouts")
+    figure.tight_layout()
+    return figure

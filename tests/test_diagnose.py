@@ -1,0 +1,62 @@
+"""Diagnosis: of a finished run, whole and resumable; and its arithmetic."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from glocal.cli import main
+from glocal.evaluate.diagnosis import calibration, rank_correlation, usable_horizon
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("diagnosed") / "run"
+    for verb in (["collect"], ["train", "codec"], ["train", "global"], ["train", "local"], ["train", "policy"]):
+        main([*verb, "pusht-keypoints-debug", "--run", str(folder)])
+    main(["diagnose", str(folder)])
+    return folder
+
+
+def test_it_leaves_numbers_and_a_page(run):
+    found = json.loads((run / "diagnosis.json").read_text())
+    assert set(found["gradients"]) == {"4", "8", "16", "32", "64"}
+    bptt = found["gradients"]["8"]["bptt"]
+    assert bptt["cosine"] == pytest.approx(1.0, abs=0.05) and bptt["norm_ratio"] == pytest.approx(1.0, abs=0.05)
+    assert set(found["model"]["drift"]) == {"true", "shuffled", "zero", "mirrored", "nothing moves"}
+    assert "<img" in (run / "diagnosis.html").read_text()
+
+
+def test_what_was_found_before_is_not_looked_for_again(run):
+    parts = {path: path.stat().st_mtime_ns for path in (run / "diagnosis").iterdir()}
+    main(["diagnose", str(run)])
+    assert {path: path.stat().st_mtime_ns for path in parts} == parts and len(parts) == 6
+
+
+def test_a_run_without_a_policy_is_refused(capsys, tmp_path):
+    main(["collect", "pusht-keypoints-debug", "--run", str(tmp_path / "run")])
+    with pytest.raises(SystemExit) as stopped:
+        main(["diagnose", str(tmp_path / "run")])
+    assert stopped.value.code == 2 and "has no trained policy to diagnose" in capsys.readouterr().err
+
+
+def test_the_usable_horizon_ends_where_either_error_is_too_large():
+    medians = [(1.0, 0.01), (5.0, 0.05), (9.0, 0.2), (20.0, 0.1)]
+    assert usable_horizon(medians, (15.0, 0.15)) == 2
+    assert usable_horizon(medians[:2], (15.0, 0.15)) == 2
+
+
+def test_rank_correlation_by_hand():
+    one = np.array([1.0, 2.0, 3.0, 4.0])
+    assert rank_correlation(one, one**3) == pytest.approx(1.0)
+    assert rank_correlation(one, -one) == pytest.approx(-1.0)
+    assert rank_correlation(one, np.array([1.0, 1.0, 2.0, 2.0])) == pytest.approx(4 / math.sqrt(5 * 4))
+    assert math.isnan(rank_correlation(one, np.zeros(4)))
+
+
+def test_calibration_compares_means_in_bins():
+    predicted = np.linspace(0, 1, 100)
+    found = calibration(predicted, predicted / 2, bins=4)
+    assert len(found["bins"]) == 4 and found["bins"][3][1] == pytest.approx(found["bins"][3][0] / 2)
+    assert found["mean_error"] == pytest.approx(0.25)
