@@ -61,7 +61,7 @@ def write_diagnosis(folder: Path, found: Mapping[str, Any]) -> None:
         for name, by in model["drift"].items()
     ]
     body = (
-        "<h2>Gradients</h2><p>Cosine of each link's gradient with respect to the first actions of the policy, with finite "
+        "<h2>Gradients</h2><p>Cosine of each link's gradient with respect to the policy's first actions, with finite "
         "differences of the global model's return under common random numbers; in brackets 95 % intervals over "
         "windows.</p>"
         + table_html(heads, rows)
