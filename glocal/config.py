@@ -147,6 +147,7 @@ def _pusht_grid() -> Config:
         surrogate_fit=FitConfig(updates=6000, batch=32, average=0.99),
         surrogate_length=20,
         gates=GateConfig(codec=(8.0, 6.0, 0.1)),
+        probe_fit=FitConfig(updates=4000, batch=128),
     )
 
 
