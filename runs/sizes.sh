@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 make setup
-.venv/bin/python benchmarks/dial.py "${1:-out/pusht/seed0}"
+.venv/bin/python benchmarks/dial.py "${1:-out/pusht/seed0}" --seconds 40 120
 .venv/bin/python benchmarks/throughput.py
