@@ -81,7 +81,11 @@ def _share(base: Run, run: Run) -> None:
 def _verdict(run: Run, kind: str) -> dict[str, Any]:
     """What the real environment says of a cell's policy; kept beside the hash of what was asked about."""
     path, cfg = run.folder / "verdict.json", run.config.evaluate
-    asked = {"weights": sha256(run.folder / kind / "last" / "model.safetensors"), "episodes": cfg.episodes}
+    asked = {
+        "weights": sha256(run.folder / kind / "last" / "model.safetensors"),
+        "episodes": cfg.episodes,
+        "first_seed": cfg.first_seed,
+    }
     if path.is_file() and read_json(path)["asked"] == asked:
         return read_json(path)
     remove(path)

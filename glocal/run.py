@@ -52,7 +52,7 @@ STAGES = {
         Stage("collect", stages.collect, "data", (), ("seed", "task", "play"), ("tasks", "data/store.py")),
         Stage(
             "codec", stages.train_codec, "codec", ("collect",),
-            ("seed", "held_out", "task", "codec", "codec_fit"), ("codecs", "training.py"),
+            ("seed", "held_out", "task", "codec", "codec_fit"), (*_SCENES, "codecs"),
         ),
         Stage(
             "global", stages.train_global, "global", ("collect", "codec"),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from glocal.agents.actor import TanhNormal
-from glocal.core.environments import Environments, Source
+from glocal.core.environments import Environments, Imagined, Source
 from glocal.core.improve import Pilot
 from glocal.core.types import Belief, Surrogate, World
 from glocal.files import UserError
@@ -20,7 +20,10 @@ GROUPS = {"actor": ["belief"], "critic": ["belief"]}
 
 @dataclass(frozen=True)
 class PPOConfig:
-    """Choices for PPO; those that the library has a default for keep it, but for the episode's length."""
+    """Choices for PPO. Rate, KL, epochs, batches, clip, lambda and first spread are the library's own defaults.
+
+    The discount and the episode's length are the first-order policy's, and so are the networks' sizes.
+    """
 
     iterations: int = 800
     envs: int = 256
@@ -116,7 +119,7 @@ class PPOIteration:
         over = (age >= self.cfg.episode).float()
         done = torch.maximum(over, (seen.cont < 0.5).float())
         age = torch.where(done > 0, torch.full_like(age, self.cfg.episode), age)
-        self.imagined = self.environments.restart(type(now)(context, belief, now.recent, age))
+        self.imagined = self.environments.restart(Imagined(context, belief, now.recent, age))
         seen_next = _seen(self.imagined.belief.feat)
         self.algorithm.process_env_step(seen_next, seen.reward, done, {"time_outs": over})
         return seen.reward

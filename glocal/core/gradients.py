@@ -68,6 +68,4 @@ def bptt(value: Any, gradient: Any) -> Any:
     return value
 
 
-LINKS: dict[str, Link] = {
-    link.__name__: link for link in (decouple, imagine, freeze, infer_noise, bptt)
-}  # fmt: skip
+LINKS: dict[str, Link] = {link.__name__: link for link in (decouple, imagine, freeze, infer_noise, bptt)}

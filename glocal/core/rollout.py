@@ -24,7 +24,7 @@ def rollout(
     """`horizon` imagined steps (the method's Eqs. in arXiv 2602.06219, Sec. III).
 
     Returns the world's context and the belief after them, and what happened, differentiable in the policy. With a link
-    that keeps values (`decouple`, `freeze`, `infer_noise`), every value is the world's, whatever the surrogate says.
+    that keeps values (all but `imagine`), every value is the world's, whatever the surrogate says.
     """
     steps = []
     for _ in range(horizon):

@@ -118,7 +118,7 @@ def where(mask: Bool[Tensor, " b"], yes: B, no: B) -> B:
 
 @dataclass(frozen=True)
 class Step(Batched):
-    """What one action does to the world; carries no gradient. `cont` is 0 where the episode ended."""
+    """What one action does to the world; carries no gradient but in BPTT. `cont` is 0 where the episode ended."""
 
     obs: Float[Tensor, "*batch d"]
     reward: Float[Tensor, "*batch"]
@@ -159,8 +159,8 @@ class Trajectory(Batched):
     """Imagined experience, (B, T, ...), differentiable in the actions.
 
     `belief[t]` is what `action[t]` was chosen on, with `entropy[t]` to choose from, and `after[t]` what followed;
-    `reward[t]` is the linked reward, `seen[t]` the world's own answer, without gradient, and `gap[t]` how far the
-    posterior was from the prior.
+    `reward[t]` is the linked reward, `seen[t]` the world's own answer, whose gradient is kept in BPTT alone, and `gap[t]`
+    how far the posterior was from the prior.
     """
 
     belief: Belief

@@ -21,7 +21,6 @@ BUMP_WIDTHS = (0.12, 0.4)
 class GridWorldConfig(DiffusionConfig):
     """Choices for the diffusion model of latent grids."""
 
-    sampling_steps: int = 3
     context_noise: float = 0.05
 
 
