@@ -159,8 +159,8 @@ class Trajectory(Batched):
     """Imagined experience, (B, T, ...), differentiable in the actions.
 
     `belief[t]` is what `action[t]` was chosen on, with `entropy[t]` to choose from, and `after[t]` what followed;
-    `reward[t]` is the linked reward, `seen[t]` the world's own answer, whose gradient is kept in BPTT alone, and `gap[t]`
-    how far the posterior was from the prior.
+    `reward[t]` is the linked reward, `seen[t]` the world's own answer, whose gradient is kept in BPTT alone, and
+    `gap[t]` how far the posterior was from the prior.
     """
 
     belief: Belief
