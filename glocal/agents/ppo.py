@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from glocal.agents.actor import TanhNormal
 from glocal.core.environments import Environments, Imagined, Source
 from glocal.core.improve import Pilot
-from glocal.core.types import Belief, Surrogate, World
+from glocal.core.types import Belief, Surrogate, World, where
 from glocal.files import UserError
 
 GROUPS = {"actor": ["belief"], "critic": ["belief"]}
@@ -99,7 +99,8 @@ class PPOIteration:
     def iterate(self) -> dict[str, Tensor]:
         """One iteration: `envs` times `horizon` imagined steps, and the update on them."""
         with torch.no_grad():
-            rewards = torch.stack([self._act() for _ in range(self.cfg.horizon)])
+            fresh = self.environments.begin(torch.zeros_like(self.imagined.age))
+            rewards = torch.stack([self._act(fresh) for _ in range(self.cfg.horizon)])
             self.algorithm.compute_returns(_seen(self.imagined.belief.feat))
         losses = self.algorithm.update()
         self.iteration += 1
@@ -108,8 +109,8 @@ class PPOIteration:
             f"ppo/{name}": torch.tensor(loss) for name, loss in losses.items()
         }
 
-    def _act(self) -> Tensor:
-        """One step of all environments; returns the rewards (B,)."""
+    def _act(self, fresh: Imagined) -> Tensor:
+        """One step of all environments, those that are over then standing as in `fresh`; returns the rewards (B,)."""
         now = self.imagined
         draw = self.algorithm.act(_seen(now.belief.feat))
         action = now.belief.turned(draw).tanh()
@@ -118,8 +119,7 @@ class PPOIteration:
         age = now.age + 1
         over = (age >= self.cfg.episode).float()
         done = torch.maximum(over, (seen.cont < 0.5).float())
-        age = torch.where(done > 0, torch.full_like(age, self.cfg.episode), age)
-        self.imagined = self.environments.restart(Imagined(context, belief, now.recent, age))
+        self.imagined = where(done == 0, Imagined(context, belief, now.recent, age), fresh)
         seen_next = _seen(self.imagined.belief.feat)
         self.algorithm.process_env_step(seen_next, seen.reward, done, {"time_outs": over})
         return seen.reward

@@ -55,10 +55,13 @@ def _copied(tree):
 def test_an_environment_begins_anew_after_an_episode(horizon):
     torch.manual_seed(0)
     ppo = work()
+    keys = {ppo.imagined.context.key}
     for _ in range(horizon):
         with torch.no_grad():
-            ppo._act()
+            ppo._act(ppo.environments.begin(torch.zeros(CONFIG.envs, dtype=torch.long)))
+        keys.add(ppo.imagined.context.key)
         assert (ppo.imagined.age < CONFIG.episode).all()
+    assert len(keys) == horizon + 1, "the world's noise is drawn anew at every step"
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch):
