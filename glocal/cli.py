@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +20,7 @@ TARGET is a preset ({presets}) or the folder of a run.
 
   run        everything below in order; what is done and unchanged is skipped
   collect    record play in the real environment
-  train      train codec | global | local | cloning | policy
+  train      train codec | global | judge | local | cloning | policy
   gates      measure the models on held-out episodes
   evaluate   ask the real environment
   report     write report.html
@@ -30,7 +30,7 @@ TARGET is a preset ({presets}) or the folder of a run.
 
 `glocal VERB TARGET --help` lists the options, for example: glocal train policy pusht --learn.horizon 16
 """
-TRAINED = ("codec", "global", "local", "cloning", "policy")
+TRAINED = ("codec", "global", "judge", "local", "cloning", "policy")
 VERBS = ("run", "collect", "train", "gates", "evaluate", "report", "status", "diagnose", "compare")
 
 
@@ -75,7 +75,8 @@ def _main(arguments: list[str]) -> None:
 
 
 def _compare(target: str, options: list[str]) -> None:
-    from glocal.compare import METHODS, compare
+    from glocal.agents.ppo import PPOConfig
+    from glocal.compare import METHODS, Study, compare
     from glocal.config import PRESETS, Config
 
     if target not in PRESETS:
@@ -91,6 +92,10 @@ def _compare(target: str, options: list[str]) -> None:
         """Of policies; data and models are the preset's, made once from --seed."""
         steps: float = 3e6
         """Imagined steps for each method and seed."""
+        runs: tuple[Path, ...] = ()
+        """Finished runs on the same data that stand in the same table."""
+        ppo: PPOConfig = field(default_factory=PPOConfig)
+        """Iterations, environments, episode and discount are those of the other methods."""
 
     chosen = tyro.cli(
         Options,
@@ -100,7 +105,8 @@ def _compare(target: str, options: list[str]) -> None:
         config=(tyro.conf.FlagConversionOff,),
         description=f"Methods: {', '.join(METHODS)}.",
     )
-    compare(chosen.run, chosen.config, chosen.methods, chosen.seeds, chosen.steps)
+    study = Study(chosen.config, chosen.steps, chosen.ppo)
+    compare(chosen.run, study, chosen.methods, chosen.seeds, chosen.runs)
     console.print(f"see {chosen.run / 'comparison.html'}")
 
 

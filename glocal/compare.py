@@ -8,63 +8,105 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from glocal.agents.ppo import PPOConfig
+from glocal.claims import claims
 from glocal.config import Config
 from glocal.core.gradients import LINKS
 from glocal.core.improve import ImproveConfig
-from glocal.deploy.policy import cloned
+from glocal.deploy.policy import learned
 from glocal.evaluate.comparison import write_comparison
+from glocal.evaluate.gates import Reader
 from glocal.evaluate.real import run_episodes
 from glocal.files import UserError, read_json, remove, sha256, write_json
+from glocal.gating import reader
 from glocal.models import Run
 from glocal.progress import Ticker, console
-from glocal.run import STAGES, create_run, perform, status
+from glocal.run import STAGES, create_run, open_run, perform, status
 from glocal.stages import stage_seconds
 from glocal.training import read_log, threads
 
-SHARED = ("collect", "codec", "global", "local")
+SHARED = ("collect", "codec", "global", "judge", "local")
 CHUNK = 10
 """Actions that chunked cloning tells at once: two seconds."""
 LOOKS = 10
 """At the real environment while a policy is trained."""
 
 
-def compare(folder: Path, config: Config, methods: Sequence[str], seeds: Sequence[int], steps: float) -> None:
-    """Train and judge every method with every seed for as many imagined steps; writes `comparison.json` and `.html`.
+@dataclass(frozen=True)
+class Study:
+    """What is compared: between which models, for how many imagined steps, and with which PPO."""
 
-    Raises `UserError` for methods that do not exist.
+    config: Config
+    steps: float
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+
+
+Cell = dict[str, Any]
+"""What one method with one seed came to: its verdict, its looks along training, and its seconds."""
+
+
+def compare(folder: Path, study: Study, methods: Sequence[str], seeds: Sequence[int], others: Sequence[Path]) -> None:
+    """Train and judge every method with every seed; writes `comparison.json` and `.html`.
+
+    `others` are finished runs that stand in the same table. Raises `UserError` for methods that do not exist, and for
+    runs on other data.
     """
     unknown = [method for method in methods if method not in METHODS]
     if unknown:
         raise UserError(f"there is no method {unknown[0]!r}; expected some of {', '.join(METHODS)}")
-    base = create_run(folder / "base", config)
+    finished = [open_run(other) for other in others]
+    base = create_run(folder / "base", study.config)
     for name in (*SHARED, "gates"):
         if status(base)[name].state != "done":
             perform(base, STAGES[name])
-    cells = {}
+    for run in finished:
+        _check_data(base, run)
+    read, cells = reader(base), {}
     for seed in seeds:
         for method in methods:
             console.print(f"{method}, seed {seed}")
-            cells[method, seed] = cell(base, folder / method / f"seed{seed}", method, seed, steps)
-    write_comparison(folder, cells, config.evaluate.episodes)
+            cells[method, seed] = _cell(base, folder / method / f"seed{seed}", method, seed, study, read)
+    for run in finished:
+        cells[_name(run), run.config.policy_seed] = _found(run, "policy", read)
+    write_comparison(folder, cells, study.config.evaluate.episodes)
 
 
-def cell(base: Run, folder: Path, method: str, seed: int, steps: float) -> dict[str, Any]:
+def _cell(base: Run, folder: Path, method: str, seed: int, study: Study, read: Reader) -> Cell:
     """One method with one seed: its training, if it is not done yet, and what the real environment said."""
-    run = create_run(folder, METHODS[method](replace(base.config, policy_seed=seed), steps))
+    config = replace(base.config, policy_seed=seed)
+    run = create_run(folder, METHODS[method](replace(study, config=config)))
     _share(base, run)
     kind = "cloning" if method in CLONED else "policy"
     if status(run)[kind].state != "done":
         perform(run, STAGES[kind])
-    looks = [row for row in read_log(folder / kind) if "eval/pose" in row]
-    seconds = stage_seconds(folder)[kind]
-    return {"verdict": _verdict(run, kind), "seconds": seconds, "looks": looks}
+    return _found(run, kind, read)
+
+
+def _found(run: Run, kind: str, read: Reader) -> Cell:
+    looks = [row for row in read_log(run.folder / kind) if "eval/pose" in row]
+    return {"verdict": _verdict(run, kind, read), "seconds": stage_seconds(run.folder)[kind], "looks": looks}
+
+
+def _check_data(base: Run, run: Run) -> None:
+    if status(run)["policy"].state == "missing":
+        raise UserError(f"{run.folder} has no trained policy to compare; run `glocal run {run.folder}` first")
+    if run.store.hash != base.store.hash:
+        raise UserError(
+            f"{run.folder} was trained on other data (hash {run.store.hash[:12]}) than {base.folder} "
+            f"({base.store.hash[:12]}): their difference would not be the methods'; compare runs on the same data"
+        )
+
+
+def _name(run: Run) -> str:
+    """What a run is called in the table: its folder, less the seed's."""
+    folder = run.folder.resolve()
+    return "/".join(folder.parts[-3:-1]) if folder.name.startswith("seed") else folder.name
 
 
 def _share(base: Run, run: Run) -> None:
@@ -78,43 +120,41 @@ def _share(base: Run, run: Run) -> None:
         shutil.copy(base.folder / "stages" / f"{name}.json", run.folder / "stages" / f"{name}.json")
 
 
-def _verdict(run: Run, kind: str) -> dict[str, Any]:
-    """What the real environment says of a cell's policy; kept beside the hash of what was asked about."""
+def _verdict(run: Run, kind: str, read: Reader) -> dict[str, Any]:
+    """What the real environment says of a cell's policy, and what imagination claims; kept beside what was asked."""
     path, cfg = run.folder / "verdict.json", run.config.evaluate
     asked = {
-        "weights": sha256(run.folder / kind / "last" / "model.safetensors"),
+        "weights": sha256(run.kept(kind) / "last" / "model.safetensors"),
         "episodes": cfg.episodes,
         "first_seed": cfg.first_seed,
     }
     if path.is_file() and read_json(path)["asked"] == asked:
         return read_json(path)
     remove(path)
-    pilot = run.pilot(kind)
-    controller = cloned(run.codec, pilot, run.config.cloning.forget)
+    controller = learned(run.codec, run.pilot(kind), run.config.cloning.forget)
     with threads(run.config.threads), Ticker(kind, run.config.task.decisions, 0, "decisions", cfg.episodes) as tick:
         torch.manual_seed(run.config.seed)
         episodes = run_episodes(run.config.task, controller, cfg.episodes, cfg.first_seed, 0, tick)
-    write_json(path, {"asked": asked, **episodes.summary()})
+        claimed = claims(run, kind, read, episodes.pose)
+    write_json(path, {"asked": asked, **episodes.summary(), "claims": claimed})
     return read_json(path)
 
 
-def _first_order(link: str) -> Callable[[Config, float], Config]:
-    def chosen(config: Config, steps: float) -> Config:
-        learn = config.learn
+def _first_order(link: str) -> Callable[[Study], Config]:
+    def chosen(study: Study) -> Config:
+        learn = study.config.learn
         assert isinstance(learn, ImproveConfig)
-        iterations = max(1, math.ceil(steps / (learn.envs * learn.horizon)))
-        return _watched(replace(config, learn=replace(learn, link=link, iterations=iterations)))
+        iterations = max(1, math.ceil(study.steps / (learn.envs * learn.horizon)))
+        return _watched(replace(study.config, learn=replace(learn, link=link, iterations=iterations)))
 
     return chosen
 
 
-def _ppo(config: Config, steps: float) -> Config:
-    learn, default = config.learn, PPOConfig()
-    envs, episode = learn.envs, learn.episode
-    iterations = max(1, math.ceil(steps / (envs * default.horizon)))
-    return _watched(
-        replace(config, learn=replace(default, iterations=iterations, envs=envs, episode=episode, gamma=learn.gamma))
-    )
+def _ppo(study: Study) -> Config:
+    learn, ppo = study.config.learn, study.ppo
+    iterations = max(1, math.ceil(study.steps / (learn.envs * ppo.horizon)))
+    same = {"envs": learn.envs, "episode": learn.episode, "gamma": learn.gamma}
+    return _watched(replace(study.config, learn=replace(ppo, iterations=iterations, **same)))
 
 
 def _watched(config: Config) -> Config:
@@ -122,17 +162,21 @@ def _watched(config: Config) -> Config:
     return replace(config, watch=replace(config.watch, every=every))
 
 
-def _warm(method: Callable[[Config, float], Config]) -> Callable[[Config, float], Config]:
+def _warm(method: Callable[[Study], Config]) -> Callable[[Study], Config]:
     """The same, begun where cloning with as many updates as its own stage ends."""
-    return lambda config, steps: replace(method(config, steps), warm_start=config.cloning_fit.updates)
+    return lambda study: replace(method(study), warm_start=study.config.cloning_fit.updates)
+
+
+def _chunks(study: Study) -> Config:
+    return replace(study.config, cloning=replace(study.config.cloning, chunk=CHUNK))
 
 
 CLONED = ("cloning", "chunks")
-METHODS: Mapping[str, Callable[[Config, float], Config]] = {
+METHODS: Mapping[str, Callable[[Study], Config]] = {
     **{link: _first_order(link) for link in LINKS},
     "ppo": _ppo,
     "decouple-warm": _warm(_first_order("decouple")),
     "ppo-warm": _warm(_ppo),
-    "cloning": lambda config, _: config,
-    "chunks": lambda config, _: replace(config, cloning=replace(config.cloning, chunk=CHUNK)),
+    "cloning": lambda study: study.config,
+    "chunks": _chunks,
 }

@@ -38,15 +38,20 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class WatchConfig:
-    """Looks at the real environment while the policy is trained: for the report, and unless asked for, nothing else."""
+    """Looks while the policy is trained, at the real environment and at the imagined ones: for the report, and unless
+    asked for, nothing else."""
 
     every: int = 200
     """Policy iterations between looks; 0 for none."""
     episodes: int = 20
+    """In the real environment."""
     first_seed: int = 2_000_000
     """Other initial states than the final evaluation's."""
-    keep_best: bool = False
-    """Deploy the policy that did best in these looks, by pose and then coverage, instead of the last one."""
+    keep: Literal["last", "best", "trusted"] = "last"
+    """What is deployed: the last policy; the one that did best in these looks, by pose and then coverage; or the last
+    one before the judge's alarm, which asks the real environment nothing."""
+    imagined: int = 64
+    """Imagined episodes in a look, from which it is told whether imagination can still be trusted; 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,9 @@ class Config:
     """That record at once."""
     held_out: float = 0.1
     """Share of the recorded episodes, the last ones, that no model is trained on."""
+    judge: float = 0.0
+    """Share of the recorded episodes that nothing but the judge is trained on: a second global model, which says what
+    an imagined return is worth to one that the policy was not trained in. 0 for none."""
     task: PushTConfig = field(default_factory=PushTConfig)
     play: PlayConfig = field(default_factory=PlayConfig)
     codec: KeypointCodecConfig | GridCodecConfig = field(default_factory=KeypointCodecConfig)
@@ -177,7 +185,7 @@ def shrunk(config: Config) -> Config:
         surrogate=surrogate,
         agent=replace(config.agent, width=wide),
         learn=replace(config.learn, iterations=12, envs=8, horizon=4, episode=8, memory=64, refresh_size=4),
-        watch=replace(config.watch, every=6, episodes=2),
+        watch=replace(config.watch, every=6, episodes=2, imagined=4),
         evaluate=replace(config.evaluate, episodes=4, filmed=2),
         probe=replace(config.probe, width=8, channels=8),
         clock=replace(config.clock, checkpoint_seconds=0.2, log_every=2),

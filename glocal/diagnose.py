@@ -14,6 +14,7 @@ from torch import Tensor
 from glocal.core.gradients import LINKS
 from glocal.core.rollout import replay
 from glocal.core.types import Segment, Step
+from glocal.deploy.policy import acting
 from glocal.evaluate.diagnosis import calibration, usable_horizon, write_diagnosis
 from glocal.evaluate.gates import Pose, drift, errors, shuffled
 from glocal.evaluate.gradients import Agreement, Question, acted, agreement, recommended_horizon
@@ -48,8 +49,7 @@ def diagnose(run: Run) -> dict[str, Any]:
 
 def _part(run: Run, name: str, asked: Mapping[str, Any], work: Callable[[], Any]) -> Any:
     """A part of the diagnosis, from before where it was asked about the same weights."""
-    kinds = ("global", "policy")
-    weights = {kind: sha256(run.folder / kind / "last" / "model.safetensors") for kind in kinds}
+    weights = {kind: sha256(run.kept(kind) / "last" / "model.safetensors") for kind in ("global", "policy")}
     asked = {**weights, **asked}
     path = run.folder / "diagnosis" / f"{name}.json"
     if path.is_file() and read_json(path)["asked"] == asked:
@@ -64,7 +64,8 @@ def _gradients(run: Run) -> dict[str, Any]:
     whole, _, _ = gate_windows(run, run.config.world.context, ROLLOUT)
     rows = torch.arange(0, len(whole.reward), max(1, len(whole.reward) // WINDOWS))[:WINDOWS]
     begin = whole[rows][:, : run.config.world.context]
-    action = acted(pilot.actor, world, pilot.surrogate, begin, max(HORIZONS), key=run.config.seed)
+    act = acting(pilot, run.config.cloning.forget)
+    action = acted(act, world, pilot.surrogate, begin, max(HORIZONS), run.config.seed).action
     links, found = {name: LINKS[name] for name in LINKS_SHOWN}, {}
     with Ticker("gradients", len(HORIZONS), unit="horizons") as tick:
         for done, horizon in enumerate(HORIZONS):

@@ -125,9 +125,9 @@ def _gradients(run: Run, world: DiffusionWorld, surrogate: Any, begin: Segment, 
 @torch.no_grad()
 def check_codec(run: Run, read: Reader) -> dict[str, float]:
     """How well held-out frames can be read (medians) and drawn again (peak signal-to-noise ratio, in dB)."""
-    experience, held_out = run.experience
+    _, held_out = run.experience
     rows = torch.arange(0, len(held_out), max(1, len(held_out) // FRAMES))
-    stored = (len(experience) + rows).numpy()
+    stored = (int(run.store.starts[-1]) - len(held_out) + rows).numpy()
     fields, obs = run.store.fields, held_out.steps.obs[rows]
     pose = fields["pose"][stored]
     error = errors(read(obs), Pose(fields["agent"][stored], pose[:, :2], pose[:, 2]))

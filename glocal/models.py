@@ -84,6 +84,11 @@ def device_of(config: Config) -> torch.device:
 def check(config: Config) -> None:
     """Raise `UserError` where parts of a configuration do not go together, or its device is not there."""
     device_of(config)
+    watch = config.watch
+    if watch.keep != "last" and not 0 < watch.every <= config.learn.iterations:
+        raise UserError(f"--watch.keep {watch.keep} needs looks: found one every {watch.every} iterations")
+    if watch.keep == "trusted" and not (config.judge and watch.imagined):
+        raise UserError("--watch.keep trusted needs a judge (--judge, a share of the episodes) and --watch.imagined")
     with torch.device("meta"):
         build_codec(config)
         build_world(config)
@@ -126,12 +131,16 @@ def encode_store(codec: Codec, store: EpisodeStore, device: torch.device) -> Ten
     return torch.cat(parts)
 
 
-def split_recorded(config: Config, store: EpisodeStore, obs: Tensor) -> tuple[Recorded, Recorded]:
-    """The episodes that models are trained on, and the last ones, which they are not."""
-    kept = max(1, round(len(store) * (1 - config.held_out)))
-    if kept == len(store):
-        raise UserError(f"{len(store)} recorded episodes are too few to hold some out; collect more decisions")
-    return Recorded.of(store, obs, range(kept)), Recorded.of(store, obs, range(kept, len(store)))
+def split_recorded(config: Config, count: int) -> tuple[range, range, range]:
+    """Of so many recorded episodes those that models are trained on, the judge's, and, the last ones, nobody's."""
+    kept = max(1, round(count * (1 - config.held_out)))
+    own = kept - round(count * config.judge)
+    if kept == count or own < 1 or (config.judge and own == kept):
+        raise UserError(
+            f"{count} recorded episodes are too few to hold out a share of {config.held_out} and to set aside "
+            f"{config.judge} for the judge; collect more decisions, or lower the shares"
+        )
+    return range(own), range(own, kept), range(kept, count)
 
 
 @dataclass(frozen=True)
@@ -161,9 +170,18 @@ class Run:
     @cached_property
     def experience(self) -> tuple[Recorded, Recorded]:
         """Recorded experience to train on, and held out."""
-        train, held_out = split_recorded(self.config, self.store, self.observations())
-        return train.to(self.device), held_out.to(self.device)
+        train, _, held_out = split_recorded(self.config, len(self.store))
+        return self._recorded(train), self._recorded(held_out)
 
+    @cached_property
+    def set_aside(self) -> Recorded:
+        """Recorded experience that nothing but the judge is trained on."""
+        return self._recorded(split_recorded(self.config, len(self.store))[1])
+
+    def _recorded(self, episodes: range) -> Recorded:
+        return Recorded.of(self.store, self.observations, episodes).to(self.device)
+
+    @cached_property
     def observations(self) -> Tensor:
         """Everything recorded as the models see it, (rows, d); images are encoded once and kept beside their codec."""
         if not self.config.task.images:
@@ -178,25 +196,22 @@ class Run:
     def world(self) -> Any:
         return self._trained(build_world(self.config), self.folder / "global", "global")
 
+    def judge(self) -> Any:
+        """The second global model, where episodes are set aside for one, or None."""
+        return self._trained(build_world(self.config), self.folder / "judge", "judge") if self.config.judge else None
+
     def surrogate(self) -> Any:
         return self._trained(build_surrogate(self.config), self.folder / "local", "local")
 
     def pilot(self, kind: str) -> Pilot:
-        """What the stage `kind` (policy or cloning) trained."""
+        """What the stage `kind` (policy or cloning) trained, and is deployed."""
         pilot = build_pilot(self.config, build_surrogate(self.config), kind)
-        return self._trained(pilot, self.folder / kind, kind)
+        return self._trained(pilot, self.kept(kind), kind)
 
-    @property
-    def best_policy(self) -> Path:
-        """Where the policy that did best while it was watched is kept, if that is asked for."""
-        return self.folder / "policy" / "best"
-
-    def policy(self) -> Pilot:
-        """The policy to deploy: the last one, or the best one where the configuration says so."""
-        if not self.config.watch.keep_best:
-            return self.pilot("policy")
-        pilot = build_pilot(self.config, build_surrogate(self.config), "policy")
-        return self._trained(pilot, self.best_policy, "policy")
+    def kept(self, kind: str) -> Path:
+        """The folder of the checkpoint that is deployed: of the last policy, the best one or the last trusted one."""
+        keep = self.config.watch.keep
+        return self.folder / kind if kind != "policy" or keep == "last" else self.folder / "policy" / keep
 
     def _trained(self, module: Any, folder: Path, kind: str) -> Any:
         return load_trained(module, folder, kind).to(self.device)

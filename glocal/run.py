@@ -44,6 +44,8 @@ class Stage:
     """Files or folders of the package that make its version."""
     beside: str | None = None
     """A further folder that it makes."""
+    idle: Callable[[Config], bool] = lambda config: False
+    """Whether it has nothing to do; then it need not be asked for."""
 
 
 STAGES = {
@@ -52,31 +54,37 @@ STAGES = {
         Stage("collect", stages.collect, "data", (), ("seed", "task", "play"), ("tasks", "data/store.py")),
         Stage(
             "codec", stages.train_codec, "codec", ("collect",),
-            ("seed", "held_out", "task", "codec", "codec_fit"), (*_SCENES, "codecs"),
+            ("seed", "held_out", "judge", "task", "codec", "codec_fit"), (*_SCENES, "codecs"),
+            idle=lambda config: not config.task.images,
         ),
         Stage(
             "global", stages.train_global, "global", ("collect", "codec"),
-            ("seed", "held_out", "task", "codec", "world", "world_fit"), (*_SCENES, "worlds"),
+            ("seed", "held_out", "judge", "task", "codec", "world", "world_fit"), (*_SCENES, "worlds"),
+        ),
+        Stage(
+            "judge", stages.train_judge, "judge", ("collect", "codec"),
+            ("seed", "held_out", "judge", "task", "codec", "world", "world_fit"), (*_SCENES, "worlds"),
+            idle=lambda config: not config.judge,
         ),
         Stage(
             "local", stages.train_local, "local", ("collect", "codec"),
-            ("seed", "held_out", "task", "codec", "surrogate", "surrogate_fit", "surrogate_length"),
+            ("seed", "held_out", "judge", "task", "codec", "surrogate", "surrogate_fit", "surrogate_length"),
             (*_SCENES, "surrogates"),
         ),
         Stage(
             "gates", gating.check_gates, "gates.json", ("collect", "codec", "global", "local"),
-            ("seed", "held_out", "gates", "probe", "probe_fit"),
+            ("seed", "held_out", "judge", "gates", "probe", "probe_fit"),
             ("evaluate/gates.py", "evaluate/probe.py", "evaluate/gradients.py", "core/rollout.py"),
             beside="gates",
         ),
         Stage(
             "cloning", stages.train_cloning, "cloning", ("collect", "codec", "local"),
-            ("seed", "policy_seed", "held_out", "agent", "cloning", "cloning_fit"), (*_LEARNING, "agents"),
+            ("seed", "policy_seed", "held_out", "judge", "agent", "cloning", "cloning_fit"), (*_LEARNING, "agents"),
         ),
         Stage(
-            "policy", stages.train_policy, "policy", ("collect", "codec", "global", "local"),
-            ("seed", "policy_seed", "held_out", "agent", "learn", "watch", "warm_start"),
-            (*_LEARNING, "agents", "deploy"),
+            "policy", stages.train_policy, "policy", ("collect", "codec", "global", "judge", "local"),
+            ("seed", "policy_seed", "held_out", "judge", "agent", "learn", "watch", "warm_start"),
+            (*_LEARNING, "agents", "deploy", "watch.py", "evaluate/trust.py"),
         ),
         Stage(
             "evaluate", stages.evaluate, "results.json", ("codec", "cloning", "policy"),
@@ -138,6 +146,9 @@ def run_all(run: Run) -> None:
 def perform(run: Run, stage: Stage) -> None:
     """Do one stage, going on from where an earlier attempt at the same thing was cut off."""
     missing = [name for name in stage.needs if not _stamp_path(run, name).is_file()]
+    for name in [name for name in missing if STAGES[name].idle(run.config)]:
+        perform(run, STAGES[name])
+        missing.remove(name)
     if missing:
         raise UserError(f"{stage.name} needs {', '.join(missing)} first; `glocal run` does all stages in order")
     with alone(run.folder), threads(run.config.threads):
@@ -196,7 +207,7 @@ def _status(run: Run, stage: Stage, before: Mapping[str, Status]) -> Status:
     ]
     if stamp["code"] != wanted["code"]:
         reasons.append("the code of this stage changed")
-    if not (run.folder / stage.output).exists() and stage.name != "codec":
+    if stamp["output"] is not None and not (run.folder / stage.output).exists():
         reasons.append(f"{stage.output} is gone")
     return Status("stale", tuple(reasons)) if reasons else Status("done")
 

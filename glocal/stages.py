@@ -2,7 +2,7 @@
 
 import resource
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
@@ -21,8 +21,9 @@ from glocal.config import Config, to_dict
 from glocal.core.improve import Pilot, PolicyIteration
 from glocal.core.rollout import warm_up
 from glocal.core.types import LearnedCodec
+from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore, recorded, seal, write_episode
-from glocal.deploy.policy import aimless, cloned, learned, playing
+from glocal.deploy.policy import aimless, learned, playing
 from glocal.evaluate.real import Episodes, run_episodes, write_video
 from glocal.evaluate.recording import describe
 from glocal.evaluate.report import write_report
@@ -32,6 +33,7 @@ from glocal.progress import Ticker, console
 from glocal.surrogates.mlp import MLPSurrogate
 from glocal.tasks.collect import record_episode
 from glocal.training import Fit, FitConfig, train
+from glocal.watch import Watch
 
 MEASURED = 400
 """Recorded frames that a codec takes its statistics from."""
@@ -73,8 +75,7 @@ def train_codec(run: Run) -> None:
         return
     codec, store = models.build_codec(run.config), run.store
     assert isinstance(codec, LearnedCodec)
-    kept = int(store.starts[max(1, round(len(store) * (1 - run.config.held_out)))])
-
+    kept = int(store.starts[models.split_recorded(run.config, len(store))[0].stop])
     draw = _frames(store, codec.reads, kept, run.device)
     codec.to(run.device).measure(draw(torch.randperm(kept)[:MEASURED]))
     fast = models.compiled(codec.loss, run.device)
@@ -96,11 +97,22 @@ def _frames(
 
 def train_global(run: Run) -> None:
     """Fit the global model to recorded windows."""
-    experience, _ = run.experience
+    _fit_world(run, "global", run.experience[0])
+
+
+def train_judge(run: Run) -> None:
+    """Fit a second global model to the episodes that are set aside for it."""
+    if not run.config.judge:
+        console.print("judge: no episodes are set aside for one (--judge), there is nothing to train")
+        return
+    _fit_world(run, "judge", run.set_aside)
+
+
+def _fit_world(run: Run, kind: str, experience: Recorded) -> None:
     world, cfg = models.build_world(run.config).to(run.device), run.config.world_fit
     world.measure(*experience.pairs())
     length, fast = run.config.world.context + 1, models.compiled(world.loss, run.device)
-    _fit(run, "global", world, cfg, lambda: fast(experience.draw(cfg.batch, length)))
+    _fit(run, kind, world, cfg, lambda: fast(experience.draw(cfg.batch, length)))
 
 
 def train_local(run: Run) -> None:
@@ -144,7 +156,7 @@ def train_policy(run: Run) -> None:
         critics = models.build_critics(config, surrogate).to(run.device)
         job = PolicyIteration(config.learn, world, pilot, critics, experience.starts, experience.draw)
     clock = replace(config.clock, look_every=config.watch.every)
-    train(job, run.folder / "policy", "policy", run.about(), clock, "steps", lambda: _look(run, job))
+    train(job, run.folder / "policy", "policy", run.about(), clock, "steps", Watch(run, job))
 
 
 def _warm_start(run: Run, pilot: Pilot) -> None:
@@ -162,37 +174,13 @@ def _warm_start(run: Run, pilot: Pilot) -> None:
     checkpoints.restore(pilot.actor, checkpoint)
 
 
-def _look(run: Run, job: PolicyIteration | PPOIteration) -> Mapping[str, float]:
-    """How the policy does in the real environment by now; kept as the best one where that is asked for."""
-    watch = run.config.watch
-    with torch.random.fork_rng():
-        controller = learned(run.codec, job.model)
-        episodes = run_episodes(run.config.task, controller, watch.episodes, watch.first_seed)
-    seen = {
-        "pose": episodes.pose.mean(),
-        "coverage95": episodes.success.mean(),
-        "max_coverage": episodes.coverage.mean(),
-    }
-    if watch.keep_best:
-        _keep_best(run, job, list(seen.values()))
-    return {"imag/steps": float(job.iteration * job.per_iteration)} | {
-        f"eval/{name}": score for name, score in seen.items()
-    }
-
-
-def _keep_best(run: Run, job: PolicyIteration | PPOIteration, scores: list[float]) -> None:
-    best = checkpoints.load(run.best_policy, "policy")
-    if best is None or scores > best.about["scores"]:
-        checkpoints.save(run.best_policy, "policy", job.iteration, run.about() | {"scores": scores}, job.model, {})
-
-
 def evaluate(run: Run) -> None:
     """Policy, cloning, play and random actions from the same initial states; writes `results.json` and videos."""
     config, began = run.config, time.monotonic()
-    policy, cloning = run.policy(), run.pilot("cloning")
+    policy, cloning = run.pilot("policy"), run.pilot("cloning")
     controllers = {
         "policy": learned(run.codec, policy),
-        "cloning": cloned(run.codec, cloning, config.cloning.forget),
+        "cloning": learned(run.codec, cloning, config.cloning.forget),
         "play": playing(config.play, config.evaluate.first_seed),
         "random": aimless(config.evaluate.first_seed),
     }

@@ -58,10 +58,24 @@ class Recorded:
         """Random windows to begin imagining from: any moment, an episode's first included."""
         return self.windows(torch.randint(len(self), (count,), device=self.first.device), length)
 
+    def beginnings(self, count: int, length: int) -> Segment:
+        """The windows that end where episodes begin, (n, length, ...): of `count` episodes, or of all."""
+        return self.windows(_spread(self.first.unique(), count), length)
+
+    def spread(self, count: int, length: int) -> Segment:
+        """Windows spread evenly over everything recorded, (n, length, ...): `count`, or one for every row."""
+        return self.windows(_spread(torch.arange(len(self), device=self.first.device), count), length)
+
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
         """All (before, after, reward) of single decisions: (n, d), (n, d), (n,)."""
         decided = (torch.arange(len(self), device=self.first.device) != self.first).nonzero()[:, 0]
         return self.steps.obs[decided - 1], self.steps.obs[decided], self.steps.reward[decided]
+
+
+def _spread(rows: Tensor, count: int) -> Tensor:
+    """`count` of them, evenly spread, or all if there are fewer."""
+    count = min(count, len(rows))
+    return rows[(torch.arange(count, device=rows.device) * len(rows)) // count]
 
 
 def _check_finite(obs: Tensor, fields: dict[str, Tensor], store: EpisodeStore, start: int) -> None:

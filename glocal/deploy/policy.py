@@ -16,22 +16,22 @@ Controller = Generator[Array, Sequence[Seen], None]
 """Sent what is seen in each of n environments, it yields the next actions (n, 2); its first yield is empty."""
 
 
-def learned(codec: Codec, pilot: Pilot) -> Controller:
-    """The trained policy, deterministic: its mean is what is done."""
-    return _acting(codec, pilot, lambda belief: pilot.actor(belief).mean)
+Act = Callable[[Belief], Tensor]
+"""What is done (n, a) at a belief; it may remember earlier ones, so that every batch of episodes needs its own."""
 
 
-def cloned(codec: Codec, pilot: Pilot, forget: float) -> Controller:
-    """What behaviour cloning learned: a policy, or chunks of actions whose ensemble over time is what is done."""
+def acting(pilot: Pilot, forget: float) -> Act:
+    """A policy's mean, or where chunks of actions are told, their ensemble over time, which forgets at this rate."""
     if not isinstance(pilot.actor, ChunkActor):
-        return learned(codec, pilot)
+        return lambda belief: pilot.actor(belief).mean
     ensemble = Ensemble(forget)
-    return _acting(codec, pilot, lambda belief: ensemble(pilot.actor(belief)))
+    return lambda belief: ensemble(pilot.actor(belief))
 
 
 @torch.no_grad()
-def _acting(codec: Codec, pilot: Pilot, act: Callable[[Belief], Tensor]) -> Controller:
-    """A controller whose belief is corrected by what is seen."""
+def learned(codec: Codec, pilot: Pilot, forget: float = 0.0) -> Controller:
+    """What was trained, deterministic: a controller whose belief is corrected by what is seen."""
+    act = acting(pilot, forget)
     device = next(pilot.parameters()).device
 
     def look(seen: Sequence[Seen]) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
+from glocal.evaluate.diagnosis import rank_correlation
 from glocal.evaluate.real import wilson
 from glocal.evaluate.report import STYLE, figure_html, table_html
 from glocal.files import write_json, write_text
@@ -25,17 +26,53 @@ def write_comparison(folder: Path, cells: Cells, episodes: int) -> None:
     """Write `comparison.json` and `comparison.html`."""
     methods = list(dict.fromkeys(method for method, _ in cells))
     rows = {method: summary([cells[key] for key in cells if key[0] == method]) for method in methods}
+    pairs = {world: claimed(cells, world) for world in ("own", "judge")}
+    claims = {world: {"policies": len(dots), "rank_correlation": _ranked(dots)} for world, dots in pairs.items()}
     seeds = sorted({seed for _, seed in cells})
-    write_json(folder / "comparison.json", {"episodes": episodes, "seeds": seeds, "methods": rows})
+    found = {"episodes": episodes, "seeds": seeds, "methods": rows, "claims": claims}
+    write_json(folder / "comparison.json", found)
     lines = [[method, *_cells(row)] for method, row in rows.items()]
     heads = ["", "pose, all seeds", "pose by seed", "coverage > 0.95, all seeds", "by seed", "seconds a seed"]
-    body = table_html(heads, lines) + figure_html(_plot(cells, methods))
     note = (
         f"<p>{episodes} episodes a seed, from the same initial states for all; in brackets 95 % intervals: Wilson's "
         "over all episodes, and Student's over seeds, of the success rate. Lines: mean over seeds, with its range.</p>"
     )
+    body = table_html(heads, lines) + note + figure_html(_plot(cells, methods))
+    body += "<h2>Does imagination tell the truth?</h2>" + figure_html(_plot_claims(pairs))
     page = f"<!doctype html><meta charset=utf-8><title>comparison</title><style>{STYLE}</style><h1>Comparison</h1>"
-    write_text(folder / "comparison.html", f"{page}{body}{note}\n")
+    write_text(folder / "comparison.html", f"{page}{body}\n")
+
+
+def claimed(cells: Cells, world: str) -> list[tuple[float, float]]:
+    """Imagined and real success (pose) of all policies that were judged in that world."""
+    verdicts = [cell["verdict"] for cell in cells.values() if world in cell["verdict"]["claims"]]
+    return [(_share(verdict["claims"][world]), _share(verdict["pose"])) for verdict in verdicts]
+
+
+def _share(count: Mapping[str, float]) -> float:
+    return count["k"] / count["n"]
+
+
+def _ranked(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Rank correlation, or None where there is none."""
+    if len(pairs) < 2:
+        return None
+    imagined, real = np.array(pairs).T
+    found = rank_correlation(imagined, real)
+    return None if math.isnan(found) else found
+
+
+def _plot_claims(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> Any:
+    figure, panels = plt.subplots(1, len(pairs), figsize=(4 * len(pairs), 3.6), sharey=True)
+    for axes, (world, dots) in zip(panels, pairs.items(), strict=True):
+        axes.plot([0, 1], [0, 1], color="lightgray")
+        axes.plot(*np.array(dots).reshape(-1, 2).T, "o", ms=4)
+        ranked = _ranked(dots)
+        title = f"{len(dots)} policies" if ranked is None else f"{len(dots)} policies, rank correlation {ranked:.2f}"
+        axes.set(xlabel=f"imagined success, {world} world", title=title)
+    panels[0].set(ylabel="real success (pose)")
+    figure.tight_layout()
+    return figure
 
 
 def summary(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

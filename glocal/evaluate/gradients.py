@@ -1,16 +1,16 @@
 """Whether the local model's gradient is the global model's own: against finite differences of the global return."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from glocal.core.gradients import Link
+from glocal.core.gradients import Link, freeze
 from glocal.core.rollout import replay, rollout, warm_up
-from glocal.core.types import Belief, Policy, Segment, Surrogate, World
+from glocal.core.types import Belief, Segment, Surrogate, Trajectory, World
 
 DIRECTIONS = 24
 STEP = 0.02
@@ -96,16 +96,18 @@ class Question:
         return (self.weights * replay(self.world, self.begin, action, key).reward).sum(1)
 
 
-def agreement(question: Question, links: Mapping[str, Link], key: int = 0, draws: int = 4) -> dict[str, Agreement]:
+def agreement(
+    question: Question, links: Mapping[str, Link], key: int = 0, draws: int = 4, directions: int = DIRECTIONS
+) -> dict[str, Agreement]:
     """Compare gradients with central differences of the global model's return, under common random numbers.
 
     `draws` is the number of the world's noises, drawn anew, that the signal-to-noise ratio is taken over.
     """
     generator = torch.Generator(question.action.device).manual_seed(key)
-    shape = (DIRECTIONS, len(question.action), question.first, question.action.shape[-1])
-    directions = torch.randn(shape, generator=generator, device=question.action.device)
-    true = torch.stack([question.difference(direction, key) for direction in directions], dim=1)
-    return {name: _compared(question, link, directions, true, key, draws) for name, link in links.items()}
+    shape = (directions, len(question.action), question.first, question.action.shape[-1])
+    ways = torch.randn(shape, generator=generator, device=question.action.device)
+    true = torch.stack([question.difference(way, key) for way in ways], dim=1)
+    return {name: _compared(question, link, ways, true, key, draws) for name, link in links.items()}
 
 
 def _compared(
@@ -146,15 +148,13 @@ def _signal_to_noise(slopes: Float[Tensor, "n b k a"]) -> float:
 
 
 @torch.no_grad()
-def acted(policy: Policy, world: World, surrogate: Surrogate, begin: Segment, horizon: int, key: int) -> Tensor:
-    """What a policy does (its means) for `horizon` imagined steps after recorded windows, (B, H, a)."""
-    context, belief, actions = world.begin(begin, key), warm_up(surrogate, begin), []
-    for _ in range(horizon):
-        action = policy(belief).mean
-        context, seen = world.step(context, action)
-        belief = surrogate.correct(surrogate.predict(belief, action), seen.obs)
-        actions.append(action)
-    return torch.stack(actions, dim=1)
+def acted(
+    act: Callable[[Belief], Tensor], world: World, surrogate: Surrogate, begin: Segment, horizon: int, key: int
+) -> Trajectory:
+    """What comes of doing `act(belief)` (B, a) for `horizon` imagined steps after recorded windows (B, W, ...)."""
+    context, belief = world.begin(begin, key), warm_up(surrogate, begin)
+    _, _, happened = rollout(lambda b: Given(act(b)), world, surrogate, context, belief, horizon, freeze)
+    return happened
 
 
 def recommended_horizon(
