@@ -18,6 +18,11 @@ def test_speed_prints_its_shares():
     assert "iteration / global rollout" in printed and "critics" in printed and "horizon 3" in printed
 
 
+def test_the_cost_of_a_gradient_is_printed_for_each_link_and_horizon():
+    printed = printed_by("gradient_cost.py", "pusht-keypoints-debug", "--envs", 4, "--repeats", 1, "--horizons", 2)
+    assert all(name in printed for name in ("rollout alone", "decouple", "bptt")) and printed.count("MiB ") == 6
+
+
 def test_throughput_prints_a_line_for_each_size_and_batch():
     presets = ("pusht-debug", "pusht-grid-debug")
     printed = printed_by("throughput.py", "--presets", *presets, "--sizes", 0, "--batches", 8, 16, "--repeats", 1)

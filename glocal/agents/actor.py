@@ -22,8 +22,8 @@ class TanhNormal(NamedTuple):
         """The squashed location: what is done when nothing is to be explored."""
         return self.location.tanh()
 
-    def rsample(self) -> Tensor:
-        return (self.location + self.std * torch.randn_like(self.location)).tanh()
+    def rsample(self, noise: Float[Tensor, "*batch a"]) -> Float[Tensor, "*batch a"]:
+        return (self.location + self.std * noise).tanh()
 
     def entropy(self) -> Float[Tensor, "*batch"]:
         """An unbiased one-draw estimate: the Gaussian's entropy plus E[log(1 - tanh^2)]."""

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from glocal.core.ascent import departure, improved, minibatches
 from glocal.core.environments import Environments, Imagined, Source
 from glocal.core.gradients import LINKS
 from glocal.core.memory import Memory
@@ -42,6 +43,14 @@ class ImproveConfig:
     """Share of the learning rates that is left at the end of their linear decay."""
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 0.5
+    actor_passes: int = 4
+    """Over a rollout, in each of which the actor is fitted to improved actions; with one pass of one minibatch it takes
+    the single step along its parameters' gradient that the paper takes."""
+    actor_batches: int = 4
+    step: float = 0.1
+    """Root mean square by which actions are improved."""
+    longest_step: float = 0.5
+    """None is moved by more than this."""
     critic_passes: int = 4
     critic_batches: int = 4
     temperature: float = 0.02
@@ -107,8 +116,8 @@ class PolicyIteration:
         """One policy iteration: `envs` times `horizon` imagined steps."""
         self._decay_rates()
         self.imagined = self.environments.restart(self.imagined)
-        trajectory = self._imagine()
-        metrics = self._improve_actor(trajectory) | self._fit_critics(trajectory.detach()) | self._refresh()
+        trajectory, nudge = self._imagine()
+        metrics = self._improve_actor(trajectory, nudge) | self._fit_critics(trajectory.detach()) | self._refresh()
         self.iteration += 1
         gap = trajectory.gap.mean(0)
         steps = torch.tensor(float(self.iteration * self.per_iteration), dtype=torch.float64)
@@ -147,35 +156,53 @@ class PolicyIteration:
         owners = (self.actor_optimizer, self.critic_optimizer, self.temperature_optimizer, self.surrogate_optimizer)
         return list(owners)
 
-    def _imagine(self) -> Trajectory:
-        """Roll out from where the environments stand, and let them run on from where they come to."""
+    def _imagine(self) -> tuple[Trajectory, Tensor]:
+        """Roll out from where the environments stand, and let them run on from where they come to.
+
+        Also returns the zeros that were added to the actions, for derivatives.
+        """
         now, horizon = self.imagined, self.cfg.horizon
+        nudge = torch.zeros(self.cfg.envs, horizon, now.recent.action.shape[-1], device=self.log_temperature.device)
+        nudge.requires_grad_()
         context, belief, trajectory = rollout(
-            self.actor, self.world, self.surrogate, now.context, now.belief, horizon, self.link
+            self.actor, self.world, self.surrogate, now.context, now.belief, horizon, self.link, nudge
         )
         seen = trajectory.seen.detach()
         happened = cat([now.recent, Segment(seen.obs, trajectory.action.detach(), seen.reward, seen.cont)])
         self.memory.add(happened)
         recent = happened[:, -self.cfg.warm_up :]
         self.imagined = Imagined(context.detach(), belief.detach(), recent, now.age + horizon)
-        return trajectory
+        return trajectory, nudge
 
-    def _improve_actor(self, trajectory: Trajectory) -> Metrics:
-        """Ascend J = E[sum_t gamma^t (r_t + alpha H_t) + gamma^H V(b_H)] by its first-order gradient."""
+    def return_of(self, trajectory: Trajectory) -> Float[Tensor, " b"]:
+        """J = sum_t gamma^t (r_t + alpha H_t) + gamma^H V(b_H), for each environment."""
         temperature = self.log_temperature.detach().exp()
         weights = discount_weights(trajectory.seen.cont, self.cfg.gamma)
         soft = trajectory.reward + temperature * self._normalised(trajectory.entropy)
         value = self._values(trajectory.after[:, -1]).mean(0)
-        return_ = (weights[:, :-1] * soft).sum(1) + weights[:, -1] * value
-        parameters = list(self.actor.parameters())
-        self.actor_optimizer.zero_grad()
-        (-return_.mean() / self.cfg.horizon).backward(inputs=parameters)
-        norm = nn.utils.clip_grad_norm_(parameters, self.cfg.clip)
-        self.actor_optimizer.step()
+        return (weights[:, :-1] * soft).sum(1) + weights[:, -1] * value
+
+    def _improve_actor(self, trajectory: Trajectory, nudge: Tensor) -> Metrics:
+        """Fit the actor to actions improved along dJ/da, and to its entropy's target."""
+        return_ = self.return_of(trajectory)
+        (slope,) = torch.autograd.grad(return_.sum(), nudge, materialize_grads=True)
+        wanted = improved(trajectory.action.detach(), slope, self.cfg.step, self.cfg.longest_step)
+        belief, noise, wanted = trajectory.belief.detach().tensors(flat), flat(trajectory.noise), flat(wanted)
+        temperature, norms = self.log_temperature.detach().exp(), []
+        for rows in minibatches(len(wanted), self.cfg.actor_passes, self.cfg.actor_batches, wanted.device):
+            choice = self.actor(belief[rows])
+            away = departure(choice.rsample(noise[rows]), wanted[rows], self.cfg.step)
+            loss = away - temperature * self._normalised(choice.entropy()).mean()
+            norms.append(descend(loss, self.actor, self.actor_optimizer, self.cfg.clip))
         entropy = trajectory.entropy.detach().mean()
         self._tune_temperature(entropy)
-        scores = {"imag/return": return_.mean(), "policy/entropy": entropy, "policy/gradient_norm": norm}
-        return {key: score.detach() for key, score in scores.items()} | {"policy/temperature": temperature}
+        return {
+            "imag/return": return_.detach().mean(),
+            "policy/slope": slope.norm(dim=-1).mean(),
+            "policy/entropy": entropy,
+            "policy/gradient_norm": torch.stack(norms).mean(),
+            "policy/temperature": temperature,
+        }
 
     def _normalised(self, entropy: Tensor) -> Tensor:
         """(H + |H_target|) / (2 |H_target|) (arXiv 2412.12089, Sec. 4.2)."""
@@ -205,15 +232,11 @@ class PolicyIteration:
     def _fit_critics(self, trajectory: Trajectory) -> Metrics:
         """Regress both critics on TD(lambda) targets of the world's rewards, along the world's trajectory."""
         feat, target = self._value_targets(trajectory)
-        parameters, losses = list(self.critics.parameters()), []
-        for _ in range(self.cfg.critic_passes):
-            for rows in torch.randperm(len(target), device=target.device).chunk(self.cfg.critic_batches):
-                loss = (self.critics(feat[rows]) - target[rows]).pow(2).sum(0).mean()
-                self.critic_optimizer.zero_grad()
-                loss.backward(inputs=parameters)
-                nn.utils.clip_grad_norm_(parameters, self.cfg.clip)
-                self.critic_optimizer.step()
-                losses.append(loss.detach())
+        losses = []
+        for rows in minibatches(len(target), self.cfg.critic_passes, self.cfg.critic_batches, target.device):
+            loss = (self.critics(feat[rows]) - target[rows]).pow(2).sum(0).mean()
+            descend(loss, self.critics, self.critic_optimizer, self.cfg.clip)
+            losses.append(loss.detach())
         return {"critic/loss": torch.stack(losses).mean(), "critic/target": target.mean()}
 
     @torch.no_grad()
@@ -224,19 +247,15 @@ class PolicyIteration:
         soft = trajectory.reward + self.log_temperature.exp() * self._normalised(trajectory.entropy)
         target = lambda_return(soft, value, trajectory.seen.cont, cfg.gamma, cfg.lam)
         added = target - self._staying(trajectory.belief)
-        return trajectory.belief.feat.flatten(0, 1), added.flatten()
+        return flat(trajectory.belief.feat), added.flatten()
 
     def _refresh(self) -> Metrics:
         """Fit the local model to imagined and recorded windows, half and half."""
         losses, length = [], self.cfg.warm_up + self.cfg.horizon
-        parameters = list(self.surrogate.parameters())
         for _ in range(self.cfg.refresh_batches):
             size = self.cfg.refresh_size
             loss, _ = self.surrogate.loss(cat([self.memory.draw(size), self.recorded(size, length)], dim=0))
-            self.surrogate_optimizer.zero_grad()
-            loss.backward(inputs=parameters)
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            self.surrogate_optimizer.step()
+            descend(loss, self.surrogate, self.surrogate_optimizer, 1.0)
             losses.append(loss.detach())
         return {"refresh/loss": torch.stack(losses).mean()} if losses else {}
 
@@ -244,3 +263,18 @@ class PolicyIteration:
         left = 1 - (1 - self.cfg.final_rate) * self.iteration / self.cfg.iterations
         self.actor_optimizer.param_groups[0]["lr"] = self.cfg.actor_rate * left
         self.critic_optimizer.param_groups[0]["lr"] = self.cfg.critic_rate * left
+
+
+def descend(loss: Tensor, module: nn.Module, optimizer: torch.optim.Optimizer, clip: float) -> Tensor:
+    """One step of a module's own parameters down a loss; returns the length of its gradient before clipping."""
+    parameters = list(module.parameters())
+    optimizer.zero_grad()
+    loss.backward(inputs=parameters)
+    norm = nn.utils.clip_grad_norm_(parameters, clip)
+    optimizer.step()
+    return norm
+
+
+def flat(x: Tensor) -> Tensor:
+    """(B, T, ...) -> (B T, ...)."""
+    return x.flatten(0, 1)

@@ -19,24 +19,35 @@ def warm_up(surrogate: Surrogate[S], segment: Segment) -> S:
 
 
 def rollout(
-    policy: Policy, world: World, surrogate: Surrogate[S], context: Any, belief: S, horizon: int, link: Link
+    policy: Policy,
+    world: World,
+    surrogate: Surrogate[S],
+    context: Any,
+    belief: S,
+    horizon: int,
+    link: Link,
+    nudge: Float[Tensor, "b h a"] | None = None,
 ) -> tuple[Any, S, Trajectory]:
     """`horizon` imagined steps (the method's Eqs. in arXiv 2602.06219, Sec. III).
 
     Returns the world's context and the belief after them, and what happened, differentiable in the policy. With a link
-    that keeps values (all but `imagine`), every value is the world's, whatever the surrogate says.
+    that keeps values (all but `imagine`), every value is the world's, whatever the surrogate says. `nudge` is added to
+    the actions: zeros, for a derivative by them.
     """
     steps = []
-    for _ in range(horizon):
+    for t in range(horizon):
         choice = policy(belief)
-        action = choice.rsample()
+        noise = torch.randn_like(choice.mean)
+        action = choice.rsample(noise) if nudge is None else choice.rsample(noise) + nudge[:, t]
         with torch.set_grad_enabled(link is bptt):
             context, seen = world.step(context, action)
         prior = surrogate.predict(belief, action)
         posterior = surrogate.correct(prior, seen.obs)
         after = link(posterior, prior)
         reward = link(seen.reward, surrogate.reward(after))
-        steps.append(Trajectory(belief, action, choice.entropy(), reward, after, seen, distance(posterior, prior)))
+        steps.append(
+            Trajectory(belief, action, noise, choice.entropy(), reward, after, seen, distance(posterior, prior))
+        )
         belief = after
     return context, belief, stack(steps)
 

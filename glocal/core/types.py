@@ -158,13 +158,14 @@ S = TypeVar("S", bound=Belief)
 class Trajectory(Batched):
     """Imagined experience, (B, T, ...), differentiable in the actions.
 
-    `belief[t]` is what `action[t]` was chosen on, with `entropy[t]` to choose from, and `after[t]` what followed;
-    `reward[t]` is the linked reward, `seen[t]` the world's own answer, whose gradient is kept in BPTT alone, and
-    `gap[t]` how far the posterior was from the prior.
+    `belief[t]` is what `action[t]` was chosen on, by `noise[t]` and with `entropy[t]` to choose from, and `after[t]`
+    what followed; `reward[t]` is the linked reward, `seen[t]` the world's own answer, whose gradient is kept in BPTT
+    alone, and `gap[t]` how far the posterior was from the prior.
     """
 
     belief: Belief
     action: Float[Tensor, "*batch a"]
+    noise: Float[Tensor, "*batch a"]
     entropy: Float[Tensor, "*batch"]
     reward: Float[Tensor, "*batch"]
     after: Belief
@@ -221,8 +222,8 @@ class Distribution(Protocol):
         """The action taken when deployed, (*batch, a)."""
         ...
 
-    def rsample(self) -> Tensor:
-        """A reparameterised draw, (*batch, a)."""
+    def rsample(self, noise: Tensor) -> Tensor:
+        """The draw (*batch, a) that unit normal numbers (*batch, a) make, reparameterised."""
         ...
 
     def entropy(self) -> Tensor:

@@ -42,7 +42,7 @@ class Given:
 
     mean: Float[Tensor, "b a"]
 
-    def rsample(self) -> Tensor:
+    def rsample(self, noise: Tensor) -> Tensor:
         return self.mean
 
     def entropy(self) -> Tensor:

@@ -21,7 +21,7 @@ class Always:
     def mean(self):
         return self.action
 
-    def rsample(self):
+    def rsample(self, noise):
         return self.action
 
     def entropy(self):

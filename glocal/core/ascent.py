@@ -1,0 +1,34 @@
+"""What the return's gradient is used for: better actions, to which the actor is then fitted in several passes.
+
+A first-order policy usually takes one step along its parameters' gradient per rollout, and throws the rollout away.
+Where every imagined step costs the global model, that is a waste: the return's slope by each action, which the
+surrogate supplies, says for every belief that was visited what would have been better there, and stays a fair guide
+while the policy stays near. These passes over a rollout are to a first-order policy what PPO's epochs are to it.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def improved(
+    action: Float[Tensor, "*batch a"], slope: Float[Tensor, "*batch a"], step: float, longest: float
+) -> Float[Tensor, "*batch a"]:
+    """Actions moved along the return's slope, by `step` in root mean square over all, and none by more than `longest`.
+
+    A rollout has a few contacts whose slopes are a hundred times the others'; unbounded, nothing else would be learned.
+    """
+    size = slope.norm(dim=-1, keepdim=True)
+    move = slope * (step / size.pow(2).mean().sqrt().clamp_min(1e-12))
+    held = longest / move.norm(dim=-1, keepdim=True).clamp_min(longest)
+    return (action + held * move).clamp(-1.0, 1.0)
+
+
+def departure(action: Float[Tensor, "n a"], wanted: Float[Tensor, "n a"], step: float) -> Float[Tensor, ""]:
+    """What fitting the actor descends: |a - a*|^2 / (2 step), at first along the return's slope, scaled."""
+    return (action - wanted).pow(2).sum(-1).mean() / (2 * step)
+
+
+def minibatches(count: int, passes: int, batches: int, device: torch.device) -> list[Tensor]:
+    """Rows in random order, `passes` times over, each time in `batches` parts."""
+    return [rows for _ in range(passes) for rows in torch.randperm(count, device=device).chunk(batches)]
