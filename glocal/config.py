@@ -13,6 +13,7 @@ from glocal.agents.ppo import PPOConfig
 from glocal.codecs.grid import GridCodecConfig
 from glocal.codecs.keypoints import KeypointCodecConfig
 from glocal.core.improve import ImproveConfig
+from glocal.core.matching import MatchingConfig
 from glocal.evaluate.gates import GateConfig
 from glocal.evaluate.probe import ProbeConfig
 from glocal.files import UserError
@@ -81,6 +82,7 @@ class Config:
     surrogate_fit: FitConfig = field(default_factory=FitConfig)
     surrogate_length: int = 10
     """Steps in the recorded windows that the local model is pretrained on."""
+    matching: MatchingConfig = field(default_factory=MatchingConfig)
     agent: ActorConfig = field(default_factory=ActorConfig)
     learn: ImproveConfig | PPOConfig = field(default_factory=ImproveConfig)
     policy_seed: int = 0

@@ -19,6 +19,7 @@ from glocal.codecs.identity import IdentityCodec
 from glocal.codecs.keypoints import KeypointCodec
 from glocal.config import Config, to_dict
 from glocal.core.improve import Pilot
+from glocal.core.matching import Matching
 from glocal.core.types import Codec, Grid, Points, Spec
 from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore
@@ -199,6 +200,13 @@ class Run:
     def judge(self) -> Any:
         """The second global model, where episodes are set aside for one, or None."""
         return self._trained(build_world(self.config), self.folder / "judge", "judge") if self.config.judge else None
+
+    def matching(self) -> Matching | None:
+        """What the local model's slopes are held to, where that is asked for."""
+        if not self.config.matching.weight:
+            return None
+        before, after, _ = self.experience[0].pairs()
+        return Matching(self.config.matching, self.world(), (after - before).std(0).clamp_min(1e-3))
 
     def surrogate(self) -> Any:
         return self._trained(build_surrogate(self.config), self.folder / "local", "local")

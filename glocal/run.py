@@ -67,9 +67,10 @@ STAGES = {
             idle=lambda config: not config.judge,
         ),
         Stage(
-            "local", stages.train_local, "local", ("collect", "codec"),
-            ("seed", "held_out", "judge", "task", "codec", "surrogate", "surrogate_fit", "surrogate_length"),
-            (*_SCENES, "surrogates"),
+            "local", stages.train_local, "local", ("collect", "codec", "global"),
+            ("seed", "held_out", "judge", "task", "codec", "surrogate", "surrogate_fit", "surrogate_length",
+             "matching"),
+            (*_SCENES, "core/matching.py", "surrogates"),
         ),
         Stage(
             "gates", gating.check_gates, "gates.json", ("collect", "codec", "global", "local"),
@@ -83,7 +84,7 @@ STAGES = {
         ),
         Stage(
             "policy", stages.train_policy, "policy", ("collect", "codec", "global", "judge", "local"),
-            ("seed", "policy_seed", "held_out", "judge", "agent", "learn", "watch", "warm_start"),
+            ("seed", "policy_seed", "held_out", "judge", "agent", "learn", "watch", "warm_start", "matching"),
             (*_LEARNING, "agents", "deploy", "watch.py", "evaluate/trust.py"),
         ),
         Stage(

@@ -18,7 +18,7 @@ from glocal import checkpoints, models
 from glocal.agents.cloning import chunk_loss, cloning_loss
 from glocal.agents.ppo import PPOActor, PPOConfig, PPOIteration
 from glocal.config import Config, to_dict
-from glocal.core.improve import Pilot, PolicyIteration
+from glocal.core.improve import Metrics, Pilot, PolicyIteration
 from glocal.core.rollout import warm_up
 from glocal.core.types import LearnedCodec
 from glocal.data.segments import Recorded
@@ -121,8 +121,17 @@ def train_local(run: Run) -> None:
     surrogate, cfg = models.build_surrogate(run.config).to(run.device), run.config.surrogate_fit
     if isinstance(surrogate, MLPSurrogate):
         surrogate.measure(*experience.pairs())
-    length = run.config.surrogate_length
-    _fit(run, "local", surrogate, cfg, lambda: surrogate.loss(experience.draw(cfg.batch, length)))
+    length, told = run.config.surrogate_length, run.config.matching
+    matching = run.matching()
+
+    def loss() -> tuple[Tensor, Metrics]:
+        found, metrics = surrogate.loss(experience.draw(cfg.batch, length))
+        if matching is None:
+            return found, metrics
+        slopes = matching.loss(surrogate, experience.draw(told.batch, run.config.world.context + 1))
+        return found + told.weight * slopes, metrics | {"slopes": slopes}
+
+    _fit(run, "local", surrogate, cfg, loss)
 
 
 def train_cloning(run: Run) -> None:
@@ -154,7 +163,8 @@ def train_policy(run: Run) -> None:
         job = PPOIteration(config.learn, world, pilot, experience.starts)
     else:
         critics = models.build_critics(config, surrogate).to(run.device)
-        job = PolicyIteration(config.learn, world, pilot, critics, experience.starts, experience.draw)
+        draw, starts = experience.draw, experience.starts
+        job = PolicyIteration(config.learn, world, pilot, critics, starts, draw, run.matching())
     clock = replace(config.clock, look_every=config.watch.every)
     train(job, run.folder / "policy", "policy", run.about(), clock, "steps", Watch(run, job))
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from glocal.core.ascent import departure, improved, minibatches
 from glocal.core.environments import Environments, Imagined, Source
 from glocal.core.gradients import LINKS
+from glocal.core.matching import Matching
 from glocal.core.memory import Memory
 from glocal.core.returns import discount_weights, lambda_return
 from glocal.core.rollout import rollout
@@ -86,11 +87,12 @@ class PolicyIteration:
         critics: nn.Module,
         starts: Source,
         recorded: Source,
+        matching: Matching | None = None,
     ):
         self.cfg, self.link = cfg, LINKS[cfg.link]
         self.world, self.model, self.critics = world, pilot, critics
         self.surrogate, self.actor = surrogate, actor = pilot.surrogate, pilot.actor
-        self.recorded = recorded
+        self.recorded, self.matching = recorded, matching
         self.environments = Environments(world, surrogate, starts, cfg.envs, cfg.warm_up, cfg.episode)
         device = next(actor.parameters()).device
         self.log_temperature = torch.tensor(cfg.temperature, device=device).log().requires_grad_()
@@ -253,11 +255,17 @@ class PolicyIteration:
         """Fit the local model to imagined and recorded windows, half and half."""
         losses, length = [], self.cfg.warm_up + self.cfg.horizon
         for _ in range(self.cfg.refresh_batches):
-            size = self.cfg.refresh_size
-            loss, _ = self.surrogate.loss(cat([self.memory.draw(size), self.recorded(size, length)], dim=0))
+            loss, _ = self.surrogate.loss(self._both(self.cfg.refresh_size, length))
+            if self.matching is not None:
+                matched = self.matching.loss(self.surrogate, self._both(self.matching.cfg.batch // 2, length))
+                loss = loss + self.matching.cfg.weight * matched
             descend(loss, self.surrogate, self.surrogate_optimizer, 1.0)
             losses.append(loss.detach())
         return {"refresh/loss": torch.stack(losses).mean()} if losses else {}
+
+    def _both(self, size: int, length: int) -> Segment:
+        """As many imagined windows as recorded ones."""
+        return cat([self.memory.draw(size), self.recorded(size, length)], dim=0)
 
     def _decay_rates(self) -> None:
         left = 1 - (1 - self.cfg.final_rate) * self.iteration / self.cfg.iterations

@@ -1,0 +1,70 @@
+"""Derivative matching: a surrogate is taught how the global model's answers change, not only what they are.
+
+One step ahead, two models can agree in every value and have different slopes; of a surrogate only the slopes are used.
+The global model's are sampled sparsely, as differences of its answers to two varied pasts and actions under the same
+noise.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glocal.core.rollout import warm_up
+from glocal.core.types import Segment, Surrogate, World
+
+
+@dataclass(frozen=True)
+class MatchingConfig:
+    """Choices for derivative matching."""
+
+    weight: float = 0.0
+    """Of its loss beside the local model's own; 0 for none."""
+    batch: int = 128
+    """Windows in which slopes are compared, per update of the local model."""
+    action: float = 0.1
+    """Length of the variation of an action: half the difference that is taken."""
+    agent: float = 0.02
+    """Standard deviation of the variation of the agent's position, in observation units."""
+
+
+@dataclass(frozen=True)
+class Matching:
+    """The global model whose slopes are matched, and the typical change of each number of an observation, (d,)."""
+
+    cfg: MatchingConfig
+    world: World
+    scale: Float[Tensor, " d"]
+
+    def loss(self, surrogate: Surrogate, segment: Segment) -> Float[Tensor, ""]:
+        """Huber loss of the slopes of what comes of the last action of each window, (B, T, ...)."""
+        action = nn.functional.normalize(torch.randn_like(segment.action[:, -1]), dim=-1) * self.cfg.action
+        agent = self.cfg.agent * torch.randn_like(segment.obs[:, 0, -2:])
+        ahead, behind = (varied(segment, sign * action, sign * agent) for sign in (1, -1))
+        key = int(torch.randint(2**62, ()))
+        true = self._answer(ahead, key) - self._answer(behind, key)
+        found = _expected(surrogate, ahead, key) - _expected(surrogate, behind, key)
+        slope = (found - true) / (2 * (self.cfg.action + self.cfg.agent) * self.scale)
+        return nn.functional.huber_loss(slope, torch.zeros_like(slope))
+
+    @torch.no_grad()
+    def _answer(self, segment: Segment, key: int) -> Float[Tensor, "b d"]:
+        context = self.world.begin(segment[:, :-1], key)
+        return self.world.step(context, segment.action[:, -1])[1].obs
+
+
+def varied(segment: Segment, action: Float[Tensor, "b a"], agent: Float[Tensor, "b 2"]) -> Segment:
+    """The same windows with the agent somewhere else all the time, and another last action."""
+    obs, actions = segment.obs.clone(), segment.action.clone()
+    obs[..., -2:] += agent[:, None]
+    actions[:, -1] += action
+    return Segment(obs, actions, segment.reward, segment.cont)
+
+
+def _expected(surrogate: Surrogate, segment: Segment, key: int) -> Float[Tensor, "b d"]:
+    """What the surrogate expects to see after the last action; if it draws, then the same for the same key."""
+    with torch.random.fork_rng():
+        torch.manual_seed(key)
+        belief = warm_up(surrogate, segment[:, :-1])
+        return surrogate.observe(surrogate.predict(belief, segment.action[:, -1]))
