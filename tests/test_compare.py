@@ -5,19 +5,29 @@ import json
 import pytest
 
 from glocal.cli import main
-from glocal.evaluate.comparison import over_seeds, summary
+from glocal.evaluate.comparison import claimed, over_seeds, summary
+from glocal.training import read_log
 
+PLAIN = ("--seeds", "0", "1", "--watch.imagined", "0")
 METHODS = ("decouple", "bptt", "ppo", "ppo-warm", "cloning", "chunks")
 
 
 def compare(folder, *options):
-    main(["compare", "pusht-keypoints-debug", "--run", str(folder), "--seeds", "0", "1", "--steps", "400", *options])
+    main(["compare", "pusht-keypoints-debug", "--run", str(folder), "--steps", "400", *options])
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("study")
-    compare(folder, "--methods", *METHODS)
+    folder = tmp_path_factory.mktemp("studies") / "study"
+    compare(folder, "--methods", *METHODS, *PLAIN)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """Another study, on other data, with a judge."""
+    folder = tmp_path_factory.mktemp("studies") / "judged"
+    compare(folder, "--methods", "decouple", "--seeds", "0", "--seed", "1", "--judge", "0.3")
     return folder
 
 
@@ -42,7 +52,7 @@ def test_cells_share_their_models_and_differ_in_their_policies(study):
 def test_what_is_done_is_not_done_again(study):
     stamps = {path: path.stat().st_mtime_ns for path in study.rglob("verdict.json")}
     policies = {path: path.stat().st_mtime_ns for path in study.rglob("policy/last/model.safetensors")}
-    compare(study, "--methods", *METHODS)
+    compare(study, "--methods", *METHODS, *PLAIN)
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert {path: path.stat().st_mtime_ns for path in policies} == policies
 
@@ -52,6 +62,37 @@ def test_a_method_that_does_not_exist_is_refused(tmp_path, capsys):
         compare(tmp_path / "study", "--methods", "magic")
     assert stopped.value.code == 2 and not (tmp_path / "study").exists()
     assert "there is no method 'magic'" in capsys.readouterr().err
+
+
+def test_claims_of_both_worlds_stand_beside_the_verdict(judged):
+    verdict = json.loads((judged / "decouple" / "seed0" / "verdict.json").read_text())
+    for world in ("own", "judge"):
+        assert verdict["claims"][world]["n"] == 4 and 0 <= verdict["claims"][world]["true"] <= 4
+    assert json.loads((judged / "comparison.json").read_text())["claims"]["judge"]["policies"] == 1
+    rows = read_log(judged / "decouple" / "seed0" / "policy")
+    assert {"trust/own", "trust/judge", "trust/alarm", "trust/distance", "trust/cosine"} <= {
+        k for row in rows for k in row
+    }
+
+
+def test_a_finished_run_on_the_same_data_stands_in_the_table(study):
+    cell = study / "decouple" / "seed1"
+    compare(study, "--methods", "cloning", *PLAIN, "--runs", str(cell))
+    found = json.loads((study / "comparison.json").read_text())["methods"]
+    assert set(found) == {"cloning", "study/decouple"} and found["study/decouple"]["pose"]["pooled"]["n"] == 4
+
+
+def test_a_run_on_other_data_is_refused(study, judged, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        compare(study, "--methods", "cloning", *PLAIN, "--runs", str(judged / "decouple" / "seed0"))
+    assert stopped.value.code == 2
+    assert "was trained on other data" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_run_without_a_policy_is_refused(study, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        compare(study, "--methods", "cloning", *PLAIN, "--runs", str(study / "base"))
+    assert stopped.value.code == 2 and "has no trained policy to compare" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_preset_is_needed(capsys):
@@ -72,3 +113,11 @@ def test_episodes_of_all_seeds_are_counted_together():
     cells = [{"seconds": s, "verdict": {k: {"k": s, "n": 10} for k in ("pose", "coverage95")}} for s in (2, 4)]
     found = summary(cells)
     assert found["pose"]["pooled"]["k"] == 6 and found["pose"]["pooled"]["n"] == 20 and found["seconds"] == 3
+
+
+def test_claims_are_paired_with_what_was_real():
+    def cell(imagined: int, real: int, worlds: tuple[str, ...]) -> dict:
+        return {"verdict": {"pose": {"k": real, "n": 10}, "claims": {w: {"k": imagined, "n": 20} for w in worlds}}}
+
+    cells = {("a", 0): cell(10, 4, ("own", "judge")), ("b", 0): cell(20, 9, ("own",))}
+    assert claimed(cells, "own") == [(0.5, 0.4), (1.0, 0.9)] and claimed(cells, "judge") == [(0.5, 0.4)]

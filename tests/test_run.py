@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from glocal import cli
+from glocal import cli, watch
 from glocal.checkpoints import load
 from glocal.config import PRESETS, from_dict, to_dict
 from glocal.run import STAGES, alone, open_run, status
@@ -227,3 +227,26 @@ def test_the_learning_rate_warms_up_and_falls():
         rates.append(fit.rate())
     assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(0.98, abs=0.02)
     assert rates[-1] == pytest.approx(0.02)
+
+
+def test_the_last_trusted_policy_is_deployed_where_that_is_asked_for(tmp_path, monkeypatch):
+    rings = iter([False, True])
+    monkeypatch.setattr(watch, "alarm", lambda looks: next(rings))
+    glocal("run", "pusht-keypoints-debug", "--run", tmp_path / "run", "--judge", "0.3", "--watch.keep", "trusted")
+    run = open_run(tmp_path / "run")
+    looks = [row for row in read_log(run.folder / "policy") if "trust/alarm" in row]
+    assert [row["trust/alarm"] for row in looks] == [0.0, 1.0]
+    kept = load(run.kept("policy"), "policy")
+    assert kept is not None and kept.iteration == looks[0]["iteration"] == 6
+
+
+@pytest.mark.parametrize(
+    "options, reason",
+    [
+        (["--watch.keep", "trusted"], "needs a judge"),
+        (["--watch.keep", "best", "--watch.every", "0"], "needs looks"),
+        (["--judge", "0.95"], "are too few to hold out"),
+    ],
+)
+def test_what_cannot_be_kept_or_judged_is_refused(tmp_path, capsys, options, reason):
+    assert reason in fails(capsys, "run", "pusht-keypoints-debug", "--run", tmp_path / "run", *options)

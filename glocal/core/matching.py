@@ -54,7 +54,7 @@ class Matching:
         return self.world.step(context, segment.action[:, -1])[1].obs
 
 
-def varied(segment: Segment, action: Float[Tensor, "b a"], agent: Float[Tensor, "b 2"]) -> Segment:
+def varied(segment: Segment, action: Float[Tensor, "b a"], agent: Float[Tensor, "b k"]) -> Segment:
     """The same windows with the agent somewhere else all the time, and another last action."""
     obs, actions = segment.obs.clone(), segment.action.clone()
     obs[..., -2:] += agent[:, None]

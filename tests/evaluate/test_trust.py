@@ -1,0 +1,69 @@
+"""Trust: when the alarm rings, and what counts as strange."""
+
+import pytest
+import torch
+
+from glocal.core.improve import Pilot
+from glocal.evaluate.gradients import Given
+from glocal.evaluate.trust import Grounds, alarm, strangeness, trust
+from tests.toys import LinearSurrogate, LinearWorld, QuantisedWorld, resting
+
+
+def look(own: float, judge: float, error: float = 0.01) -> dict[str, float]:
+    return {"own": own, "judge": judge, "optimism": own - judge, "optimism_error": error}
+
+
+@pytest.mark.parametrize(
+    "looks, rings",
+    [
+        ([look(0.3, 0.3)], False),
+        ([look(0.3, 0.3), look(0.5, 0.5)], False),
+        ([look(0.3, 0.3), look(0.5, 0.29)], True),
+        ([look(0.3, 0.3), look(0.5, 0.29, error=0.2)], False),
+        ([look(0.3, 0.3), look(0.5, 0.35)], False),
+        ([look(0.3, 0.3), look(0.25, 0.25)], False),
+        ([look(0.3, 0.2), look(0.6, 0.5), look(0.61, 0.3)], True),
+        ([look(0.3, 0.2), look(0.6, 0.3), look(0.7, 0.6)], False),
+    ],
+    ids=[
+        "one look says nothing", "both rise", "only its own rises", "within the error", "the judge follows a little",
+        "both fall", "compared with the best look", "the judge has caught up",
+    ],
+)  # fmt: skip
+def test_the_alarm_rings_when_optimism_grows_and_the_judge_is_no_happier(looks, rings):
+    assert alarm(looks) is rings
+
+
+def test_strangeness_is_the_distance_to_the_nearest_in_spreads():
+    recorded = torch.tensor([[0.0, 0.0], [2.0, 20.0]])  # spreads sqrt 2 and 10 sqrt 2
+    found = strangeness(torch.tensor([[2.0, 20.0], [0.0, 10.0]]), recorded)
+    assert torch.allclose(found, torch.tensor([0.0, 10 / 200**0.5]), atol=1e-6)
+
+
+class Still(torch.nn.Module):
+    """Does nothing."""
+
+    def forward(self, belief):
+        return Given(torch.zeros_like(belief.x))
+
+
+class Kind(LinearWorld):
+    """The same, but everything is worth one more."""
+
+    def step(self, context, action):
+        context, seen = super().step(context, action)
+        return context, type(seen)(seen.obs, seen.reward + 1, seen.cont)
+
+
+@pytest.mark.parametrize("own, optimism", [(LinearWorld, 0.0), (Kind, 1.0)])
+def test_optimism_is_what_the_judge_does_not_confirm(own, optimism):
+    torch.manual_seed(0)
+    pilot, start = Pilot(LinearSurrogate(), Still()), resting(32, 3)
+    found = trust(pilot, Grounds(own(), LinearWorld(), start, start, decisions=4, horizon=2, gamma=0.9))
+    assert found["optimism"] == pytest.approx(optimism, abs=1e-5) and found["noise"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_without_a_judge_there_is_no_optimism_to_tell():
+    pilot, start = Pilot(LinearSurrogate(), Still()), resting(32, 3)
+    found = trust(pilot, Grounds(QuantisedWorld(), None, start, start, decisions=4, horizon=2, gamma=0.9))
+    assert set(found) == {"own", "noise", "distance", "cosine"}
