@@ -206,7 +206,8 @@ class Run:
         if not self.config.matching.weight:
             return None
         before, after, _ = self.experience[0].pairs()
-        return Matching(self.config.matching, self.world(), (after - before).std(0).clamp_min(1e-3))
+        scale = (after - before).std(0).clamp_min(1e-3)
+        return Matching(self.config.matching, self.world(), scale, self.config.world.context + 1)
 
     def surrogate(self) -> Any:
         return self._trained(build_surrogate(self.config), self.folder / "local", "local")

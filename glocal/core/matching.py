@@ -31,14 +31,18 @@ class MatchingConfig:
 
 @dataclass(frozen=True)
 class Matching:
-    """The global model whose slopes are matched, and the typical change of each number of an observation, (d,)."""
+    """The global model whose slopes are matched."""
 
     cfg: MatchingConfig
     world: World
     scale: Float[Tensor, " d"]
+    """The typical change of each number of an observation."""
+    length: int
+    """Rows at the end of a window that are looked at: the world's context and what came next."""
 
     def loss(self, surrogate: Surrogate, segment: Segment) -> Float[Tensor, ""]:
-        """Huber loss of the slopes of what comes of the last action of each window, (B, T, ...)."""
+        """Huber loss of the slopes of what comes of the last action of each window, (B, T >= length, ...)."""
+        segment = segment[:, -self.length :]
         action = nn.functional.normalize(torch.randn_like(segment.action[:, -1]), dim=-1) * self.cfg.action
         agent = self.cfg.agent * torch.randn_like(segment.obs[:, 0, -2:])
         ahead, behind = (varied(segment, sign * action, sign * agent) for sign in (1, -1))

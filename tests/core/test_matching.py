@@ -15,7 +15,7 @@ def windows(count: int) -> Segment:
 
 
 def matching() -> Matching:
-    return Matching(CONFIG, LinearWorld(), torch.ones(1))
+    return Matching(CONFIG, LinearWorld(), torch.ones(1), length=3)
 
 
 def test_equal_slopes_cost_nothing_though_values_differ():
