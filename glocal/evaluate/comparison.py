@@ -18,6 +18,12 @@ import matplotlib.pyplot as plt
 
 Cells = Mapping[tuple[str, int], Mapping[str, Any]]
 """By method and seed: the verdict, the looks along training, and the seconds."""
+CLAIMS = {
+    "own": ("imagined success, own world", "real success (pose)"),
+    "judge": ("imagined success, the judge's world", "real success (pose)"),
+    "looks": ("imagined reward of a decision", "real mean largest coverage"),
+}
+"""What is imagined and what is real, by the kind of claim."""
 T_975 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """97.5 % quantiles of Student's t by degrees of freedom."""
 
@@ -27,7 +33,8 @@ def write_comparison(folder: Path, cells: Cells, episodes: int) -> None:
     methods = list(dict.fromkeys(method for method, _ in cells))
     rows = {method: summary([cells[key] for key in cells if key[0] == method]) for method in methods}
     pairs = {world: claimed(cells, world) for world in ("own", "judge")}
-    claims = {world: {"policies": len(dots), "rank_correlation": _ranked(dots)} for world, dots in pairs.items()}
+    pairs["looks"] = looked(cells)
+    claims = {name: {"policies": len(dots), "rank_correlation": ranked(dots)} for name, dots in pairs.items()}
     seeds = sorted({seed for _, seed in cells})
     found = {"episodes": episodes, "seeds": seeds, "methods": rows, "claims": claims}
     write_json(folder / "comparison.json", found)
@@ -49,11 +56,17 @@ def claimed(cells: Cells, world: str) -> list[tuple[float, float]]:
     return [(_share(verdict["claims"][world]), _share(verdict["pose"])) for verdict in verdicts]
 
 
+def looked(cells: Cells) -> list[tuple[float, float]]:
+    """Imagined reward of a decision and real coverage of all policies that were looked at along training."""
+    rows = [row for cell in cells.values() for row in cell["looks"] if "trust/own" in row]
+    return [(row["trust/own"], row["eval/max_coverage"]) for row in rows]
+
+
 def _share(count: Mapping[str, float]) -> float:
     return count["k"] / count["n"]
 
 
-def _ranked(pairs: Sequence[tuple[float, float]]) -> float | None:
+def ranked(pairs: Sequence[tuple[float, float]]) -> float | None:
     """Rank correlation, or None where there is none."""
     if len(pairs) < 2:
         return None
@@ -63,14 +76,12 @@ def _ranked(pairs: Sequence[tuple[float, float]]) -> float | None:
 
 
 def _plot_claims(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> Any:
-    figure, panels = plt.subplots(1, len(pairs), figsize=(4 * len(pairs), 3.6), sharey=True)
-    for axes, (world, dots) in zip(panels, pairs.items(), strict=True):
-        axes.plot([0, 1], [0, 1], color="lightgray")
+    figure, panels = plt.subplots(1, len(pairs), figsize=(4 * len(pairs), 3.6))
+    for axes, (name, dots) in zip(panels, pairs.items(), strict=True):
         axes.plot(*np.array(dots).reshape(-1, 2).T, "o", ms=4)
-        ranked = _ranked(dots)
-        title = f"{len(dots)} policies" if ranked is None else f"{len(dots)} policies, rank correlation {ranked:.2f}"
-        axes.set(xlabel=f"imagined success, {world} world", title=title)
-    panels[0].set(ylabel="real success (pose)")
+        found = ranked(dots)
+        title = f"{len(dots)} policies" if found is None else f"{len(dots)} policies, rank correlation {found:.2f}"
+        axes.set(xlabel=CLAIMS[name][0], ylabel=CLAIMS[name][1], title=title)
     figure.tight_layout()
     return figure
 

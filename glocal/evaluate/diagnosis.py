@@ -51,10 +51,7 @@ def _ranks(values: NDArray[np.floating]) -> NDArray[np.floating]:
 def write_diagnosis(folder: Path, found: Mapping[str, Any]) -> None:
     """Write `diagnosis.html`."""
     heads = ["horizon", *next(iter(found["gradients"].values()))]
-    rows = [
-        [horizon, *(f"{one['cosine']:.2f} [{one['low']:.2f}, {one['high']:.2f}]" for one in links.values())]
-        for horizon, links in found["gradients"].items()
-    ]
+    rows = [[horizon, *map(_agreement, links.values())] for horizon, links in found["gradients"].items()]
     advice, model = found["recommended_horizon"], found["model"]
     drifts = [
         [name, *(f"{by[h]['block_px']:.1f} px, {by[h]['angle_rad']:.3f} rad" for h in by)]
@@ -62,8 +59,8 @@ def write_diagnosis(folder: Path, found: Mapping[str, Any]) -> None:
     ]
     body = (
         "<h2>Gradients</h2><p>Cosine of each link's gradient with respect to the policy's first actions, with finite "
-        "differences of the global model's return under common random numbers; in brackets 95 % intervals over "
-        "windows.</p>"
+        "differences of the global model's return under common random numbers, with its 95 % interval over windows; "
+        "then with backpropagation through the global model.</p>"
         + table_html(heads, rows)
         + figure_html(_plot_gradients(found["gradients"]))
         + f"<p>Recommended horizon: {advice['horizon']} (trained with {advice['trained_with']}); {advice['why']}.</p>"
@@ -74,6 +71,10 @@ def write_diagnosis(folder: Path, found: Mapping[str, Any]) -> None:
     )
     page = f"<!doctype html><meta charset=utf-8><title>diagnosis</title><style>{STYLE}</style><h1>Diagnosis</h1>{body}"
     write_text(folder / "diagnosis.html", f"{page}\n")
+
+
+def _agreement(found: Mapping[str, Any]) -> str:
+    return f"{found['cosine']:.2f} [{found['low']:.2f}, {found['high']:.2f}], {found['bptt_cosine']:.2f}"
 
 
 def _plot_gradients(gradients: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Any:

@@ -30,6 +30,10 @@ class Agreement:
     """Of single windows."""
     norm_ratio: float
     """The link's gradient's length over the finite difference's."""
+    bptt_cosine: float | None
+    """With BPTT through the global model, by all windows and actions together; None where BPTT was not asked for."""
+    bptt_norm_ratio: float | None
+    """The link's gradient's length over BPTT's."""
     signal_to_noise: float
     """Of the link's gradient: length of its mean over draws of the world's noise, over its spread (median window)."""
     gap: list[float]
@@ -107,16 +111,21 @@ def agreement(
     shape = (directions, len(question.action), question.first, question.action.shape[-1])
     ways = torch.randn(shape, generator=generator, device=question.action.device)
     true = torch.stack([question.difference(way, key) for way in ways], dim=1)
-    return {name: _compared(question, link, ways, true, key, draws) for name, link in links.items()}
+    found = {name: [question.gradient(link, key + draw) for draw in range(draws)] for name, link in links.items()}
+    through = found["bptt"][0][0] if "bptt" in found else None
+    return {name: _compared(drawn, ways, true, through) for name, drawn in found.items()}
 
 
 def _compared(
-    question: Question, link: Link, directions: Tensor, true: Float[Tensor, "b n"], key: int, draws: int
+    drawn: Sequence[tuple[Tensor, Tensor]], directions: Tensor, true: Float[Tensor, "b n"], through: Tensor | None
 ) -> Agreement:
-    slopes, gaps = zip(*(question.gradient(link, key + draw) for draw in range(draws)), strict=True)
+    """Of a link's gradients and gaps, one pair for each draw of the world's noise."""
+    slopes, gaps = zip(*drawn, strict=True)
     local = (slopes[0] * directions).flatten(2).sum(2).T
     low, high = _bootstrap(local, true)
     return Agreement(
+        bptt_cosine=None if through is None else _cosine(slopes[0], through),
+        bptt_norm_ratio=None if through is None else float(slopes[0].norm() / through.norm()),
         cosine=_cosine(local, true),
         low=low,
         high=high,

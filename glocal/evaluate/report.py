@@ -47,6 +47,7 @@ def write_report(folder: Path, store: EpisodeStore) -> None:
     sections = [
         ("What the real environment says", _results_table(results) + _videos(folder)),
         ("Success against imagined steps", figure_html(_plot_learning(read_log(folder / "policy")))),
+        ("Could imagination be trusted?", _trust_section(read_log(folder / "policy"))),
         ("Can the models be trusted?", _gates_section(gates) + figure_html(_plot_rollouts(folder))),
         ("How training went", figure_html(_plot_training(folder))),
         ("What was recorded", _recorded_section(store)),
@@ -109,6 +110,35 @@ def _plot_learning(rows: Sequence[Mapping[str, float]]) -> Any:
         axes.plot(steps, [row[f"eval/{name}"] for row in looks], marker="o", ms=3, label=name)
     axes.set(xlabel="million imagined steps", ylabel="real environment", ylim=(-0.02, 1.02))
     axes.legend()
+    figure.tight_layout()
+    return figure
+
+
+def _trust_section(rows: Sequence[Mapping[str, float]]) -> str:
+    """What imagination looked like while the policy was trained in it."""
+    looks = [row for row in rows if "trust/own" in row]
+    if not looks:
+        return "<p>Nobody looked (--watch.imagined, --watch.every).</p>"
+    rang = [f"{row['imag/steps'] / 1e6:.2f} M" for row in looks if row.get("trust/alarm")]
+    judged = "trust/judge" in looks[0]
+    said = f"The alarm rang at {', '.join(rang)} steps." if rang else "The alarm did not ring."
+    text = said if judged else "There was no judge (--judge) to re-score imagined episodes."
+    return f"<p>{text}</p>" + figure_html(_plot_trust(looks, judged))
+
+
+def _plot_trust(looks: Sequence[Mapping[str, float]], judged: bool) -> Any:
+    figure, panels = plt.subplots(1, 3, figsize=(11, 3))
+    steps = [row["imag/steps"] / 1e6 for row in looks]
+    curves = (
+        {"trust/own": "own world", "trust/judge": "the judge's"} if judged else {"trust/own": "own world"},
+        {"trust/distance": "distance of beliefs from recorded ones", "trust/noise": "spread over noise"},
+        {"trust/cosine": "cosine with finite differences"},
+    )
+    for axes, lines, title in zip(panels, curves, ("reward of a decision", "strangeness", "gradient"), strict=True):
+        for key, label in lines.items():
+            axes.plot(steps, [row[key] for row in looks], marker="o", ms=3, label=label)
+        axes.set(title=title, xlabel="million imagined steps")
+        axes.legend(fontsize=8)
     figure.tight_layout()
     return figure
 
