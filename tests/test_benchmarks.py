@@ -35,3 +35,13 @@ def test_the_dial_prints_a_point_for_each_size_and_budget(tmp_path):
     main(["collect", "pusht-keypoints-debug", "--run", str(tmp_path / "run")])
     printed = printed_by("dial.py", tmp_path / "run", "--sizes", 0, "--seconds", 0.1)
     assert json.loads(printed)["held_out"] > 0
+
+
+def test_the_gradient_map_prints_a_row_for_each_local_model_and_sampler(tmp_path):
+    from glocal.cli import main
+
+    for verb in (["collect"], ["train", "global"]):
+        main([*verb, "pusht-keypoints-debug", "--run", str(tmp_path / "run")])
+    options = ("--widths", 8, "--updates", 2, "--sampling", 1, "--horizons", 2)
+    printed = printed_by("gradient_map.py", tmp_path / "run", *options)
+    assert printed.count(" gap ") == 3 and "matching 1" in printed and "1 sampling steps" in printed
