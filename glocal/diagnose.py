@@ -15,7 +15,7 @@ from glocal.core.gradients import LINKS
 from glocal.core.rollout import replay
 from glocal.core.types import Segment, Step
 from glocal.deploy.policy import acting
-from glocal.evaluate.diagnosis import calibration, usable_horizon, write_diagnosis
+from glocal.evaluate.diagnosis import calibration, model_checks, usable_horizon, write_diagnosis
 from glocal.evaluate.gates import Pose, drift, errors, shuffled
 from glocal.evaluate.gradients import Agreement, Question, acted, agreement, recommended_horizon
 from glocal.files import UserError, read_json, sha256, write_json
@@ -38,7 +38,10 @@ def diagnose(run: Run) -> dict[str, Any]:
     if not (run.folder / "stages" / "policy.json").is_file():
         raise UserError(f"{run.folder} has no trained policy to diagnose; run `glocal run {run.folder}` first")
     with alone(run.folder), threads(run.config.threads):
-        found = {"gradients": _gradients(run), "model": _part(run, "model", {}, lambda: _model(run))}
+        found = {
+            "gradients": _gradients(run),
+            "model": _part(run, "model", {"horizon": run.config.learn.horizon}, lambda: _model(run)),
+        }
     chosen = {int(h): Agreement(**links["decouple"]) for h, links in found["gradients"].items()}
     horizon, why = recommended_horizon(chosen)
     found["recommended_horizon"] = {"horizon": horizon, "why": why, "trained_with": run.config.learn.horizon}
@@ -70,7 +73,7 @@ def _gradients(run: Run) -> dict[str, Any]:
     with Ticker("gradients", len(HORIZONS), unit="horizons") as tick:
         for done, horizon in enumerate(HORIZONS):
             question = Question(world, pilot.surrogate, begin, action[:, :horizon], gamma, FIRST)
-            found[str(horizon)] = _part(run, f"gradients-{horizon}", {"first": FIRST}, lambda q=question: {
+            found[str(horizon)] = _part(run, f"gradients-{horizon}", {"first": FIRST, "links": LINKS_SHOWN}, lambda q=question: {
                 name: asdict(one) for name, one in agreement(q, links, run.config.seed).items()
             })  # fmt: skip
             tick(done + 1)
@@ -86,12 +89,13 @@ def _model(run: Run) -> dict[str, Any]:
     answers = {name: replay(world, begin, each, run.config.seed) for name, each in given.items()}
     found = {name: read(answer.obs) for name, answer in answers.items()}
     still = read(begin.obs[:, -1:].expand(-1, ROLLOUT, -1))
-    return {
+    model = {
         "windows": len(action),
         "drift": {name: drift(poses, truth) for name, poses in {**found, "nothing moves": still}.items()},
         "usable_horizon": usable_horizon(_medians(found["true"], truth), run.config.gates.world),
         "reward": _reward(answers["true"], whole[:, window:]),
     }
+    return model | {"checks": model_checks(model, run.config.learn.horizon, ROLLOUT)}
 
 
 def _medians(found: Pose, truth: Pose) -> list[tuple[float, float]]:
@@ -119,8 +123,11 @@ def summary(found: Mapping[str, Any]) -> list[str]:
     for name, by_horizon in model["drift"].items():
         last = by_horizon[str(ROLLOUT)]
         lines.append(f"{name} actions, after {ROLLOUT}: block {last['block_px']:.1f} px, {last['angle_rad']:.3f} rad")
-    lines.append(f"usable horizon of the global model: {model['usable_horizon']} of {ROLLOUT} decisions")
-    lines.append(f"rewards along its rollouts: rank correlation {model['reward']['rank_correlation']:.3f}")
+    for check in model["checks"]:
+        verdict = "pass" if check["ok"] else "FAIL"
+        lines.append(
+            f"{verdict}  global model, {check['name']}: {check['found']:.3g}, at least {check['at_least']:.3g}"
+        )
     return lines
 
 

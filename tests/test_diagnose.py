@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from glocal.cli import main
-from glocal.evaluate.diagnosis import calibration, rank_correlation, usable_horizon
+from glocal.evaluate.diagnosis import calibration, model_checks, rank_correlation, usable_horizon
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,8 @@ def test_it_leaves_numbers_and_a_page(run):
     bptt = found["gradients"]["8"]["bptt"]
     assert bptt["cosine"] == pytest.approx(1.0, abs=0.05) and bptt["norm_ratio"] == pytest.approx(1.0, abs=0.05)
     assert set(found["model"]["drift"]) == {"true", "shuffled", "zero", "mirrored", "nothing moves"}
+    assert found["gradients"]["8"]["decouple"]["bptt_cosine"] is not None and bptt["bptt_cosine"] == pytest.approx(1.0)
+    assert [check["ok"] for check in found["model"]["checks"]] == [False, False, False]
     assert "<img" in (run / "diagnosis.html").read_text()
 
 
@@ -45,6 +47,20 @@ def test_the_usable_horizon_ends_where_either_error_is_too_large():
     medians = [(1.0, 0.01), (5.0, 0.05), (9.0, 0.2), (20.0, 0.1)]
     assert usable_horizon(medians, (15.0, 0.15)) == 2
     assert usable_horizon(medians[:2], (15.0, 0.15)) == 2
+
+
+@pytest.mark.parametrize(
+    "usable, zero, ranked, passed", [(20, 9.0, 0.95, 3), (7, 9.0, 0.95, 2), (20, 3.0, 0.95, 2), (20, 9.0, 0.2, 2)]
+)
+def test_a_model_passes_that_is_usable_and_follows_actions_and_ranks_rewards(usable, zero, ranked, passed):
+    block = {"true": 2.0, "shuffled": 40.0, "zero": zero, "mirrored": 50.0, "nothing moves": 30.0}
+    model = {
+        "drift": {name: {"20": {"block_px": px}} for name, px in block.items()},
+        "usable_horizon": usable,
+        "reward": {"rank_correlation": ranked},
+    }
+    found = model_checks(model, horizon=8, last=20)
+    assert sum(check["ok"] for check in found) == passed and "zero" in found[1]["name"]
 
 
 def test_rank_correlation_by_hand():

@@ -23,6 +23,24 @@ def usable_horizon(medians: Sequence[tuple[float, float]], limits: tuple[float, 
     return len(medians)
 
 
+def model_checks(model: Mapping[str, Any], horizon: int, last: int) -> list[dict[str, Any]]:
+    """What a policy asks of the global model that it is trained in, and what was found after `last` decisions."""
+    block = {name: by_horizon[str(last)]["block_px"] for name, by_horizon in model["drift"].items()}
+    others = {name: block[name] for name in ("shuffled", "zero", "mirrored")}
+    nearest = min(others, key=lambda name: others[name])
+    return [
+        _check(f"usable for the {horizon} decisions of a rollout", model["usable_horizon"], at_least=horizon),
+        _check(
+            f"follows actions: error with {nearest} ones over its own", others[nearest] / block["true"], at_least=2.0
+        ),
+        _check("rank correlation of rewards", model["reward"]["rank_correlation"], at_least=0.9),
+    ]
+
+
+def _check(name: str, found: float, at_least: float) -> dict[str, Any]:
+    return {"name": name, "found": float(found), "at_least": float(at_least), "ok": bool(found >= at_least)}
+
+
 def calibration(predicted: NDArray[np.floating], recorded: NDArray[np.floating], bins: int = 10) -> dict[str, Any]:
     """Predicted against recorded values: means in bins of equal count of the predicted ones, and rank correlation."""
     order = np.argsort(predicted, kind="stable")
@@ -66,11 +84,15 @@ def write_diagnosis(folder: Path, found: Mapping[str, Any]) -> None:
         + f"<p>Recommended horizon: {advice['horizon']} (trained with {advice['trained_with']}); {advice['why']}.</p>"
         + "<h2>The global model</h2>"
         + table_html(["actions, median error after", *next(iter(model["drift"].values()))], drifts)
-        + f"<p>Usable horizon: {model['usable_horizon']} decisions.</p>"
+        + table_html(["", "found", "asked for at least", ""], [_verdict(check) for check in model["checks"]])
         + figure_html(_plot_reward(model["reward"]))
     )
     page = f"<!doctype html><meta charset=utf-8><title>diagnosis</title><style>{STYLE}</style><h1>Diagnosis</h1>{body}"
     write_text(folder / "diagnosis.html", f"{page}\n")
+
+
+def _verdict(check: Mapping[str, Any]) -> list[str]:
+    return [check["name"], f"{check['found']:.3g}", f"{check['at_least']:.3g}", "pass" if check["ok"] else "FAIL"]
 
 
 def _agreement(found: Mapping[str, Any]) -> str:
