@@ -31,7 +31,9 @@ def model_checks(model: Mapping[str, Any], horizon: int, last: int) -> list[dict
     return [
         _check(f"usable for the {horizon} decisions of a rollout", model["usable_horizon"], at_least=horizon),
         _check(
-            f"follows actions: error with {nearest} ones over its own", others[nearest] / block["true"], at_least=2.0
+            f"follows actions: error with {nearest} ones over that with true ones",
+            others[nearest] / block["true"],
+            at_least=2.0,
         ),
         _check("rank correlation of rewards", model["reward"]["rank_correlation"], at_least=0.9),
     ]
