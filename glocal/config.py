@@ -42,7 +42,7 @@ class WatchConfig:
     """Looks while the policy is trained, at the real environment and at the imagined ones: for the report, and unless
     asked for, nothing else."""
 
-    every: int = 200
+    every: int = 60
     """Policy iterations between looks; 0 for none."""
     episodes: int = 20
     """In the real environment."""
@@ -115,8 +115,8 @@ def _pusht_keypoints_long() -> Config:
         short,
         preset="pusht-keypoints-long",
         world_fit=replace(short.world_fit, updates=12_000),
-        learn=replace(short.learn, iterations=2500),
-        watch=replace(short.watch, every=250),
+        learn=replace(short.learn, iterations=1250),
+        watch=replace(short.watch, every=125),
     )
 
 

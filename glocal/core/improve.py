@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glocal.core.ascent import departure, improved, minibatches
+from glocal.core.ascent import departure, descend, flat, improved, minibatches
 from glocal.core.environments import Environments, Imagined, Source
 from glocal.core.gradients import LINKS
 from glocal.core.matching import Matching
@@ -29,7 +29,7 @@ class ImproveConfig:
 
     link: Literal["decouple", "infer_noise", "imagine", "freeze", "bptt"] = "decouple"
     """Whose values and whose gradients: see `core.gradients`."""
-    iterations: int = 1500
+    iterations: int = 600
     envs: int = 256
     horizon: int = 8
     episode: int = 48
@@ -271,18 +271,3 @@ class PolicyIteration:
         left = 1 - (1 - self.cfg.final_rate) * self.iteration / self.cfg.iterations
         self.actor_optimizer.param_groups[0]["lr"] = self.cfg.actor_rate * left
         self.critic_optimizer.param_groups[0]["lr"] = self.cfg.critic_rate * left
-
-
-def descend(loss: Tensor, module: nn.Module, optimizer: torch.optim.Optimizer, clip: float) -> Tensor:
-    """One step of a module's own parameters down a loss; returns the length of its gradient before clipping."""
-    parameters = list(module.parameters())
-    optimizer.zero_grad()
-    loss.backward(inputs=parameters)
-    norm = nn.utils.clip_grad_norm_(parameters, clip)
-    optimizer.step()
-    return norm
-
-
-def flat(x: Tensor) -> Tensor:
-    """(B, T, ...) -> (B T, ...)."""
-    return x.flatten(0, 1)

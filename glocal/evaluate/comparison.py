@@ -9,9 +9,9 @@ import matplotlib as mpl
 import numpy as np
 
 from glocal.evaluate.diagnosis import rank_correlation
+from glocal.evaluate.page import figure_html, table_html, write_page
 from glocal.evaluate.real import wilson
-from glocal.evaluate.report import STYLE, figure_html, table_html
-from glocal.files import write_json, write_text
+from glocal.files import write_json
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -46,8 +46,7 @@ def write_comparison(folder: Path, cells: Cells, episodes: int) -> None:
     )
     body = table_html(heads, lines) + note + figure_html(_plot(cells, methods))
     body += "<h2>Does imagination tell the truth?</h2>" + figure_html(_plot_claims(pairs))
-    page = f"<!doctype html><meta charset=utf-8><title>comparison</title><style>{STYLE}</style><h1>Comparison</h1>"
-    write_text(folder / "comparison.html", f"{page}{body}\n")
+    write_page(folder / "comparison.html", "Comparison", body)
 
 
 def claimed(cells: Cells, world: str) -> list[tuple[float, float]]:

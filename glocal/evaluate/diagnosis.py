@@ -8,8 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from glocal.evaluate.report import STYLE, figure_html, table_html
-from glocal.files import write_text
+from glocal.evaluate.page import figure_html, table_html, write_page
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -89,8 +88,36 @@ def write_diagnosis(folder: Path, found: Mapping[str, Any]) -> None:
         + table_html(["", "found", "asked for at least", ""], [_verdict(check) for check in model["checks"]])
         + figure_html(_plot_reward(model["reward"]))
     )
-    page = f"<!doctype html><meta charset=utf-8><title>diagnosis</title><style>{STYLE}</style><h1>Diagnosis</h1>{body}"
-    write_text(folder / "diagnosis.html", f"{page}\n")
+    write_page(folder / "diagnosis.html", "Diagnosis", body)
+
+
+def trust_section(rows: Sequence[Mapping[str, float]]) -> str:
+    """What imagination looked like while the policy was trained in it."""
+    looks = [row for row in rows if "trust/own" in row]
+    if not looks:
+        return "<p>Nobody looked (--watch.imagined, --watch.every).</p>"
+    rang = [f"{row['imag/steps'] / 1e6:.2f} M" for row in looks if row.get("trust/alarm")]
+    judged = "trust/judge" in looks[0]
+    said = f"The alarm rang at {', '.join(rang)} steps." if rang else "The alarm did not ring."
+    text = said if judged else "There was no judge (--judge) to re-score imagined episodes."
+    return f"<p>{text}</p>" + figure_html(_plot_trust(looks, judged))
+
+
+def _plot_trust(looks: Sequence[Mapping[str, float]], judged: bool) -> Any:
+    figure, panels = plt.subplots(1, 3, figsize=(11, 3))
+    steps = [row["imag/steps"] / 1e6 for row in looks]
+    curves = (
+        {"trust/own": "own world", "trust/judge": "the judge's"} if judged else {"trust/own": "own world"},
+        {"trust/distance": "distance of beliefs from recorded ones", "trust/noise": "spread over noise"},
+        {"trust/cosine": "cosine with finite differences"},
+    )
+    for axes, lines, title in zip(panels, curves, ("reward of a decision", "strangeness", "gradient"), strict=True):
+        for key, label in lines.items():
+            axes.plot(steps, [row[key] for row in looks], marker="o", ms=3, label=label)
+        axes.set(title=title, xlabel="million imagined steps")
+        axes.legend(fontsize=8)
+    figure.tight_layout()
+    return figure
 
 
 def _verdict(check: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import base64
 import html
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,9 +12,11 @@ import numpy as np
 from matplotlib.patches import Circle
 
 from glocal.data.store import EpisodeStore
+from glocal.evaluate.diagnosis import trust_section
 from glocal.evaluate.gates import HORIZONS
+from glocal.evaluate.page import figure_html, table_html, write_page
 from glocal.evaluate.recording import describe
-from glocal.files import read_json, write_text
+from glocal.files import read_json
 from glocal.tasks.pusht import GOAL_KEYPOINTS, TABLE, Array
 from glocal.training import read_log
 
@@ -25,10 +26,6 @@ import matplotlib.pyplot as plt
 OUTLINE = (0, 1, 2, 5, 6, 7, 4, 3)
 """The T's keypoints in the order of its outline."""
 METHODS = ("policy", "cloning", "play", "random")
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #ddd;
-text-align:right;white-space:nowrap}
-td:first-child,th:first-child{text-align:left}img,video{max-width:100%}pre{background:#f6f6f6;padding:1em;overflow:auto}"""
 
 
 def verdict(folder: Path) -> str:
@@ -47,7 +44,7 @@ def write_report(folder: Path, store: EpisodeStore) -> None:
     sections = [
         ("What the real environment says", _results_table(results) + _videos(folder)),
         ("Success against imagined steps", figure_html(_plot_learning(read_log(folder / "policy")))),
-        ("Could imagination be trusted?", _trust_section(read_log(folder / "policy"))),
+        ("Could imagination be trusted?", trust_section(read_log(folder / "policy"))),
         ("Can the models be trusted?", _gates_section(gates) + figure_html(_plot_rollouts(folder))),
         ("How training went", figure_html(_plot_training(folder))),
         ("What was recorded", _recorded_section(store)),
@@ -55,9 +52,8 @@ def write_report(folder: Path, store: EpisodeStore) -> None:
         ("Configuration", f"<pre>{html.escape(json.dumps(read_json(folder / 'config.json'), indent=1))}</pre>"),
     ]
     body = "".join(f"<h2>{title}</h2>{content}" for title, content in sections)
-    title = f"glocal: {html.escape(results['preset'])}"
-    page = f"<!doctype html><meta charset=utf-8><title>{title}</title><style>{STYLE}</style><h1>{title}</h1>"
-    write_text(folder / "report.html", f"{page}<p>{html.escape(verdict(folder))}</p>{body}\n")
+    title = f"glocal: {results['preset']}"
+    write_page(folder / "report.html", title, f"<p>{html.escape(verdict(folder))}</p>{body}")
 
 
 def draw_scene(axes: Any, keypoints: Array, agent: Array, color: str = "slategray", alpha: float = 1.0) -> None:
@@ -110,35 +106,6 @@ def _plot_learning(rows: Sequence[Mapping[str, float]]) -> Any:
         axes.plot(steps, [row[f"eval/{name}"] for row in looks], marker="o", ms=3, label=name)
     axes.set(xlabel="million imagined steps", ylabel="real environment", ylim=(-0.02, 1.02))
     axes.legend()
-    figure.tight_layout()
-    return figure
-
-
-def _trust_section(rows: Sequence[Mapping[str, float]]) -> str:
-    """What imagination looked like while the policy was trained in it."""
-    looks = [row for row in rows if "trust/own" in row]
-    if not looks:
-        return "<p>Nobody looked (--watch.imagined, --watch.every).</p>"
-    rang = [f"{row['imag/steps'] / 1e6:.2f} M" for row in looks if row.get("trust/alarm")]
-    judged = "trust/judge" in looks[0]
-    said = f"The alarm rang at {', '.join(rang)} steps." if rang else "The alarm did not ring."
-    text = said if judged else "There was no judge (--judge) to re-score imagined episodes."
-    return f"<p>{text}</p>" + figure_html(_plot_trust(looks, judged))
-
-
-def _plot_trust(looks: Sequence[Mapping[str, float]], judged: bool) -> Any:
-    figure, panels = plt.subplots(1, 3, figsize=(11, 3))
-    steps = [row["imag/steps"] / 1e6 for row in looks]
-    curves = (
-        {"trust/own": "own world", "trust/judge": "the judge's"} if judged else {"trust/own": "own world"},
-        {"trust/distance": "distance of beliefs from recorded ones", "trust/noise": "spread over noise"},
-        {"trust/cosine": "cosine with finite differences"},
-    )
-    for axes, lines, title in zip(panels, curves, ("reward of a decision", "strangeness", "gradient"), strict=True):
-        for key, label in lines.items():
-            axes.plot(steps, [row[key] for row in looks], marker="o", ms=3, label=label)
-        axes.set(title=title, xlabel="million imagined steps")
-        axes.legend(fontsize=8)
     figure.tight_layout()
     return figure
 
@@ -279,18 +246,3 @@ def _videos(folder: Path) -> str:
 
 def _rate(count: Mapping[str, float]) -> str:
     return f"{count['k']}/{count['n']} [{count['low']:.2f}, {count['high']:.2f}]"
-
-
-def table_html(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table as HTML."""
-    top = "".join(f"<th>{html.escape(head)}</th>" for head in heads)
-    lines = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
-    return f"<table><tr>{top}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
-
-
-def figure_html(figure: Any) -> str:
-    """A matplotlib figure as HTML; it is closed."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=90)
-    plt.close(figure)
-    return f"<img alt='' src='data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}'>"
