@@ -94,7 +94,8 @@ STAGES = {
         ),
         Stage(
             "report", stages.report, "report.html",
-            ("collect", "gates", "cloning", "policy", "evaluate"), (), ("evaluate/report.py", "evaluate/page.py", "evaluate/diagnosis.py"),
+            ("collect", "gates", "cloning", "policy", "evaluate"), (),
+            ("evaluate/report.py", "evaluate/page.py", "evaluate/diagnosis.py"),
         ),
     )
 }  # fmt: skip

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from glocal.cli import main
-from glocal.evaluate.comparison import claimed, over_seeds, summary
+from glocal.evaluate.comparison import claimed, over_seeds, steps_to, summary
 from glocal.training import read_log
 
 PLAIN = ("--seeds", "0", "1", "--watch.imagined", "0")
@@ -110,7 +110,9 @@ def test_the_interval_over_seeds_is_students():
 
 
 def test_episodes_of_all_seeds_are_counted_together():
-    cells = [{"seconds": s, "verdict": {k: {"k": s, "n": 10} for k in ("pose", "coverage95")}} for s in (2, 4)]
+    cells = [
+        {"seconds": s, "looks": [], "verdict": {k: {"k": s, "n": 10} for k in ("pose", "coverage95")}} for s in (2, 4)
+    ]
     found = summary(cells)
     assert found["pose"]["pooled"]["k"] == 6 and found["pose"]["pooled"]["n"] == 20 and found["seconds"] == 3
 
@@ -121,3 +123,12 @@ def test_claims_are_paired_with_what_was_real():
 
     cells = {("a", 0): cell(10, 4, ("own", "judge")), ("b", 0): cell(20, 9, ("own",))}
     assert claimed(cells, "own") == [(0.5, 0.4), (1.0, 0.9)] and claimed(cells, "judge") == [(0.5, 0.4)]
+
+
+def test_steps_are_told_at_the_first_look_at_which_the_mean_of_the_seeds_is_there():
+    def looks(*rates: float) -> list[dict[str, float]]:
+        return [{"imag/steps": 10.0 * (i + 1), "eval/pose": rate} for i, rate in enumerate(rates)]
+
+    seeds = [looks(0.0, 0.8, 0.2, 1.0), looks(0.0, 0.1, 0.9, 1.0)]
+    assert steps_to(seeds, "pose", 0.5) == 30.0 and steps_to(seeds, "pose", 0.9) == 40.0
+    assert steps_to(seeds[:1], "pose", 0.5) == 20.0 and steps_to([looks(0.1)], "pose", 0.5) is None

@@ -18,6 +18,8 @@ import matplotlib.pyplot as plt
 
 Cells = Mapping[tuple[str, int], Mapping[str, Any]]
 """By method and seed: the verdict, the looks along training, and the seconds."""
+REACHED = (0.5, 0.9)
+"""Success rates for which it is told after how many imagined steps they were reached."""
 CLAIMS = {
     "own": ("imagined success, own world", "real success (pose)"),
     "judge": ("imagined success, the judge's world", "real success (pose)"),
@@ -39,7 +41,8 @@ def write_comparison(folder: Path, cells: Cells, episodes: int) -> None:
     found = {"episodes": episodes, "seeds": seeds, "methods": rows, "claims": claims}
     write_json(folder / "comparison.json", found)
     lines = [[method, *_cells(row)] for method, row in rows.items()]
-    heads = ["", "pose, all seeds", "pose by seed", "coverage > 0.95, all seeds", "by seed", "seconds a seed"]
+    reached = [f"pose {rate:.0%} after" for rate in REACHED]
+    heads = ["", "pose, all seeds", "by seed", "coverage > 0.95, all seeds", "by seed", *reached, "seconds a seed"]
     note = (
         f"<p>{episodes} episodes a seed, from the same initial states for all; in brackets 95 % intervals: Wilson's "
         "over all episodes, and Student's over seeds, of the success rate. Lines: mean over seeds, with its range.</p>"
@@ -91,8 +94,21 @@ def summary(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for name in ("pose", "coverage95"):
         counts = [cell["verdict"][name] for cell in cells]
         pooled = wilson(sum(count["k"] for count in counts), sum(count["n"] for count in counts))
-        found[name] = {"pooled": pooled, "by_seed": over_seeds([count["k"] / count["n"] for count in counts])}
+        steps = {str(rate): steps_to([cell["looks"] for cell in cells], name, rate) for rate in REACHED}
+        found[name] = {
+            "steps_to": steps,
+            "pooled": pooled,
+            "by_seed": over_seeds([count["k"] / count["n"] for count in counts]),
+        }
     return found
+
+
+def steps_to(looks: Sequence[Sequence[Mapping[str, float]]], score: str, rate: float) -> float | None:
+    """Imagined steps at the first look by which the mean real success over seeds has come to a rate; None if never."""
+    for rows in zip(*looks, strict=False):
+        if np.mean([row[f"eval/{score}"] for row in rows]) >= rate:
+            return float(rows[0]["imag/steps"])
+    return None
 
 
 def over_seeds(rates: Sequence[float]) -> dict[str, Any]:
@@ -110,7 +126,8 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         spread = "" if seeds["low"] is None else f" [{seeds['low']:.2f}, {seeds['high']:.2f}]"
         shown.append(f"{pooled['k']}/{pooled['n']} [{pooled['low']:.2f}, {pooled['high']:.2f}]")
         shown.append(f"{seeds['mean']:.2f}{spread}")
-    return [*shown, f"{row['seconds']:.0f}"]
+    steps = ["-" if steps is None else f"{steps / 1e6:.2f} M" for steps in row["pose"]["steps_to"].values()]
+    return [*shown, *steps, f"{row['seconds']:.0f}"]
 
 
 def _plot(cells: Cells, methods: Sequence[str]) -> Any:
