@@ -13,4 +13,5 @@ ablate passes $one_step
 ablate critic --learn.critic-passes 0
 ablate entropy --learn.temperature 1e-6 --learn.temperature-rate 0
 ablate horizon16 --learn.horizon 16 --learn.envs 128
-ablate horizon32 --learn.horizon 32 --learn.envs 64
+study horizon32 --watch.imagined 0 --watch.episodes 10 --methods decouple imagine --seeds 0 1 2 --steps 0.25e6 \
+    --learn.horizon 32 --learn.envs 64
