@@ -46,7 +46,7 @@ class ImproveConfig:
     clip: float = 0.5
     actor_passes: int = 4
     """Over a rollout, in each of which the actor is fitted to improved actions; with one pass of one minibatch it takes
-    the single step along its parameters' gradient that the paper takes."""
+    a single step along its parameters' gradient, as the paper does (but for its length)."""
     actor_batches: int = 4
     step: float = 0.1
     """Root mean square by which actions are improved."""
