@@ -1,6 +1,6 @@
 """What a gradient costs: seconds and peak memory of each link, and of BPTT through the global model, by horizon.
 
-    python benchmarks/gradient_cost.py [PRESET] [--envs N] [--repeats N] [option ...]
+    python benchmarks/gradient_cost.py PRESET [--envs N] [--repeats N] [option ...]
 
 Untrained models of a preset's sizes: cost does not depend on weights. The links are timed in turn, so that a machine
 that slows down slows all of them. Memory is what a process of its own needed at most, less what it held before.
@@ -56,7 +56,7 @@ def peak() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("preset", nargs="?", default="pusht-keypoints", choices=sorted(PRESETS))
+    parser.add_argument("preset", choices=sorted(PRESETS))
     parser.add_argument("--envs", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--horizons", type=int, nargs="+", default=HORIZONS)

@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 make setup
-.venv/bin/python benchmarks/gradient_cost.py --world.size 1
-.venv/bin/python benchmarks/gradient_cost.py --world.size 2
+.venv/bin/python benchmarks/gradient_cost.py pusht-keypoints --world.size 1
+.venv/bin/python benchmarks/gradient_cost.py pusht-keypoints --world.size 2
