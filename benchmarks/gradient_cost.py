@@ -3,15 +3,16 @@
     python benchmarks/gradient_cost.py PRESET [--envs N] [--repeats N] [option ...]
 
 Untrained models of a preset's sizes: cost does not depend on weights. The links are timed in turn, so that a machine
-that slows down slows all of them. Memory is what a process of its own needed at most, less what it held before.
+that slows down slows all of them. Memory (on Linux) is what a process of its own needed at most, less what it held
+before.
 Further options are the preset's: --world.size 3.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -49,9 +50,15 @@ def seconds(work: PolicyIteration, horizon: int, repeats: int) -> dict[str, floa
     return {name: median(times[1:]) for name, times in spent.items()}
 
 
-def peak() -> float:
-    """MiB that this process has needed at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def resident(what: str) -> float:
+    """MiB of this process by Linux: `VmRSS`, what it holds now, or `VmHWM`, the most it held since `forget`."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(what))
+
+
+def forget() -> None:
+    """Count the most that is held from now on."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def main() -> None:
@@ -68,9 +75,11 @@ def main() -> None:
     config = tyro.cli(tyro.conf.AvoidSubcommands[Config], default=config, args=options)
     work = build(config, torch.device("cpu"))
     if chosen.only:
-        before = peak()
+        once(work, chosen.only[0], 1)  # what is set up at the first call is no part of it
+        forget()
+        before = resident("VmRSS")
         once(work, chosen.only[0], int(chosen.only[1]))
-        print(f"{peak() - before:.0f}")
+        print(f"{resident('VmHWM') - before:.0f}")
         return
     print(f"{chosen.preset}: {chosen.envs} environments, one thread; ms and MiB, and times the rollout alone")
     for horizon in chosen.horizons:
