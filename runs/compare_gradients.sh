@@ -2,16 +2,16 @@
 # What each part of the first-order policy is worth: derivative matching, passes, refresh, entropy, critic, horizon.
 source "$(dirname "$0")/studies.sh"
 one_step="--learn.actor-passes 1 --learn.actor-batches 1"
-study unmatched --matching.weight 0 --methods decouple imagine --seeds 0 1 2 --steps 0.5e6
-study paper --matching.weight 0 $one_step --learn.longest-step 1e9 --methods decouple --seeds 0 1 2 --steps 1e6
+unwatched="--watch.imagined 0"
+study unmatched $unwatched --matching.weight 0 --methods decouple imagine --seeds 0 1 2 --steps 0.5e6
+study paper $unwatched --matching.weight 0 $one_step --learn.longest-step 1e9 --methods decouple --seeds 0 1 2 --steps 1e6
 ablate() {
-    study "without_$1" --watch.imagined 0 --watch.episodes 10 --methods decouple --seeds 0 1 2 --steps 0.25e6 "${@:2}"
+    study "without_$1" $unwatched --watch.episodes 10 --methods decouple --seeds 0 1 --steps 0.25e6 "${@:2}"
 }
 ablate nothing
-ablate refresh --learn.refresh-batches 0
 ablate passes $one_step
+ablate refresh --learn.refresh-batches 0
 ablate critic --learn.critic-passes 0
 ablate entropy --learn.temperature 1e-6 --learn.temperature-rate 0
 ablate horizon16 --learn.horizon 16 --learn.envs 128
-study horizon32 --watch.imagined 0 --watch.episodes 10 --methods decouple imagine --seeds 0 1 2 --steps 0.25e6 \
-    --learn.horizon 32 --learn.envs 64
+ablate horizon32 --learn.horizon 32 --learn.envs 64

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Where decoupling pays: a local model that is worse than the global one, and the gradient's quality over a map.
+# Where decoupling pays: the gradient's quality by local model, sampling steps and horizon.
 source "$(dirname "$0")/studies.sh"
-tiny="--surrogate.width 8 --surrogate.blocks 0"
-study tiny $tiny --matching.weight 0 --methods decouple imagine --seeds 0 1 2 --steps 0.5e6
-.venv/bin/python benchmarks/gradient_map.py "$out/base"
+study links --methods decouple imagine --seeds 0 1 2 3 4 --steps 0.5e6
+.venv/bin/python benchmarks/gradient_map.py "$out/links/base"
