@@ -104,7 +104,6 @@ def _pusht_keypoints() -> Config:
         preset="pusht-keypoints",
         world_fit=FitConfig(updates=6000, batch=512),
         surrogate_fit=FitConfig(updates=2500, batch=64, average=0.99),
-        matching=MatchingConfig(weight=1.0),
         cloning_fit=FitConfig(updates=3000, batch=512, average=0.99),
     )
 
@@ -126,7 +125,6 @@ def _pusht_keypoints_rssm() -> Config:
         preset="pusht-keypoints-rssm",
         surrogate=RSSMConfig(),
         surrogate_fit=FitConfig(updates=4000, batch=32, average=0.99),
-        matching=MatchingConfig(),
         surrogate_length=20,
     )
 
@@ -157,7 +155,6 @@ def _pusht_grid() -> Config:
         world_fit=FitConfig(updates=40_000, batch=64),
         surrogate=RSSMConfig(),
         surrogate_fit=FitConfig(updates=6000, batch=32, average=0.99),
-        matching=MatchingConfig(),
         surrogate_length=20,
         gates=GateConfig(codec=(8.0, 6.0, 0.1)),
         probe_fit=FitConfig(updates=4000, batch=128),

@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# What each part of the first-order policy is worth: derivative matching, passes, refresh, entropy, critic, horizon.
+# What each part of the first-order policy is worth: passes, refresh, entropy, critic, horizon.
 source "$(dirname "$0")/studies.sh"
 one_step="--learn.actor-passes 1 --learn.actor-batches 1"
 unwatched="--watch.imagined 0"
-study unmatched $unwatched --matching.weight 0 --methods decouple imagine --seeds 0 1 2 --steps 0.5e6
-study paper $unwatched --matching.weight 0 $one_step --learn.longest-step 1e9 --methods decouple --seeds 0 1 2 --steps 1e6
+study paper $unwatched $one_step --learn.longest-step 1e9 --methods decouple --seeds 0 1 2 --steps 1e6
 ablate() {
     study "without_$1" $unwatched --watch.episodes 10 --methods decouple --seeds 0 1 --steps 0.25e6 "${@:2}"
 }
