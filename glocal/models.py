@@ -179,6 +179,11 @@ class Run:
         """Recorded experience that nothing but the judge is trained on."""
         return self._recorded(split_recorded(self.config, len(self.store))[1])
 
+    @property
+    def everything(self) -> Recorded:
+        """All recorded experience: to look at, not to train on."""
+        return self._recorded(range(len(self.store)))
+
     def _recorded(self, episodes: range) -> Recorded:
         return Recorded.of(self.store, self.observations, episodes).to(self.device)
 

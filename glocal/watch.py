@@ -93,7 +93,7 @@ def grounds(run: Run) -> Grounds:
     return Grounds(
         world=run.world(),
         judge=run.judge(),
-        beginnings=experience.beginnings(config.watch.imagined, window),
+        beginnings=run.everything.beginnings(config.watch.imagined, window),
         moments=experience.spread(MOMENTS, window),
         decisions=config.task.decisions,
         horizon=config.learn.horizon,
