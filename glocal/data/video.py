@@ -1,0 +1,125 @@
+"""Video as arrays: frames at given times out of a file that may hold many episodes, and arrays into a file."""
+
+import os
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("SVT_LOG", "1")  # errors alone, of the AV1 encoder
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from glocal.files import UserError, appearing
+
+Frame = NDArray[np.uint8]
+"""A picture (h, w, 3), RGB."""
+CODECS = {
+    "h264": ("libx264", {"crf": "12", "preset": "fast", "g": "2"}),
+    "av1": ("libsvtav1", {"crf": "18", "preset": "8", "g": "2"}),
+}
+"""Encoders and their options: every second frame can be sought, and no loss that matters at robot's resolutions."""
+
+
+def read_frames(path: Path, first: float, count: int, fps: float) -> Iterator[Frame]:
+    """The `count` frames at `first`, `first` + 1 / `fps`, ... seconds, each within half a period.
+
+    Raises `UserError` naming the file where it cannot be decoded, or has no frame at one of these times.
+    """
+    found = 0
+    try:
+        with av.open(str(path)) as container:
+            stream = _video_stream(container, path)
+            stream.thread_type = "AUTO"
+            base = float(stream.time_base or Fraction(1, 90_000))
+            container.seek(max(0, int((first - 0.5 / fps) / base)), stream=stream, backward=True)
+            for frame in container.decode(stream):
+                wanted = first + found / fps
+                if frame.time is None or frame.time < wanted - 0.5 / fps:
+                    continue
+                if frame.time > wanted + 0.5 / fps:
+                    raise UserError(f"{path} has no frame at {wanted:.3f} s: the next one is at {frame.time:.3f} s")
+                yield frame.to_ndarray(format="rgb24")
+                found += 1
+                if found == count:
+                    return
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be decoded as video ({error}); it is damaged, cut short or no video") from error
+    wanted = first + found / fps
+    raise UserError(f"{path} ends before {wanted:.3f} s: {found} of {count} frames were found from {first:.3f} s on")
+
+
+def _video_stream(container: Any, path: Path) -> Any:
+    if not container.streams.video:
+        raise UserError(f"{path} holds no video stream")
+    return container.streams.video[0]
+
+
+def video_info(path: Path) -> dict[str, Any]:
+    """Codec, pixel format, size, rate and number of frames (0 if the file does not say) of a video file."""
+    try:
+        with av.open(str(path)) as container:
+            stream = _video_stream(container, path)
+            context = stream.codec_context
+            return {
+                "codec": context.name,
+                "pix_fmt": context.pix_fmt,
+                "height": context.height,
+                "width": context.width,
+                "fps": float(stream.average_rate or 0),
+                "frames": stream.frames,
+            }
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as video ({error}); it is damaged, cut short or no video") from error
+
+
+class VideoWriter:
+    """An mp4 that grows by pictures of one size: `with VideoWriter(path, fps) as video: video.add(frame)`."""
+
+    def __init__(self, path: Path, fps: float, codec: str = "h264"):
+        if codec not in CODECS:
+            raise UserError(f"there is no codec {codec!r}; expected one of {', '.join(CODECS)}")
+        self.path, self.codec, self.count = path, codec, 0
+        self.rate = Fraction(fps).limit_denominator(1001)
+        self.container: Any = av.open(str(path), "w", format="mp4")
+        self.stream: Any = None
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self.stream is not None:
+            self.container.mux(self.stream.encode())
+        self.container.close()
+
+    @property
+    def megabytes(self) -> float:
+        """What has reached the file by now; encoders hold some back."""
+        return self.path.stat().st_size / 1e6 if self.path.exists() else 0.0
+
+    def add(self, frame: Frame) -> None:
+        """One more picture (h, w, 3)."""
+        if self.stream is None:
+            encoder, options = CODECS[self.codec]
+            self.stream = self.container.add_stream(encoder, rate=self.rate, options=options)
+            self.stream.height, self.stream.width = frame.shape[:2]
+            self.stream.pix_fmt = "yuv420p"
+        if frame.shape != (self.stream.height, self.stream.width, 3):
+            size = (self.stream.height, self.stream.width, 3)
+            raise UserError(f"picture {self.count} of {self.path} is {frame.shape}, the first one was {size}")
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        self.container.mux(self.stream.encode(picture))
+        self.count += 1
+
+
+def write_frames(path: Path, frames: Iterable[Frame], fps: float, codec: str = "h264") -> int:
+    """Write pictures of one size as an mp4, whole or not at all; returns how many there were."""
+    with appearing(path) as draft:
+        with VideoWriter(draft, fps, codec) as video:
+            for frame in frames:
+                video.add(frame)
+        if not video.count:
+            raise UserError(f"there are no frames to write to {path}")
+    return video.count
