@@ -1,0 +1,22 @@
+"""Formats of robot logs; which one a path is in is found out by looking."""
+
+from pathlib import Path
+
+from glocal.data.dataset import Dataset
+from glocal.data.formats import flat, folder, lerobot
+from glocal.files import UserError
+
+FORMATS = (lerobot.FORMAT, flat.ZARR, flat.HDF5, folder.FORMAT)
+
+
+def open_dataset(path: Path) -> Dataset:
+    """The dataset at a path, whatever its format; raises `UserError` where there is none that is known."""
+    if not path.exists():
+        raise UserError(f"there is nothing at {path}")
+    for one in FORMATS:
+        if one.recognises(path):
+            return one.open(path)
+    raise UserError(
+        f"{path} is in no format that is known here: expected a LeRobotDataset (meta/info.json), a zarr with data/ and "
+        "meta/episode_ends, HDF5 files, or a folder of npz, or of mp4 and npy, files"
+    )

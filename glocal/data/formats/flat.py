@@ -1,0 +1,135 @@
+"""Formats that keep each feature as one long array, all episodes in a row: Diffusion Policy's zarr, and HDF5."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glocal.data.dataset import Array, Dataset, Feature, Format
+from glocal.files import UserError
+
+H5_ENDINGS = (".h5", ".hdf5")
+LENGTHS = ("ep_len", "lengths")
+"""Arrays that tell the episodes' lengths."""
+BESIDE = (*LENGTHS, "ep_offset")
+
+
+class FlatDataset(Dataset):
+    """Arrays (steps of all episodes, ...) that are read in slices, in one file or in several (shards)."""
+
+    fps = None
+
+    def __init__(self, path: Path, name: str, shards: Sequence[tuple[Path, Mapping[str, Any], Array]]):
+        """Of shards: the file, its arrays by name, and where its episodes begin and the last one ends, (n + 1,)."""
+        self.folder, self.format = path, name
+        self.features = _features(shards[0][1])
+        self._episodes = [(shard, *bounds) for shard in shards for bounds in pairwise(shard[2].tolist())]
+        self.lengths = [end - begin for _, begin, end in self._episodes]
+        for file, arrays, starts in shards:
+            _check_shard(file, arrays, starts, self.features)
+
+    def episode(self, number: int, names: Sequence[str]) -> dict[str, Array]:
+        (file, arrays, _), begin, end = self._episodes[number]
+        found = {}
+        for name in names:
+            try:
+                found[name] = _shown(np.asarray(arrays[name][begin:end]), self.features[name])
+            except (OSError, ValueError, RuntimeError, KeyError) as error:
+                raise UserError(
+                    f"{name} of episode {number} in {file} cannot be read ({error}); it is damaged"
+                ) from error
+        return found
+
+
+def _features(arrays: Mapping[str, Any]) -> dict[str, Feature]:
+    features = {}
+    for name, array in arrays.items():
+        picture = len(array.shape) == 4 and array.shape[-1] == 3
+        shape = tuple(map(int, array.shape[1:])) or (1,)
+        features[name] = Feature(shape, "uint8" if picture else str(array.dtype), picture)
+    return features
+
+
+def _shown(values: Array, feature: Feature) -> Array:
+    """An episode's values in the feature's own shape; pictures that were kept as numbers from 0 to 255 are rounded."""
+    values = values.reshape(len(values), *feature.shape)
+    if not feature.picture or values.dtype == np.uint8:
+        return values
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
+        raise ValueError(f"pictures hold {values.min()} to {values.max()}, expected 0 to 255")
+    return values.round().astype(np.uint8)
+
+
+def _check_shard(file: Path, arrays: Mapping[str, Any], starts: Array, features: Mapping[str, Feature]) -> None:
+    if set(arrays) != set(features):
+        raise UserError(f"{file} holds {', '.join(sorted(arrays))}, the first file {', '.join(sorted(features))}")
+    if starts[0] < 0 or (np.diff(starts) <= 0).any():
+        raise UserError(f"{file}: episodes begin at {starts[:5].tolist()}...; their lengths have to be above 0")
+    for name, array in arrays.items():
+        if array.shape[0] < starts[-1]:
+            raise UserError(f"{file}: {name} has {array.shape[0]} steps where the episodes end at {starts[-1]}")
+
+
+def open_zarr(path: Path) -> Dataset:
+    """`data/*` and `meta/episode_ends` in a zarr folder or zip file."""
+    zarr = _library("zarr")
+    try:
+        root = zarr.open_group(str(path), mode="r")
+        arrays = {name: array for name, array in root["data"].arrays() if array.ndim}
+        ends = np.asarray(root["meta"]["episode_ends"][:]).astype(np.int64)
+    except Exception as error:
+        raise UserError(f"{path} does not read as zarr with data/* and meta/episode_ends ({error!r})") from error
+    if not arrays or ends.ndim != 1 or not len(ends):
+        raise UserError(f"{path} holds {len(arrays)} arrays under data/, and episode ends of shape {ends.shape}")
+    return FlatDataset(path, "Diffusion Policy zarr", [(path, arrays, np.concatenate([[0], ends]))])
+
+
+def open_hdf5(path: Path) -> Dataset:
+    """One file, or a folder of them, with arrays of all steps and the episodes' lengths (`ep_len` or `lengths`)."""
+    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix in H5_ENDINGS)
+    return FlatDataset(path, "HDF5", [_shard(file) for file in files])
+
+
+def _shard(file: Path) -> tuple[Path, Mapping[str, Any], Array]:
+    h5py = _library("h5py")
+    try:
+        handle = h5py.File(file, "r")
+        found = {name: array for name, array in handle.items() if isinstance(array, h5py.Dataset) and array.shape}
+        lengths = next((np.asarray(found[name][:]).reshape(-1) for name in LENGTHS if name in found), None)
+        offsets = np.asarray(found["ep_offset"][:]).reshape(-1) if "ep_offset" in found else None
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise UserError(f"{file} does not read as HDF5 ({error}); it is damaged or cut short") from error
+    if lengths is None or not len(lengths) or not np.issubdtype(lengths.dtype, np.integer):
+        raise UserError(
+            f"{file} tells no lengths of episodes: expected one of {', '.join(LENGTHS)} beside {list(found)}"
+        )
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    if offsets is not None and not np.array_equal(offsets, starts[:-1]):
+        raise UserError(f"{file}: ep_offset does not follow from ep_len; episodes have to stand one behind the other")
+    return file, {name: array for name, array in found.items() if name not in BESIDE}, starts
+
+
+def _library(name: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f"reading this format needs {name} ({error}); install it with `pip install {name}`") from error
+
+
+def _is_zarr(path: Path) -> bool:
+    inside = ("zarr.json", ".zgroup")
+    return path.name.endswith((".zarr", ".zarr.zip")) or (
+        path.is_dir() and any((path / name).is_file() for name in inside)
+    )
+
+
+def _is_hdf5(path: Path) -> bool:
+    return path.suffix in H5_ENDINGS or (path.is_dir() and any(file.suffix in H5_ENDINGS for file in path.iterdir()))
+
+
+ZARR = Format("zarr", _is_zarr, open_zarr)
+HDF5 = Format("hdf5", _is_hdf5, open_hdf5)

@@ -1,0 +1,83 @@
+"""A plain folder: an npz for each episode, or an mp4 for each with an npy of its actions (or an npz) beside it."""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glocal.data.dataset import Array, Dataset, Feature, Format
+from glocal.data.video import read_frames, video_info
+from glocal.files import UserError
+
+VIDEO, ACTION = "image", "action"
+"""What a video's pictures and an npy's rows are called."""
+
+
+class FolderDataset(Dataset):
+    """Episodes in the order of their files' names; all have the features of the first."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        videos = {path.stem: path for path in folder.glob("*.mp4")}
+        numbers = {path.stem: path for ending in ("npy", "npz") for path in sorted(folder.glob(f"*.{ending}"))}
+        self.format = "folder of mp4 and npy" if videos else "folder of npz"
+        alone = sorted(set(videos) - set(numbers))
+        if alone:
+            raise UserError(f"{videos[alone[0]]} has no {alone[0]}.npy or {alone[0]}.npz with its actions beside it")
+        self.files = [(numbers[stem], videos.get(stem)) for stem in sorted(videos or numbers)]
+        first, video = self.files[0]
+        self.features = {name: _feature(array) for name, array in _numbers(first).items()}
+        self.fps = None
+        if video is not None:
+            info = video_info(video)
+            self.fps = info["fps"]
+            self.features[VIDEO] = Feature((info["height"], info["width"], 3), "uint8", picture=True)
+        self.lengths = [len(next(iter(_numbers(path).values()))) for path, _ in self.files]
+
+    def episode(self, number: int, names: Sequence[str]) -> dict[str, Array]:
+        path, video = self.files[number]
+        found: dict[str, Array] = dict(_numbers(path))
+        for name, array in found.items():
+            if (
+                name not in self.features
+                or _feature(array) != self.features[name]
+                or len(array) != self.lengths[number]
+            ):
+                raise UserError(
+                    f"{name} in {path} is {array.dtype} {array.shape}, expected {self.lengths[number]} steps of "
+                    f"{self.features.get(name)} as in {self.files[0][0]}"
+                )
+        if video is not None and VIDEO in names:
+            assert self.fps is not None
+            found[VIDEO] = np.stack(list(read_frames(video, 0.0, self.lengths[number], self.fps)))
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise UserError(f"{path} has no {', '.join(missing)}; expected {', '.join(self.features)} in every episode")
+        return {name: found[name].reshape(self.lengths[number], *self.features[name].shape) for name in names}
+
+
+def _numbers(path: Path) -> dict[str, Any]:
+    """The arrays of an npz, or the one of an npy; (steps, ...) each."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        arrays = {ACTION: loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise UserError(f"{path} does not read as numpy arrays ({error}); it is damaged or cut short") from error
+    lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    if not arrays or len(set(lengths.values())) != 1 or not min(lengths.values()):
+        raise UserError(f"the arrays in {path} have lengths {lengths}; expected one length, above 0")
+    return arrays
+
+
+def _feature(array: Array) -> Feature:
+    picture = array.ndim == 4 and array.shape[-1] == 3 and array.dtype == np.uint8
+    return Feature(array.shape[1:] or (1,), str(array.dtype), picture)
+
+
+def _recognises(path: Path) -> bool:
+    return path.is_dir() and any(any(path.glob(f"*.{ending}")) for ending in ("npz", "npy", "mp4"))
+
+
+FORMAT = Format("folder", _recognises, FolderDataset)
