@@ -1,0 +1,203 @@
+"""From a dataset to a task: which camera, which numbers, which rate; one small file beside the data.
+
+`propose` guesses it, a person may mend it, `check` says what does not fit, and it travels into every checkpoint.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cattrs
+import cv2
+import numpy as np
+
+from glocal.data.dataset import Array, Dataset, Feature
+from glocal.files import UserError, read_json, write_json
+
+NAME = "glocal.json"
+CAMERAS = ("observation.image", "observation.images", "image", "img", "pixels")
+STATES = ("observation.state", "state", "agent_pos", "observation.environment_state")
+ACTIONS = ("action", "actions")
+OUTCOMES = {"reward": ("next.reward", "reward"), "done": ("next.done", "done"), "success": ("next.success", "success")}
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """How a dataset's features become what a task's models are trained on."""
+
+    camera: str
+    state: str | None
+    """Feature that holds the agent's own position, or None where it has to be found in the images."""
+    action: str
+    fps: float
+    """Of the dataset."""
+    rate: float
+    """Decisions per second; the dataset's rate has to be a multiple of it."""
+    representation: Literal["absolute", "delta", "velocity"] = "absolute"
+    """An action is where the agent is to go, or by how far, or how fast."""
+    reach: float = 50.0
+    """How far an action of 1 takes the agent's target, in the state's units."""
+    low: tuple[float, float] = (0.0, 0.0)
+    high: tuple[float, float] = (512.0, 512.0)
+    """The table's corners, in the state's units."""
+    state_columns: tuple[int, int] = (0, 1)
+    action_columns: tuple[int, int] = (0, 1)
+    crop: tuple[int, int, int, int] | None = None
+    """Top, left, height and width of the part of a picture that is used."""
+    size: int = 64
+    """Side of the pictures that models see."""
+    reward: str | None = None
+    done: str | None = None
+    success: str | None = None
+
+    @property
+    def stride(self) -> int:
+        """Recorded steps in a decision."""
+        return max(1, round(self.fps / self.rate))
+
+
+def load(path: Path) -> Mapping:
+    """The mapping in a file; raises `UserError` where it is none."""
+    try:
+        return cattrs.Converter(forbid_extra_keys=True).structure(read_json(path), Mapping)
+    except UserError:
+        raise
+    except Exception as error:
+        reasons = "; ".join(cattrs.transform_error(error))
+        raise UserError(f"{path} is no mapping: {reasons}. `glocal data inspect` proposes one") from error
+
+
+def save(path: Path, mapping: Mapping) -> None:
+    """Write a mapping."""
+    write_json(path, cattrs.Converter().unstructure(mapping))
+
+
+def propose(dataset: Dataset, rate: float = 5.0) -> tuple[Mapping, list[str]]:
+    """The likeliest mapping of a dataset to Push-T, and what was guessed or is missing, in words."""
+    cameras = [name for name, feature in dataset.features.items() if feature.picture]
+    said = []
+    if not cameras:
+        raise UserError(f"{dataset.folder} holds no pictures; found {', '.join(dataset.features)}")
+    camera = _named(cameras, CAMERAS) or cameras[0]
+    if len(cameras) > 1:
+        said.append(f"of the cameras {', '.join(cameras)} {camera} is used")
+    action = _named(dataset.features, ACTIONS)
+    if action is None:
+        raise UserError(f"{dataset.folder} holds no actions; expected one of {', '.join(ACTIONS)}")
+    state = _named(dataset.features, STATES)
+    if state is None:
+        said.append("there is no state: the agent has to be found in the images")
+    fps = dataset.fps
+    if fps is None:
+        fps = 2 * rate
+        said.append(f"the format does not tell the rate; {fps:g} steps per second are assumed")
+    outcomes = {name: _named(dataset.features, known) for name, known in OUTCOMES.items()}
+    said += [f"there is no {name}" for name, found in outcomes.items() if found is None]
+    representation, why = _representation(dataset, action, state)
+    return Mapping(camera, state, action, fps, rate, representation, **outcomes), [*said, why]
+
+
+def check(mapping: Mapping, dataset: Dataset) -> list[str]:
+    """What of a mapping does not fit a dataset, in words; empty if all does."""
+    wrong = []
+    for role in ("camera", "state", "action", "reward", "done", "success"):
+        name = getattr(mapping, role)
+        if name is not None and name not in dataset.features:
+            wrong.append(f"{role} is {name!r}, which the dataset has not; it has {', '.join(dataset.features)}")
+    if not wrong:
+        wrong += _misfits(mapping, dataset.features)
+    if dataset.fps is not None and abs(dataset.fps - mapping.fps) > 1e-3:
+        wrong.append(f"fps is {mapping.fps:g}, the dataset's is {dataset.fps:g}")
+    if abs(mapping.fps / mapping.rate - mapping.stride) > 1e-3:
+        wrong.append(f"{mapping.fps:g} steps a second are no multiple of {mapping.rate:g} decisions a second")
+    return wrong
+
+
+def _misfits(mapping: Mapping, features: Any) -> list[str]:
+    wrong = []
+    picture = features[mapping.camera]
+    if not picture.picture:
+        wrong.append(f"camera {mapping.camera} holds no pictures but {picture.shape}")
+    elif mapping.crop is not None:
+        top, left, height, width = mapping.crop
+        if min(top, left) < 0 or top + height > picture.shape[0] or left + width > picture.shape[1]:
+            wrong.append(f"crop {mapping.crop} reaches beyond pictures of {picture.shape[:2]}")
+    for role, columns in (("state", mapping.state_columns), ("action", mapping.action_columns)):
+        name = getattr(mapping, role)
+        if name is not None and max(columns) >= _numbers(features[name]):
+            wrong.append(f"{role} columns {columns} are not in {name}, which has {_numbers(features[name])} numbers")
+    return wrong
+
+
+def apply(mapping: Mapping, dataset: Dataset, number: int) -> dict[str, Array]:
+    """One episode as the episode store keeps it: a row for every decision, led by the first observation.
+
+    Fields are `image`, `action`, `cont` and, where they are known, `agent` and `reward`; positions are in pixels of a
+    table of 512.
+    """
+    roles = ("camera", "state", "action", "reward", "done")
+    names = [name for name in (getattr(mapping, role) for role in roles) if name is not None]
+    found = dataset.episode(number, names)
+    steps = dataset.lengths[number]
+    rows = np.arange(0, steps, mapping.stride)
+    if len(rows) < 2:
+        raise UserError(f"episode {number} of {dataset.folder} has {steps} steps: too few for one decision")
+    fields = {"image": np.stack([_picture(mapping, frame) for frame in found[mapping.camera][rows]])}
+    state = None if mapping.state is None else found[mapping.state][:, list(mapping.state_columns)].astype(np.float64)
+    fields["action"] = _actions(mapping, found[mapping.action][:, list(mapping.action_columns)], state, rows)
+    if state is not None:
+        fields["agent"] = _pixels(mapping, state[rows]).astype(np.float32)
+    if mapping.reward is not None:
+        fields["reward"] = found[mapping.reward].reshape(-1)[rows].astype(np.float32)
+    fields["cont"] = np.ones(len(rows), np.float32)
+    return fields
+
+
+def _actions(mapping: Mapping, told: Array, state: Array | None, rows: Array) -> Array:
+    """What led to each row, in [-1, 1]: the first row's is zero."""
+    last = np.minimum(rows[:-1] + mapping.stride - 1, len(told) - 1)
+    if mapping.representation == "absolute":
+        if state is None:
+            raise UserError("absolute actions need the agent's position (state) to become deltas")
+        delta = (told[last] - state[rows[:-1]]) / mapping.reach
+    elif mapping.representation == "delta":
+        delta = np.add.reduceat(told, rows[:-1])[: len(last)] / mapping.reach
+    else:
+        delta = np.add.reduceat(told, rows[:-1])[: len(last)] / mapping.fps / mapping.reach
+    return np.concatenate([np.zeros((1, 2)), np.clip(delta, -1, 1)]).astype(np.float32)
+
+
+def _pixels(mapping: Mapping, state: Array) -> Array:
+    low, high = np.array(mapping.low), np.array(mapping.high)
+    return 512.0 * (state - low) / (high - low)
+
+
+def _picture(mapping: Mapping, frame: Array) -> Array:
+    if mapping.crop is not None:
+        top, left, height, width = mapping.crop
+        frame = frame[top : top + height, left : left + width]
+    return cv2.resize(frame, (mapping.size, mapping.size), interpolation=cv2.INTER_AREA)
+
+
+def _representation(dataset: Dataset, action: str, state: str | None) -> tuple[Any, str]:
+    """Absolute where actions are nearer to the state than to zero."""
+    if state is None:
+        return "delta", "without a state actions are taken for deltas"
+    part = dataset.episode(0, [action, state])
+    here = part[state][:, :2].astype(np.float64)
+    told = part[action][:, :2].astype(np.float64)
+    near = np.abs(told - here).mean()
+    if near < np.abs(told).mean():
+        return "absolute", f"actions are on average {near:.3g} from the state: they are taken for absolute targets"
+    return "delta", f"actions are on average {near:.3g} from the state: they are taken for deltas"
+
+
+def _named(names: Any, known: Sequence[str]) -> str | None:
+    exact = [name for wanted in known for name in names if name == wanted]
+    begun = [name for wanted in known for name in names if name.startswith(f"{wanted}.")]
+    return next(iter([*exact, *begun]), None)
+
+
+def _numbers(feature: Feature) -> int:
+    return int(np.prod(feature.shape))
