@@ -52,8 +52,8 @@ def read_frames(path: Path, first: float, count: int, fps: float) -> Iterator[Fr
 
 
 def _video_stream(container: Any, path: Path) -> Any:
-    if not container.streams.video:
-        raise UserError(f"{path} holds no video stream")
+    if not container.streams.video or container.streams.video[0].codec_context is None:
+        raise UserError(f"{path} holds no video stream that can be decoded; it is damaged, or of an unknown codec")
     return container.streams.video[0]
 
 
