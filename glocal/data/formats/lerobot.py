@@ -45,8 +45,8 @@ class LeRobotDataset(Dataset):
         self.version = info["codebase_version"]
         self.format, self.fps = f"LeRobotDataset {self.version}", float(info["fps"])
         told = {name: told for name, told in info["features"].items() if name not in KEPT_BY_THE_FORMAT}
-        self.stored = {name: str(feature["dtype"]) for name, feature in told.items()}
         self.features = {name: _feature(name, feature, folder) for name, feature in told.items()}
+        self.stored = {name: str(feature["dtype"]) for name, feature in told.items()}
         self.places = _places_v3(folder, info) if self.version == "v3.0" else _places_v21(folder, info)
         self.lengths = [place.length for place in self.places]
         self._last: tuple[Path, tuple[str, ...], pa.Table] | None = None
@@ -145,7 +145,7 @@ def _places_v3(folder: Path, info: Mapping[str, Any]) -> list[Place]:
     paths = sorted((folder / "meta" / "episodes").glob("*/*.parquet"))
     if not paths:
         raise UserError(f"{folder / 'meta' / 'episodes'} holds no parquet file, so that no episode can be found")
-    cameras = [name for name, told in info["features"].items() if told["dtype"] == "video"]
+    cameras = [name for name, told in info["features"].items() if told.get("dtype") == "video"]
     rows = [(path, row) for path in paths for row in _table(path, None, None).to_pylist()]
     return [_place_v3(folder, info, cameras, path, row) for path, row in sorted(rows, key=lambda one: _number(*one))]
 
@@ -180,7 +180,7 @@ def _place_v3(
 
 def _places_v21(folder: Path, info: Mapping[str, Any]) -> list[Place]:
     path = folder / "meta" / "episodes.jsonl"
-    cameras = [name for name, told in info["features"].items() if told["dtype"] == "video"]
+    cameras = [name for name, told in info["features"].items() if told.get("dtype") == "video"]
     places, first = [], 0
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
