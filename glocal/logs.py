@@ -1,0 +1,207 @@
+"""Robot logs of any known format: looked at, drawn, converted, merged and split (`glocal data VERB`)."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from PIL import Image
+
+from glocal.data import mapping
+from glocal.data.dataset import Array, Dataset
+from glocal.data.formats import open_dataset
+from glocal.data.formats.lerobot_writer import Layout, write_lerobot
+from glocal.data.video import VideoWriter
+from glocal.files import UserError, appearing
+from glocal.progress import Ticker, console
+
+LOOKED_AT = 50
+"""Episodes from which ranges are told, evenly spread."""
+WANTED = {"reward": ("next.reward", "reward"), "success": ("next.success", "success"), "done": ("next.done", "done")}
+
+
+class Merged(Dataset):
+    """Several datasets with the same features, one behind the other."""
+
+    def __init__(self, parts: Sequence[Dataset]):
+        first = parts[0]
+        self.folder, self.format, self.fps, self.features = first.folder, first.format, first.fps, first.features
+        for part in parts[1:]:
+            if dict(part.features) != dict(first.features) or part.fps != first.fps:
+                raise UserError(
+                    f"{part.folder} holds {_told(part)} at {part.fps} steps a second, {first.folder} {_told(first)} at "
+                    f"{first.fps}; only equals can be merged"
+                )
+        self._places = [(part, number) for part in parts for number in range(len(part))]
+        self.lengths = [part.lengths[number] for part, number in self._places]
+
+    def episode(self, number: int, names: Sequence[str]) -> dict[str, Array]:
+        part, inner = self._places[number]
+        return part.episode(inner, names)
+
+
+class Chosen(Merged):
+    """Some episodes of a dataset."""
+
+    def __init__(self, whole: Dataset, numbers: Sequence[int]):
+        super().__init__([whole])
+        self._places = [(whole, number) for number in numbers]
+        self.lengths = [whole.lengths[number] for number in numbers]
+
+
+def _told(dataset: Dataset) -> str:
+    return ", ".join(f"{name} {feature.dtype} {feature.shape}" for name, feature in dataset.features.items())
+
+
+def inspect(path: Path, write: bool = False) -> None:
+    """Say what a dataset holds: episodes, lengths, rate, features and their ranges, what is missing, and a mapping.
+
+    Args:
+        path: The dataset.
+        write: Write the proposed mapping beside the data, as glocal.json.
+    """
+    dataset = open_dataset(path)
+    lengths = np.array(dataset.lengths)
+    console.print(f"{path}: {dataset.format}")
+    console.print(
+        f"{len(lengths)} episodes, {lengths.sum()} steps: {lengths.min()} to {lengths.max()}, median "
+        f"{np.median(lengths):g}; "
+        + (f"{dataset.fps:g} steps a second" if dataset.fps else "the format does not tell the rate")
+    )
+    ranges = _ranges(dataset)
+    for name, feature in dataset.features.items():
+        low, high = ranges.get(name, ("?", "?"))
+        console.print(f"  {name:28} {feature.dtype:8} {feature.shape!s:16} {low} to {high}")
+    for name, known in WANTED.items():
+        if not any(one in dataset.features for one in known):
+            console.print(f"missing: {name} ({' or '.join(known)})")
+    proposed, said = mapping.propose(dataset)
+    for line in said:
+        console.print(f"mapping: {line}")
+    console.print(f"mapping: {proposed}")
+    if write:
+        target = (path if path.is_dir() else path.parent) / mapping.NAME
+        mapping.save(target, proposed)
+        console.print(f"written to {target}")
+
+
+def _ranges(dataset: Dataset) -> dict[str, tuple[str, str]]:
+    """Of numbers, over some episodes."""
+    names = [name for name, feature in dataset.features.items() if not feature.picture and feature.dtype != "object"]
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, LOOKED_AT).astype(int))
+    parts = [dataset.episode(int(number), names) for number in chosen]
+
+    def shown(values: Any) -> str:
+        return np.array2string(np.asarray(values, float), precision=3, threshold=8, separator=" ")
+
+    return {
+        name: (
+            shown(np.min([part[name].min(0) for part in parts], 0)),
+            shown(np.max([part[name].max(0) for part in parts], 0)),
+        )
+        for name in names
+    }
+
+
+def preview(path: Path, out: Path, episodes: int = 6, columns: int = 10) -> None:
+    """Draw episodes: a contact sheet (png, jpg), or a film of all of them side by side (mp4).
+
+    Args:
+        path: The dataset.
+        out: The picture or film to write.
+        episodes: How many, evenly spread over the dataset.
+        columns: Moments in a contact sheet.
+    """
+    dataset = open_dataset(path)
+    camera = next((name for name, feature in dataset.features.items() if feature.picture), None)
+    if camera is None:
+        raise UserError(f"{path} holds no pictures; found {_told(dataset)}")
+    chosen = [int(n) for n in np.unique(np.linspace(0, len(dataset) - 1, episodes).astype(int))]
+    films = [dataset.episode(number, [camera])[camera] for number in chosen]
+    if out.suffix == ".mp4":
+        longest = max(map(len, films))
+        with appearing(out) as draft, VideoWriter(draft, dataset.fps or 10.0) as video:
+            for t in range(longest):
+                video.add(_even(np.concatenate([film[min(t, len(film) - 1)] for film in films], axis=1)))
+    elif out.suffix in (".png", ".jpg"):
+        rows = [
+            np.concatenate(list(film[np.linspace(0, len(film) - 1, columns).astype(int)]), axis=1) for film in films
+        ]
+        with appearing(out) as draft, draft.open("wb") as file:
+            Image.fromarray(np.concatenate(rows)).save(file, format="PNG" if out.suffix == ".png" else "JPEG")
+    else:
+        raise UserError(f"{out} is neither a png or jpg picture nor an mp4 film")
+    console.print(f"episodes {', '.join(map(str, chosen))} are in {out}")
+
+
+def _even(frame: Array) -> Array:
+    """Cut to even sides, which video wants."""
+    return frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]
+
+
+def convert(path: Path, out: Path, fps: float | None = None, task: str = "", codec: str = "h264") -> None:
+    """Write a dataset of any format as LeRobotDataset v3.0.
+
+    Args:
+        path: The dataset.
+        out: The folder to write; it must not exist.
+        fps: Steps per second, where the format does not tell them.
+        task: What the episodes are of, in words.
+        codec: Of the videos: h264 or av1.
+    """
+    _write(open_dataset(path), out, fps, task, codec)
+
+
+def merge(paths: tuple[Path, ...], out: Path, task: str = "", codec: str = "h264") -> None:
+    """Write several datasets with the same features as one.
+
+    Args:
+        paths: The datasets.
+        out: The folder to write; it must not exist.
+        task: What the episodes are of, in words.
+        codec: Of the videos: h264 or av1.
+    """
+    _write(Merged([open_dataset(path) for path in paths]), out, None, task, codec)
+
+
+def split(path: Path, first: Path, second: Path, share: float = 0.9, seed: int = 0, codec: str = "h264") -> None:
+    """Write a dataset as two, by episode and at random.
+
+    Args:
+        path: The dataset.
+        first: The folder for the first part; it must not exist.
+        second: The folder for the rest.
+        share: Of the episodes that go into the first part.
+        seed: Of the choice.
+        codec: Of the videos: h264 or av1.
+    """
+    dataset = open_dataset(path)
+    order, count = np.random.default_rng(seed).permutation(len(dataset)), round(share * len(dataset))
+    if not 0 < count < len(dataset):
+        raise UserError(f"a share of {share} of {len(dataset)} episodes leaves one part empty")
+    for out, numbers in ((first, order[:count]), (second, order[count:])):
+        _write(Chosen(dataset, sorted(map(int, numbers))), out, None, "", codec)
+
+
+def _write(dataset: Dataset, out: Path, fps: float | None, task: str, codec: str) -> None:
+    rate = fps or dataset.fps
+    if rate is None:
+        raise UserError(f"{dataset.folder} does not tell its rate; say it with --fps")
+    layout = Layout(rate, dataset.features, task, codec)
+    with Ticker("convert", len(dataset), unit="steps", per_iteration=round(float(np.mean(dataset.lengths)))) as tick:
+        count = write_lerobot(out, _episodes(dataset, tick), layout)
+    console.print(f"{count} episodes are in {out}")
+
+
+def _episodes(dataset: Dataset, tick: Ticker) -> Iterator[dict[str, Array]]:
+    for number in range(len(dataset)):
+        yield dataset.episode(number, list(dataset.features))
+        tick(number + 1)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """`glocal data VERB ...`."""
+    verbs = {verb.__name__: verb for verb in (inspect, preview, convert, merge, split)}
+    positional = (tyro.conf.FlagConversionOff,)
+    tyro.extras.subcommand_cli_from_dict(verbs, args=list(arguments), prog="glocal data", config=positional)
