@@ -1,0 +1,204 @@
+"""The doctor: what is the matter with recorded logs, found before a model is trained on them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from glocal.data.dataset import Array, Dataset
+from glocal.data.mapping import Mapping as TaskMapping
+from glocal.data.mapping import check
+
+LAGS = range(-3, 7)
+"""Steps by which images may lag actions."""
+STILL = 0.6
+"""Mean change of a picture (0 to 255) below which it counts as the one before: what a video's loss makes of nothing."""
+MOVES = 1e-4
+"""Share of a state's range that counts as motion."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: what was found, and what to do about it."""
+
+    name: str
+    verdict: Literal["ok", "warn", "fail"]
+    found: str
+    advice: str = ""
+    numbers: Mapping[str, float] | None = None
+
+
+def examine(dataset: Dataset, mapping: TaskMapping, context: int, tick: Callable[[int], None]) -> list[Finding]:
+    """Everything that can be said without training anything; `context` is what the global model needs to see."""
+    wrong = check(mapping, dataset)
+    if wrong:
+        return [Finding("mapping", "fail", "; ".join(wrong), "mend the mapping (glocal.json)")]
+    seen = []
+    for number in range(len(dataset)):
+        seen.append(_look(dataset, mapping, number))
+        tick(number + 1)
+    action = np.concatenate([one.action for one in seen])
+    findings = [_lengths(dataset, mapping, context), _finite(seen), *_dimensions(action), _outliers(action)]
+    if mapping.state is not None:
+        findings += [_jumps(seen), _coverage(np.concatenate([one.state for one in seen if one.state is not None]))]
+    return [*findings, _repeated(seen), _frozen(seen), _delay(seen, mapping)]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is kept of an episode: actions, the agent's state, and how much each picture differs from the one before."""
+
+    number: int
+    action: Array
+    state: Array | None
+    change: Array
+
+
+def _look(dataset: Dataset, mapping: TaskMapping, number: int) -> Seen:
+    names = [name for name in (mapping.camera, mapping.state, mapping.action) if name is not None]
+    found = dataset.episode(number, names)
+    frames = found[mapping.camera].astype(np.int16)
+    change = np.abs(np.diff(frames, axis=0)).mean((1, 2, 3))
+    state = None if mapping.state is None else found[mapping.state][:, list(mapping.state_columns)].astype(float)
+    return Seen(number, found[mapping.action][:, list(mapping.action_columns)].astype(float), state, change)
+
+
+def _lengths(dataset: Dataset, mapping: TaskMapping, context: int) -> Finding:
+    decisions = np.array(dataset.lengths) // mapping.stride
+    short = np.flatnonzero(decisions <= context)
+    found = f"{len(decisions)} episodes of {decisions.min()} to {decisions.max()} decisions"
+    if not len(short):
+        return Finding("lengths", "ok", found)
+    which = ", ".join(map(str, short[:10]))
+    return Finding("lengths", "warn", f"{found}; {len(short)} are not longer than the context of {context}: {which}",
+                   "leave them out")  # fmt: skip
+
+
+def _finite(seen: Sequence[Seen]) -> Finding:
+    broken = [one.number for one in seen if not np.isfinite(one.action).all() or not _all_finite(one.state)]
+    if not broken:
+        return Finding("numbers", "ok", "all are finite")
+    which = ", ".join(map(str, broken[:10]))
+    return Finding("numbers", "fail", f"{len(broken)} episodes hold NaN or infinite numbers: {which}", "leave them out")
+
+
+def _all_finite(values: Array | None) -> bool:
+    return values is None or bool(np.isfinite(values).all())
+
+
+def _dimensions(action: Array) -> list[Finding]:
+    findings = []
+    low, high = action.min(0), action.max(0)
+    for dim, (a, b) in enumerate(zip(low, high, strict=True)):
+        name = f"action {dim}"
+        if b - a < 1e-9:
+            findings.append(Finding(name, "fail", f"is always {a:g}", "choose other action columns in the mapping"))
+            continue
+        edge = float(np.mean((action[:, dim] <= a + 1e-3 * (b - a)) | (action[:, dim] >= b - 1e-3 * (b - a))))
+        verdict = "warn" if edge > 0.25 else "ok"
+        advice = "it is saturated: record with a wider range, or smaller commands" if edge > 0.25 else ""
+        findings.append(Finding(name, verdict, f"{a:.4g} to {b:.4g}, {edge:.0%} at an edge", advice, {"edge": edge}))
+    return findings
+
+
+def _outliers(action: Array) -> Finding:
+    centre = np.median(action, 0)
+    spread = np.median(np.abs(action - centre), 0) * 1.4826 + 1e-12
+    share = float(np.mean((np.abs(action - centre) / spread > 10).any(1)))
+    verdict = "warn" if share > 0.001 else "ok"
+    advice = "look at them: commands that the robot cannot have followed teach models wrong" if share > 0.001 else ""
+    return Finding(
+        "outliers", verdict, f"{share:.2%} of actions are more than 10 spreads off", advice, {"share": share}
+    )
+
+
+def _jumps(seen: Sequence[Seen]) -> Finding:
+    """Steps in which the state goes much farther than it ever does: frames were dropped."""
+    ways = [np.linalg.norm(np.diff(one.state, axis=0), axis=1) for one in seen if one.state is not None]
+    every = np.concatenate(ways)
+    limit = 4 * np.quantile(every, 0.99) + 1e-12
+    jumps = [one.number for one, way in zip(seen, ways, strict=True) if (way > limit).any()]
+    if not jumps:
+        return Finding("dropped frames", "ok", f"no step is longer than {limit:.3g}, four times what 99 % stay under")
+    which = ", ".join(map(str, jumps[:10]))
+    return Finding("dropped frames", "warn", f"{len(jumps)} episodes jump by more than {limit:.3g}: {which}",
+                   "split them there, or leave them out")  # fmt: skip
+
+
+def _coverage(state: Array) -> Finding:
+    """How much of the space that the states span was visited, in a grid of 10 by 10."""
+    low, high = state.min(0), state.max(0)
+    cells = np.floor((state - low) / np.maximum(high - low, 1e-12) * 9.999).astype(int)
+    share = len(np.unique(cells, axis=0)) / 100
+    verdict = "ok" if share > 0.5 else "warn"
+    advice = "" if share > 0.5 else "models know nothing of where the robot never was: record more widely"
+    return Finding(
+        "coverage", verdict, f"{share:.0%} of the cells between the states' extremes", advice, {"share": share}
+    )
+
+
+def _repeated(seen: Sequence[Seen]) -> Finding:
+    """Pictures that are the one before although the robot moved."""
+    moved, still = 0, 0
+    for one in seen:
+        if one.state is None:
+            continue
+        way = np.linalg.norm(np.diff(one.state, axis=0), axis=1)
+        moving = way > MOVES * max(1e-12, float(np.ptp(one.state)))
+        moved, still = moved + int(moving.sum()), still + int((moving & (one.change < STILL)).sum())
+    share = still / max(1, moved)
+    verdict = "warn" if share > 0.05 else "ok"
+    advice = (
+        "the camera is slower than the log says, or frames were repeated: record at its own rate"
+        if share > 0.05
+        else ""
+    )
+    return Finding(
+        "repeated frames", verdict, f"{share:.1%} of steps in which the robot moves", advice, {"share": share}
+    )
+
+
+def _frozen(seen: Sequence[Seen]) -> Finding:
+    frozen = [one.number for one in seen if len(one.change) > 4 and (one.change < STILL / 10).all()]
+    if not frozen:
+        return Finding("camera", "ok", "changes in every episode")
+    which = ", ".join(map(str, frozen[:10]))
+    return Finding(
+        "camera", "fail", f"shows the same picture throughout {len(frozen)} episodes: {which}", "leave them out"
+    )
+
+
+def _delay(seen: Sequence[Seen], mapping: TaskMapping) -> Finding:
+    """By how many steps what the images show follows the commands: the lag at which their strengths go together."""
+    commands, changes = [], []
+    for one in seen:
+        command = one.action
+        if mapping.representation == "absolute":
+            command = (
+                np.diff(one.action, axis=0, prepend=one.action[:1]) if one.state is None else one.action - one.state
+            )
+        commands.append(np.linalg.norm(command, axis=1)[:-1])
+        changes.append(one.change)
+    found = {lag: _correlation(commands, changes, lag) for lag in LAGS}
+    best = max(found, key=lambda lag: found[lag])
+    numbers = {f"lag {lag}": value for lag, value in found.items()}
+    if found[best] < 0.1:
+        text = f"images and actions hardly go together (correlation {found[best]:.2f}): no delay can be told"
+        return Finding("delay", "warn", text, "check that camera and actions are of the same clock", numbers)
+    fits = 0 <= best <= 1
+    verdict, advice = ("ok", "") if fits else ("warn", f"shift the actions by {best} steps, or mend the clocks")
+    return Finding("delay", verdict, f"images follow actions after {best} steps (correlation {found[best]:.2f})", advice,
+                   numbers)  # fmt: skip
+
+
+def _correlation(commands: Sequence[Array], changes: Sequence[Array], lag: int) -> float:
+    pairs = [
+        (command[max(0, -lag) : len(command) - max(0, lag)], change[max(0, lag) : len(change) - max(0, -lag)])
+        for command, change in zip(commands, changes, strict=True)
+        if len(command) > 2 * max(abs(one) for one in LAGS)
+    ]
+    if not pairs:
+        return 0.0
+    a, b = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    return 0.0 if a.std() < 1e-12 or b.std() < 1e-12 else float(np.corrcoef(a, b)[0, 1])
