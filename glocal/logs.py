@@ -1,6 +1,8 @@
 """Robot logs of any known format: looked at, drawn, converted, merged and split (`glocal data VERB`)."""
 
+import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ from PIL import Image
 
 from glocal.data import mapping
 from glocal.data.dataset import Array, Dataset
+from glocal.data.doctor import examine
 from glocal.data.formats import open_dataset
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.video import VideoWriter
-from glocal.files import UserError, appearing
+from glocal.files import UserError, appearing, write_json
 from glocal.progress import Ticker, console
 
 LOOKED_AT = 50
@@ -54,7 +57,7 @@ def _told(dataset: Dataset) -> str:
     return ", ".join(f"{name} {feature.dtype} {feature.shape}" for name, feature in dataset.features.items())
 
 
-def inspect(path: Path, write: bool = False) -> None:
+def inspect(path: tyro.conf.Positional[Path], write: bool = False) -> None:
     """Say what a dataset holds: episodes, lengths, rate, features and their ranges, what is missing, and a mapping.
 
     Args:
@@ -104,7 +107,7 @@ def _ranges(dataset: Dataset) -> dict[str, tuple[str, str]]:
     }
 
 
-def preview(path: Path, out: Path, episodes: int = 6, columns: int = 10) -> None:
+def preview(path: tyro.conf.Positional[Path], out: Path, episodes: int = 6, columns: int = 10) -> None:
     """Draw episodes: a contact sheet (png, jpg), or a film of all of them side by side (mp4).
 
     Args:
@@ -140,7 +143,32 @@ def _even(frame: Array) -> Array:
     return frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]
 
 
-def convert(path: Path, out: Path, fps: float | None = None, task: str = "", codec: str = "h264") -> None:
+def doctor(path: tyro.conf.Positional[Path], out: Path | None = None, context: int = 4) -> None:
+    """Look for what would spoil a model: delays, frozen cameras, dropped frames, saturated actions, and more.
+
+    Exits with 1 where something fails.
+
+    Args:
+        path: The dataset; its mapping is glocal.json beside it, or the proposed one.
+        out: Where to write the findings as JSON.
+        context: Decisions that the global model needs to see before it can answer.
+    """
+    dataset = open_dataset(path)
+    beside = (path if path.is_dir() else path.parent) / mapping.NAME
+    known = mapping.load(beside) if beside.is_file() else mapping.propose(dataset)[0]
+    with Ticker("doctor", len(dataset), unit="episodes") as tick:
+        findings = examine(dataset, known, context, tick)
+    for one in findings:
+        console.print(f"{one.verdict:4}  {one.name}: {one.found}" + (f"; {one.advice}" if one.advice else ""))
+    if out is not None:
+        write_json(out, {"dataset": str(path), "findings": [asdict(one) for one in findings]})
+    if any(one.verdict == "fail" for one in findings):
+        sys.exit(1)
+
+
+def convert(
+    path: tyro.conf.Positional[Path], out: Path, fps: float | None = None, task: str = "", codec: str = "h264"
+) -> None:
     """Write a dataset of any format as LeRobotDataset v3.0.
 
     Args:
@@ -153,7 +181,7 @@ def convert(path: Path, out: Path, fps: float | None = None, task: str = "", cod
     _write(open_dataset(path), out, fps, task, codec)
 
 
-def merge(paths: tuple[Path, ...], out: Path, task: str = "", codec: str = "h264") -> None:
+def merge(paths: tyro.conf.Positional[tuple[Path, ...]], out: Path, task: str = "", codec: str = "h264") -> None:
     """Write several datasets with the same features as one.
 
     Args:
@@ -165,7 +193,9 @@ def merge(paths: tuple[Path, ...], out: Path, task: str = "", codec: str = "h264
     _write(Merged([open_dataset(path) for path in paths]), out, None, task, codec)
 
 
-def split(path: Path, first: Path, second: Path, share: float = 0.9, seed: int = 0, codec: str = "h264") -> None:
+def split(
+    path: tyro.conf.Positional[Path], first: Path, second: Path, share: float = 0.9, seed: int = 0, codec: str = "h264"
+) -> None:
     """Write a dataset as two, by episode and at random.
 
     Args:
@@ -202,6 +232,6 @@ def _episodes(dataset: Dataset, tick: Ticker) -> Iterator[dict[str, Array]]:
 
 def main(arguments: Sequence[str]) -> None:
     """`glocal data VERB ...`."""
-    verbs = {verb.__name__: verb for verb in (inspect, preview, convert, merge, split)}
+    verbs = {verb.__name__: verb for verb in (inspect, preview, doctor, convert, merge, split)}
     positional = (tyro.conf.FlagConversionOff,)
     tyro.extras.subcommand_cli_from_dict(verbs, args=list(arguments), prog="glocal data", config=positional)

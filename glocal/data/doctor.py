@@ -187,9 +187,10 @@ def _delay(seen: Sequence[Seen], mapping: TaskMapping) -> Finding:
         text = f"images and actions hardly go together (correlation {found[best]:.2f}): no delay can be told"
         return Finding("delay", "warn", text, "check that camera and actions are of the same clock", numbers)
     fits = 0 <= best <= 1
-    verdict, advice = ("ok", "") if fits else ("warn", f"shift the actions by {best} steps, or mend the clocks")
-    return Finding("delay", verdict, f"images follow actions after {best} steps (correlation {found[best]:.2f})", advice,
-                   numbers)  # fmt: skip
+    advice = "" if fits else f"shift the actions by {best} steps, or mend the clocks"
+    verdict = "ok" if fits else "warn"
+    text = f"images follow actions after {best} steps (correlation {found[best]:.2f})"
+    return Finding("delay", verdict, text, advice, numbers)
 
 
 def _correlation(commands: Sequence[Array], changes: Sequence[Array], lag: int) -> float:

@@ -1,0 +1,109 @@
+"""The doctor finds what was done to healthy logs, and nothing in those."""
+
+import numpy as np
+import pytest
+
+from glocal.data.dataset import Dataset, Feature
+from glocal.data.doctor import examine
+from glocal.data.mapping import Mapping
+
+MAPPING = Mapping("image", "state", "action", fps=10, rate=5, representation="delta", reach=1.0)
+STEPS = 80
+
+
+class Logs(Dataset):
+    """Episodes in memory."""
+
+    fps, format = 10.0, "memory"
+
+    def __init__(self, episodes):
+        self.episodes = episodes
+        self.lengths = [len(one["action"]) for one in episodes]
+        first = episodes[0]
+        self.features = {k: Feature(v.shape[1:], str(v.dtype), picture=v.ndim == 4) for k, v in first.items()}
+
+    def episode(self, number, names):
+        return {name: self.episodes[number][name] for name in names}
+
+
+def healthy(seed: int, delay: int = 0) -> dict[str, np.ndarray]:
+    """A dot that goes where it is told; pictures lag by `delay` steps."""
+    rng = np.random.default_rng(seed)
+    action = (rng.uniform(-4, 4, (STEPS, 2)) * (rng.random((STEPS, 1)) < 0.6)).astype(np.float32)
+    way = np.cumsum(np.concatenate([np.zeros((1, 2)), action[:-1]]), axis=0)
+    state = 12 + np.abs((way + 20) % 80 - 40)  # back and forth between two walls
+    image = np.full((STEPS, 64, 64, 3), 200, np.uint8)
+    for t in range(STEPS):
+        x, y = state[max(0, t - delay)].astype(int)
+        image[t, y - 6 : y + 6, x - 6 : x + 6] = 0
+    return {"image": image, "state": state.astype(np.float32), "action": action}
+
+
+def verdicts(episodes, mapping=MAPPING) -> dict[str, str]:
+    return {one.name: one.verdict for one in examine(Logs(episodes), mapping, 4, lambda done: None)}
+
+
+def damaged(change) -> list[dict[str, np.ndarray]]:
+    episodes = [healthy(seed) for seed in range(4)]
+    for one in episodes:
+        change(one)
+    return episodes
+
+
+def test_healthy_logs_are_healthy():
+    assert set(verdicts([healthy(seed) for seed in range(4)]).values()) == {"ok"}
+
+
+@pytest.mark.parametrize("delay", [0, 3])
+def test_a_delay_is_told_in_steps(delay):
+    findings = examine(Logs([healthy(seed, delay) for seed in range(4)]), MAPPING, 4, lambda done: None)
+    (found,) = [one for one in findings if one.name == "delay"]
+    assert f"after {delay} steps" in found.found and found.verdict == ("ok" if delay == 0 else "warn")
+
+
+def freeze(one):
+    one["image"][:] = one["image"][0]
+
+
+def repeat(one):
+    one["image"][1::2] = one["image"][0:-1:2]
+
+
+def drop(one):
+    one["state"][40:] += 400
+
+
+def stick(one):
+    one["action"][:, 1] = 0.5
+
+
+def saturate(one):
+    one["action"][:] = np.clip(one["action"] * 100, -4, 4)
+
+
+def spoil(one):
+    one["action"][5] = np.nan
+
+
+@pytest.mark.parametrize(
+    "change, name, verdict",
+    [
+        (freeze, "camera", "fail"),
+        (repeat, "repeated frames", "warn"),
+        (drop, "dropped frames", "warn"),
+        (stick, "action 1", "fail"),
+        (saturate, "action 0", "warn"),
+    ],
+)
+def test_what_was_done_is_found(change, name, verdict):
+    assert verdicts(damaged(change))[name] == verdict
+
+
+def test_numbers_that_are_not_finite_are_found():
+    with np.errstate(invalid="ignore"):
+        assert verdicts(damaged(spoil))["numbers"] == "fail"
+
+
+def test_a_mapping_that_does_not_fit_is_all_that_is_said():
+    wrong = Mapping("camera", "state", "action", fps=10, rate=5)
+    assert verdicts([healthy(0)], wrong) == {"mapping": "fail"}
