@@ -117,10 +117,10 @@ def _jumps(seen: Sequence[Seen]) -> Finding:
     """Steps in which the state goes much farther than it ever does: frames were dropped."""
     ways = [np.linalg.norm(np.diff(one.state, axis=0), axis=1) for one in seen if one.state is not None]
     every = np.concatenate(ways)
-    limit = 4 * np.quantile(every, 0.99) + 1e-12
+    limit = 6 * np.quantile(every, 0.95) + 1e-12
     jumps = [one.number for one, way in zip(seen, ways, strict=True) if (way > limit).any()]
     if not jumps:
-        return Finding("dropped frames", "ok", f"no step is longer than {limit:.3g}, four times what 99 % stay under")
+        return Finding("dropped frames", "ok", f"no step is longer than {limit:.3g}, six times what 95 % stay under")
     which = ", ".join(map(str, jumps[:10]))
     return Finding("dropped frames", "warn", f"{len(jumps)} episodes jump by more than {limit:.3g}: {which}",
                    "split them there, or leave them out")  # fmt: skip
