@@ -27,11 +27,12 @@ TARGET is a preset ({presets}) or the folder of a run.
   status     say which stage is done, stale or missing, and why
   diagnose   whether a run's gradients and global model deserve trust
   compare    several methods between the same models, over seeds: --methods decouple ppo --seeds 0 1 --steps 3e6
+  data       robot logs: inspect, preview, doctor, convert, merge or split a dataset of any known format
 
 `glocal VERB TARGET --help` lists the options, for example: glocal train policy pusht --learn.horizon 16
 """
 TRAINED = ("codec", "global", "judge", "local", "cloning", "policy")
-VERBS = ("run", "collect", "train", "gates", "evaluate", "report", "status", "diagnose", "compare")
+VERBS = ("run", "collect", "train", "gates", "evaluate", "report", "status", "diagnose", "compare", "data")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,6 +65,11 @@ def _main(arguments: list[str]) -> None:
                 return
             raise UserError(f"`glocal train` needs one of {', '.join(TRAINED)}; {found}")
         stage, rest = rest[0], rest[1:]
+    if verb == "data":
+        from glocal.logs import main as data
+
+        data(rest)
+        return
     if not rest:
         raise UserError(f"`glocal {verb}` needs a preset or the folder of a run")
     if rest[0] in ("-h", "--help"):

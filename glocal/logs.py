@@ -167,7 +167,11 @@ def doctor(path: tyro.conf.Positional[Path], out: Path | None = None, context: i
 
 
 def convert(
-    path: tyro.conf.Positional[Path], out: Path, fps: float | None = None, task: str = "", codec: str = "h264"
+    path: tyro.conf.Positional[Path],
+    out: tyro.conf.Positional[Path],
+    fps: float | None = None,
+    task: str = "",
+    codec: str = "h264",
 ) -> None:
     """Write a dataset of any format as LeRobotDataset v3.0.
 
@@ -233,5 +237,5 @@ def _episodes(dataset: Dataset, tick: Ticker) -> Iterator[dict[str, Array]]:
 def main(arguments: Sequence[str]) -> None:
     """`glocal data VERB ...`."""
     verbs = {verb.__name__: verb for verb in (inspect, preview, doctor, convert, merge, split)}
-    positional = (tyro.conf.FlagConversionOff,)
-    tyro.extras.subcommand_cli_from_dict(verbs, args=list(arguments), prog="glocal data", config=positional)
+    options = (tyro.conf.FlagConversionOff,)
+    tyro.extras.subcommand_cli_from_dict(verbs, args=list(arguments), prog="glocal data", config=options)

@@ -1,0 +1,83 @@
+"""The verbs on logs: what they say, what they write, and what they refuse."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glocal.cli import main
+from glocal.data.formats import open_dataset
+from tests.data.test_formats import EPISODES, LENGTHS, lerobot_v3, mp4_folder, npz_folder
+
+
+def data(*arguments: object) -> None:
+    main(["data", *map(str, arguments)])
+
+
+def refused(capsys, *arguments: object) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        data(*arguments)
+    assert stopped.value.code == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_inspect_says_what_is_there_and_proposes_a_mapping(tmp_path, capsys):
+    data("inspect", lerobot_v3(tmp_path / "set"), "--write", "True")
+    said = capsys.readouterr().err
+    assert "LeRobotDataset v3.0" in said and "3 episodes, 18 steps" in said and "missing: success" in said
+    assert json.loads((tmp_path / "set" / "glocal.json").read_text())["camera"] == "observation.image"
+
+
+def test_a_folder_becomes_a_lerobot_dataset(tmp_path):
+    data("convert", mp4_folder(tmp_path / "films"), tmp_path / "set", "--task", "push the T")
+    dataset = open_dataset(tmp_path / "set")
+    assert dataset.format == "LeRobotDataset v3.0" and tuple(dataset.lengths) == LENGTHS and dataset.fps == 10
+    assert np.array_equal(dataset.episode(1, ["action"])["action"], EPISODES[1]["action"])
+
+
+def test_a_rate_that_the_format_does_not_tell_is_asked_for(tmp_path, capsys):
+    assert "say it with --fps" in refused(capsys, "convert", npz_folder(tmp_path / "npz"), tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+def test_what_is_split_can_be_merged_again(tmp_path):
+    whole = lerobot_v3(tmp_path / "set")
+    data("split", whole, "--first", tmp_path / "a", "--second", tmp_path / "b", "--share", "0.67")
+    assert len(open_dataset(tmp_path / "a")) == 2 and len(open_dataset(tmp_path / "b")) == 1
+    data("merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c")
+    assert sorted(open_dataset(tmp_path / "c").lengths) == sorted(LENGTHS)
+
+
+def test_only_equals_are_merged(tmp_path, capsys):
+    others = (lerobot_v3(tmp_path / "set"), mp4_folder(tmp_path / "films"))
+    assert "only equals can be merged" in refused(capsys, "merge", *others, "--out", tmp_path / "c")
+
+
+def test_a_preview_is_a_picture_or_a_film(tmp_path):
+    whole = lerobot_v3(tmp_path / "set")
+    data("preview", whole, "--out", tmp_path / "sheet.png", "--episodes", "2", "--columns", "4")
+    assert Image.open(tmp_path / "sheet.png").size == (4 * 64, 2 * 48)
+    data("preview", whole, "--out", tmp_path / "film.mp4")
+    assert (tmp_path / "film.mp4").stat().st_size > 500
+
+
+def test_the_doctor_writes_what_it_found(tmp_path):
+    data("doctor", npz_folder(tmp_path / "npz"), "--out", tmp_path / "found.json")
+    found = json.loads((tmp_path / "found.json").read_text())["findings"]
+    assert {"lengths", "numbers", "camera", "delay"} <= {one["name"] for one in found}
+
+
+def test_the_doctor_fails_where_logs_are_broken(tmp_path):
+    folder = npz_folder(tmp_path / "npz")
+    for path in folder.iterdir():
+        kept = dict(np.load(path))
+        np.savez(path, image=kept["image"], action=np.zeros_like(kept["action"]))
+    with pytest.raises(SystemExit) as stopped:
+        data("doctor", folder)
+    assert stopped.value.code == 1
+
+
+def test_a_folder_that_exists_is_not_overwritten(tmp_path, capsys):
+    whole = lerobot_v3(tmp_path / "set")
+    assert "exists already" in refused(capsys, "convert", whole, whole)
