@@ -24,8 +24,8 @@ from glocal.progress import console
 from glocal.training import threads
 
 PACKAGE = Path(glocal.__file__).parent
-_SCENES = ("core/types.py", "core/geometry.py", "core/nets.py", "data", "training.py")
-_LEARNING = ("core", "data", "training.py")
+_SCENES = ("core/types.py", "core/geometry.py", "core/nets.py", "data/segments.py", "data/store.py", "training.py")
+_LEARNING = ("core", "data/segments.py", "data/store.py", "training.py")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,7 +95,8 @@ def propose(dataset: Dataset, rate: float = 5.0) -> tuple[Mapping, list[str]]:
     outcomes = {name: _named(dataset.features, known) for name, known in OUTCOMES.items()}
     said += [f"there is no {name}" for name, found in outcomes.items() if found is None]
     representation, why = _representation(dataset, action, state)
-    return Mapping(camera, state, action, fps, rate, representation, **outcomes), [*said, why]
+    proposed = Mapping(camera, state, action, fps, rate, representation)
+    return replace(proposed, **outcomes), [*said, why]
 
 
 def check(mapping: Mapping, dataset: Dataset) -> list[str]:

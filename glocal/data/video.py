@@ -10,6 +10,7 @@ os.environ.setdefault("SVT_LOG", "1")  # errors alone, of the AV1 encoder
 
 import av
 import numpy as np
+from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from glocal.files import UserError, appearing
@@ -45,7 +46,7 @@ def read_frames(path: Path, first: float, count: int, fps: float) -> Iterator[Fr
                 found += 1
                 if found == count:
                     return
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         raise UserError(f"{path} cannot be decoded as video ({error}); it is damaged, cut short or no video") from error
     wanted = first + found / fps
     raise UserError(f"{path} ends before {wanted:.3f} s: {found} of {count} frames were found from {first:.3f} s on")
@@ -71,7 +72,7 @@ def video_info(path: Path) -> dict[str, Any]:
                 "fps": float(stream.average_rate or 0),
                 "frames": stream.frames,
             }
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as video ({error}); it is damaged, cut short or no video") from error
 
 

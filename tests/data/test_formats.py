@@ -183,7 +183,7 @@ def test_a_video_is_sought_by_time(tmp_path):
     write_frames(tmp_path / "film.mp4", frames, 10)
     found = np.stack(list(read_frames(tmp_path / "film.mp4", 0.5, 3, 10)))
     assert psnr(found, frames[5:8]) > 35
-    with pytest.raises(UserError, match="ends before 0.900 s: 4 of 6 frames"):
+    with pytest.raises(UserError, match=r"ends before 0\.900 s: 4 of 6 frames"):
         list(read_frames(tmp_path / "film.mp4", 0.5, 6, 10))
 
 
