@@ -13,6 +13,8 @@ from glocal.core.rollout import replay, rollout, warm_up
 from glocal.core.types import Belief, Segment, Surrogate, Trajectory, World
 
 DIRECTIONS = 24
+QUIET = 1000.0
+"""Signal-to-noise ratio of what does not depend on the noise."""
 STEP = 0.02
 """Half the finite difference, in units of actions, along a direction of unit root mean square."""
 
@@ -149,11 +151,12 @@ def _bootstrap(local: Tensor, true: Tensor, times: int = 200) -> tuple[float, fl
 
 
 def _signal_to_noise(slopes: Float[Tensor, "n b k a"]) -> float:
-    """Length of the mean gradient over the root of its total variance, in the median window."""
+    """Length of the mean gradient over the root of its total variance, in the median window; at most `QUIET`."""
     flat = slopes.flatten(2)
     if len(flat) < 2:
         return math.nan
-    return float((flat.mean(0).norm(dim=1) / flat.var(0).sum(1).sqrt().clamp_min(1e-12)).median())
+    ratio = flat.mean(0).norm(dim=1) / flat.var(0).sum(1).sqrt().clamp_min(1e-12)
+    return min(QUIET, float(ratio.median()))
 
 
 @torch.no_grad()
