@@ -148,11 +148,12 @@ def run_all(run: Run) -> None:
 def perform(run: Run, stage: Stage) -> None:
     """Do one stage, going on from where an earlier attempt at the same thing was cut off."""
     missing = [name for name in stage.needs if not _stamp_path(run, name).is_file()]
-    for name in [name for name in missing if STAGES[name].idle(run.config)]:
+    idle = [name for name in missing if STAGES[name].idle(run.config)]
+    wanted = [name for name in missing if name not in idle]
+    if wanted:
+        raise UserError(f"{stage.name} needs {', '.join(wanted)} first; `glocal run` does all stages in order")
+    for name in idle:
         perform(run, STAGES[name])
-        missing.remove(name)
-    if missing:
-        raise UserError(f"{stage.name} needs {', '.join(missing)} first; `glocal run` does all stages in order")
     with alone(run.folder), threads(run.config.threads):
         wanted = _fingerprint(run, stage)
         _clear_unless_same(run, stage, wanted)

@@ -139,7 +139,7 @@ def test_unknown_flags_verbs_presets_and_folders_are_errors(capsys, tmp_path):
 
 def test_a_stage_without_its_inputs_says_which_are_missing(capsys, tmp_path):
     found = fails(capsys, "train", "policy", "pusht-keypoints-debug", "--run", tmp_path / "new")
-    assert "policy needs collect, codec, global, local first" in found
+    assert "policy needs collect, global, local first" in found
 
 
 def test_a_folder_that_is_no_run_is_left_alone(capsys, tmp_path):
