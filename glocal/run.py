@@ -149,9 +149,9 @@ def perform(run: Run, stage: Stage) -> None:
     """Do one stage, going on from where an earlier attempt at the same thing was cut off."""
     missing = [name for name in stage.needs if not _stamp_path(run, name).is_file()]
     idle = [name for name in missing if STAGES[name].idle(run.config)]
-    wanted = [name for name in missing if name not in idle]
-    if wanted:
-        raise UserError(f"{stage.name} needs {', '.join(wanted)} first; `glocal run` does all stages in order")
+    lacking = [name for name in missing if name not in idle]
+    if lacking:
+        raise UserError(f"{stage.name} needs {', '.join(lacking)} first; `glocal run` does all stages in order")
     for name in idle:
         perform(run, STAGES[name])
     with alone(run.folder), threads(run.config.threads):
