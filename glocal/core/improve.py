@@ -239,7 +239,8 @@ class PolicyIteration:
             loss = (self.critics(feat[rows]) - target[rows]).pow(2).sum(0).mean()
             descend(loss, self.critics, self.critic_optimizer, self.cfg.clip)
             losses.append(loss.detach())
-        return {"critic/loss": torch.stack(losses).mean(), "critic/target": target.mean()}
+        fitted = {"critic/loss": torch.stack(losses).mean()} if losses else {}
+        return fitted | {"critic/target": target.mean()}
 
     @torch.no_grad()
     def _value_targets(self, trajectory: Trajectory) -> tuple[Float[Tensor, "n f"], Float[Tensor, " n"]]:

@@ -56,6 +56,15 @@ def test_going_on_from_a_state_changes_nothing():
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("part", ["critic_passes", "refresh_batches"])
+def test_parts_can_be_left_out(part):
+    surrogate, agent = LinearSurrogate(), ActorConfig(width=32)
+    cfg = ImproveConfig(**{**CONFIG.__dict__, part: 0})
+    pilot, critics = Pilot(surrogate, Actor(agent, 1, 1)), TwinCritics(agent, 1)
+    work = PolicyIteration(cfg, QuantisedWorld(), pilot, critics, resting, resting)
+    assert torch.isfinite(work.iterate()["imag/return"])
+
+
 def test_memory_keeps_the_newest():
     memory = Memory(4)
     for value in range(3):
