@@ -22,6 +22,7 @@ from glocal.evaluate.gradients import Question, agreement
 from glocal.gating import gate_windows
 from glocal.models import Run
 from glocal.run import open_run
+from glocal.stages import local_loss
 from glocal.training import Fit
 
 WINDOWS = 64
@@ -43,15 +44,7 @@ def trained(run: Run, width: int, updates: int, weight: float) -> Any:
     torch.manual_seed(config.seed)
     surrogate, cfg = models.build_surrogate(config).to(run.device), config.surrogate_fit
     surrogate.measure(*experience.pairs())
-    matching = Run(run.folder, config).matching()
-
-    def loss() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        found, metrics = surrogate.loss(experience.draw(cfg.batch, config.surrogate_length))
-        if matching is not None:
-            found = found + weight * matching.loss(surrogate, experience.draw(config.matching.batch, matching.length))
-        return found, metrics
-
-    fit = Fit(cfg, surrogate, loss)
+    fit = Fit(cfg, surrogate, local_loss(Run(run.folder, config), surrogate))
     for _ in range(updates):
         fit.iterate()
     return fit.model.requires_grad_(False).eval()

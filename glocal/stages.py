@@ -121,17 +121,23 @@ def train_local(run: Run) -> None:
     surrogate, cfg = models.build_surrogate(run.config).to(run.device), run.config.surrogate_fit
     if isinstance(surrogate, MLPSurrogate):
         surrogate.measure(*experience.pairs())
-    length, told = run.config.surrogate_length, run.config.matching
+    _fit(run, "local", surrogate, cfg, local_loss(run, surrogate))
+
+
+def local_loss(run: Run, surrogate: Any) -> Callable[[], tuple[Tensor, Metrics]]:
+    """What pretraining descends: the local model's own loss, and where it is asked for, that of its slopes."""
+    experience, _ = run.experience
+    batch, length, told = run.config.surrogate_fit.batch, run.config.surrogate_length, run.config.matching
     matching = run.matching()
 
     def loss() -> tuple[Tensor, Metrics]:
-        found, metrics = surrogate.loss(experience.draw(cfg.batch, length))
+        found, metrics = surrogate.loss(experience.draw(batch, length))
         if matching is None:
             return found, metrics
-        slopes = matching.loss(surrogate, experience.draw(told.batch, run.config.world.context + 1))
+        slopes = matching.loss(surrogate, experience.draw(told.batch, matching.length))
         return found + told.weight * slopes, metrics | {"slopes": slopes}
 
-    _fit(run, "local", surrogate, cfg, loss)
+    return loss
 
 
 def train_cloning(run: Run) -> None:

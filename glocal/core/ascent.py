@@ -6,9 +6,8 @@ surrogate supplies, says for every belief that was visited what would have been 
 while the policy stays near. These passes over a rollout are to a first-order policy what PPO's epochs are to it.
 """
 
-import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def improved(
@@ -27,23 +26,3 @@ def improved(
 def departure(action: Float[Tensor, "n a"], wanted: Float[Tensor, "n a"], step: float) -> Float[Tensor, ""]:
     """What fitting the actor descends: |a - a*|^2 / (2 step), at first along the return's slope, scaled."""
     return (action - wanted).pow(2).sum(-1).mean() / (2 * step)
-
-
-def minibatches(count: int, passes: int, batches: int, device: torch.device) -> list[Tensor]:
-    """Rows in random order, `passes` times over, each time in `batches` parts."""
-    return [rows for _ in range(passes) for rows in torch.randperm(count, device=device).chunk(batches)]
-
-
-def descend(loss: Tensor, module: nn.Module, optimizer: torch.optim.Optimizer, clip: float) -> Tensor:
-    """One step of a module's own parameters down a loss; returns the length of its gradient before clipping."""
-    parameters = list(module.parameters())
-    optimizer.zero_grad()
-    loss.backward(inputs=parameters)
-    norm = nn.utils.clip_grad_norm_(parameters, clip)
-    optimizer.step()
-    return norm
-
-
-def flat(x: Tensor) -> Tensor:
-    """(B, T, ...) -> (B T, ...)."""
-    return x.flatten(0, 1)

@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glocal.core.ascent import departure, descend, flat, improved, minibatches
+from glocal.core.ascent import departure, improved
 from glocal.core.environments import Environments, Imagined, Source
+from glocal.core.fitting import descend, flat, minibatches
 from glocal.core.gradients import LINKS
 from glocal.core.matching import Matching
 from glocal.core.memory import Memory

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from glocal.core.ascent import departure, improved, minibatches
+from glocal.core.ascent import departure, improved
+from glocal.core.fitting import minibatches
 
 
 def test_actions_move_along_the_slope_by_the_step_in_root_mean_square():
