@@ -19,7 +19,7 @@ import torch
 from glocal import models
 from glocal.core.gradients import LINKS
 from glocal.evaluate.gradients import Question, agreement
-from glocal.gating import gate_windows
+from glocal.gating import gate_windows, reader
 from glocal.models import Run
 from glocal.run import open_run
 from glocal.stages import local_loss
@@ -52,7 +52,7 @@ def trained(run: Run, width: int, updates: int, weight: float) -> Any:
 
 def show(run: Run, world: Any, surrogate: Any, horizons: Sequence[int], label: str) -> None:
     window = world.cfg.context
-    whole, _, _ = gate_windows(run, window, max(horizons))
+    whole, _, _ = gate_windows(run, reader(run), window, max(horizons))
     rows = torch.arange(0, len(whole.reward), max(1, len(whole.reward) // WINDOWS))[:WINDOWS]
     begin, action = whole[rows][:, :window], whole.action[rows][:, window:]
     cells, gap = [], 0.0

@@ -131,10 +131,10 @@ def _verdict(run: Run, kind: str, read: Reader) -> dict[str, Any]:
     if path.is_file() and read_json(path)["asked"] == asked:
         return read_json(path)
     remove(path)
-    controller = learned(run.codec, run.pilot(kind), run.config.cloning.forget)
+    controller = learned(run.codec, run.pilot(kind), run.config.cloning.forget, run.view)
     with threads(run.config.threads), Ticker(kind, run.config.task.decisions, 0, "decisions", cfg.episodes) as tick:
         torch.manual_seed(run.config.seed)
-        episodes = run_episodes(run.config.task, controller, cfg.episodes, cfg.first_seed, 0, tick)
+        episodes = run_episodes(run.config.task, controller, cfg.episodes, cfg.first_seed, 0, tick, run.picture)
         claimed = claims(run, kind, read, episodes.pose)
     write_json(path, {"asked": asked, **episodes.summary(), "claims": claimed})
     return read_json(path)

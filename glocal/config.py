@@ -72,6 +72,8 @@ class Config:
     judge: float = 0.0
     """Share of the recorded episodes that nothing but the judge is trained on: a second global model, which says what
     an imagined return is worth to one that the policy was not trained in. 0 for none."""
+    logs: str = ""
+    """Path of a dataset in any known format that models are trained on; without one, play is recorded."""
     task: PushTConfig = field(default_factory=PushTConfig)
     play: PlayConfig = field(default_factory=PlayConfig)
     codec: KeypointCodecConfig | GridCodecConfig = field(default_factory=KeypointCodecConfig)

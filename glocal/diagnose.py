@@ -64,7 +64,7 @@ def _part(run: Run, name: str, asked: Mapping[str, Any], work: Callable[[], Any]
 def _gradients(run: Run) -> dict[str, Any]:
     """By horizon and link: how gradients along the policy's own actions agree with the global model's."""
     pilot, world, gamma = run.pilot("policy").requires_grad_(False), run.world(), run.config.learn.gamma
-    whole, _, _ = gate_windows(run, run.config.world.context, ROLLOUT)
+    whole, _, _ = gate_windows(run, reader(run), run.config.world.context, ROLLOUT)
     rows = torch.arange(0, len(whole.reward), max(1, len(whole.reward) // WINDOWS))[:WINDOWS]
     begin = whole[rows][:, : run.config.world.context]
     act = acting(pilot, run.config.cloning.forget)
@@ -84,7 +84,7 @@ def _gradients(run: Run) -> dict[str, Any]:
 def _model(run: Run) -> dict[str, Any]:
     """How the global model answers recorded actions, and others, and what its rewards are worth."""
     window, world, read = run.config.world.context, run.world(), reader(run)
-    whole, truth, _ = gate_windows(run, window, ROLLOUT)
+    whole, truth, _ = gate_windows(run, read, window, ROLLOUT)
     begin, action = whole[:, :window], whole.action[:, window:]
     given = {"true": action, "shuffled": shuffled(action), "zero": torch.zeros_like(action), "mirrored": -action}
     answers = {name: replay(world, begin, each, run.config.seed) for name, each in given.items()}

@@ -33,6 +33,7 @@ from glocal.progress import console
 from glocal.tasks.pusht import TABLE, pose_of
 from glocal.training import Fit, train
 from glocal.worlds.diffusion import DiffusionWorld
+from glocal.worlds.keypoints import KeypointWorld
 
 SHOWN = 6
 """Rollouts kept for the report."""
@@ -79,7 +80,7 @@ def check_gates(run: Run) -> None:
     images = run.config.task.images
     read = reader(run)
     window, horizon = run.config.world.context, max(HORIZONS)
-    whole, truth, everything = gate_windows(run, window, horizon)
+    whole, truth, everything = gate_windows(run, read, window, horizon)
     begin, action = whole[:, :window], whole.action[:, window:]
     world, surrogate = run.world(), run.surrogate()
     answer = replay(world, begin, action, key=run.config.seed)
@@ -124,24 +125,54 @@ def _gradients(run: Run, world: DiffusionWorld, surrogate: Any, begin: Segment, 
 
 @torch.no_grad()
 def check_codec(run: Run, read: Reader) -> dict[str, float]:
-    """How well held-out frames can be read (medians) and drawn again (peak signal-to-noise ratio, in dB)."""
+    """How well held-out frames can be read (medians; where poses are recorded), and drawn again (peak signal-to-noise
+    ratio, in dB)."""
     _, held_out = run.experience
     rows = torch.arange(0, len(held_out), max(1, len(held_out) // FRAMES))
     stored = (int(run.store.starts[-1]) - len(held_out) + rows).numpy()
     fields, obs = run.store.fields, held_out.steps.obs[rows]
-    pose = fields["pose"][stored]
-    error = errors(read(obs), Pose(fields["agent"][stored], pose[:, :2], pose[:, 2]))
+    error = {}
+    if _tracked(run):
+        pose = fields["pose"][stored]
+        error = errors(read(obs), Pose(fields["agent"][stored], pose[:, :2], pose[:, 2]))
     drawn = torch.cat([run.codec.decode(part)["image"].cpu() for part in obs.split(256)]).float()
     squared = (drawn - torch.from_numpy(fields["image"][stored]).float()).div(255).pow(2).mean()
     return {name: float(np.median(each)) for name, each in error.items()} | {"psnr_db": float(-10 * squared.log10())}
+
+
+def shape_reader(run: Run) -> Reader:
+    """Reads poses off a body's learned points, where no pose was ever recorded: its angle counts from that of the
+    shape that the global model found."""
+    world = run.world()
+    if not isinstance(world, KeypointWorld):
+        raise UserError(
+            "these logs hold no poses, and a latent grid cannot be read without; use a preset that learns keypoints, or "
+            "label the logs by a tracker (`glocal data label --by tracker`)"
+        )
+
+    def read(obs: Tensor) -> Pose:
+        flat = obs.flatten(0, -2)
+        centre, turn = (part.unflatten(0, obs.shape[:-1]) for part in world.scene.frame(flat))
+        angle = torch.atan2(turn[..., 1], turn[..., 0])
+        agent, block = ((part + 1) * (TABLE / 2) for part in (obs[..., -2:], centre))
+        return Pose(agent.cpu().numpy(), block.cpu().numpy(), angle.cpu().numpy())
+
+    return read
 
 
 def reader(run: Run) -> Reader:
     """Reads poses off a run's observations: exactly from tracked keypoints, by a probe from what codecs make."""
     if not run.config.task.images:
         return keypoint_reader(run)
+    if not _tracked(run):
+        return shape_reader(run)
     probe = train_probe(run)
     return lambda obs: probe.read(obs, TABLE)
+
+
+def _tracked(run: Run) -> bool:
+    """Whether agent and block were tracked in what is recorded."""
+    return {"agent", "pose"} <= set(run.store.fields)
 
 
 @torch.no_grad()
@@ -170,15 +201,21 @@ def _keep_rollouts(run: Run, whole: Segment, imagined: Tensor) -> None:
         np.savez(file, **kept)
 
 
-def gate_windows(run: Run, window: int, horizon: int, every: int = 7) -> tuple[Segment, Pose, int]:
-    """Held-out windows (n, window + horizon, ...) in which the block moves, their poses, and the number looked at."""
+def gate_windows(run: Run, read: Reader, window: int, horizon: int, every: int = 7) -> tuple[Segment, Pose, int]:
+    """Held-out windows (n, window + horizon, ...) in which the block moves, their poses, and the number looked at.
+
+    Poses are the recorded ones, or else what is read off the recorded observations.
+    """
     _, held_out = run.experience
     last = torch.arange(horizon, len(held_out), every)
     last = last[held_out.first.cpu()[last] <= last - horizon]
-    offset = int(run.store.starts[-1]) - len(held_out)
-    rows = (offset + last[:, None] + torch.arange(-horizon, 1)).numpy()
-    agent, pose = run.store.fields["agent"][rows], run.store.fields["pose"][rows]
-    truth = Pose(agent, pose[..., :2], pose[..., 2])
+    rows = last[:, None] + torch.arange(-horizon, 1)
+    if _tracked(run):
+        stored = (int(run.store.starts[-1]) - len(held_out) + rows).numpy()
+        agent, pose = run.store.fields["agent"][stored], run.store.fields["pose"][stored]
+        truth = Pose(agent, pose[..., :2], pose[..., 2])
+    else:
+        truth = read(held_out.steps.obs[rows.to(run.device)])
     keep = moving(truth, pixels=10.0, radians=0.15)
     if not keep.any():
         raise UserError(f"the block moves in none of {len(last)} held-out windows; collect more decisions")

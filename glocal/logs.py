@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from PIL import Image
 
 from glocal.data import mapping
 from glocal.data.dataset import Array, Dataset
-from glocal.data.doctor import examine
+from glocal.data.doctor import as_json, examine
 from glocal.data.formats import open_dataset
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
+from glocal.data.ingest import beside, mapping_of
 from glocal.data.video import VideoWriter
 from glocal.files import UserError, appearing, write_json
 from glocal.progress import Ticker, console
@@ -84,9 +85,8 @@ def inspect(path: tyro.conf.Positional[Path], write: bool = False) -> None:
         console.print(f"mapping: {line}")
     console.print(f"mapping: {proposed}")
     if write:
-        target = (path if path.is_dir() else path.parent) / mapping.NAME
-        mapping.save(target, proposed)
-        console.print(f"written to {target}")
+        mapping.save(beside(path), proposed)
+        console.print(f"written to {beside(path)}")
 
 
 def _ranges(dataset: Dataset) -> dict[str, tuple[str, str]]:
@@ -143,7 +143,9 @@ def _even(frame: Array) -> Array:
     return frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]
 
 
-def doctor(path: tyro.conf.Positional[Path], out: Path | None = None, context: int = 4) -> None:
+def doctor(
+    path: tyro.conf.Positional[Path], out: Path | None = None, context: int = 4, leave_out: bool = False
+) -> None:
     """Look for what would spoil a model: delays, frozen cameras, dropped frames, saturated actions, and more.
 
     Exits with 1 where something fails.
@@ -152,16 +154,20 @@ def doctor(path: tyro.conf.Positional[Path], out: Path | None = None, context: i
         path: The dataset; its mapping is glocal.json beside it, or the proposed one.
         out: Where to write the findings as JSON.
         context: Decisions that the global model needs to see before it can answer.
+        leave_out: Write into the mapping that episodes are left out where that would mend what is found.
     """
     dataset = open_dataset(path)
-    beside = (path if path.is_dir() else path.parent) / mapping.NAME
-    known = mapping.load(beside) if beside.is_file() else mapping.propose(dataset)[0]
-    with Ticker("doctor", len(dataset), unit="episodes") as tick:
+    known = mapping_of(path, dataset)
+    with Ticker("doctor", len(known.episodes(len(dataset))), unit="episodes") as tick:
         findings = examine(dataset, known, context, tick)
     for one in findings:
         console.print(f"{one.verdict:4}  {one.name}: {one.found}" + (f"; {one.advice}" if one.advice else ""))
     if out is not None:
-        write_json(out, {"dataset": str(path), "findings": [asdict(one) for one in findings]})
+        write_json(out, as_json(path, findings))
+    if leave_out:
+        spoilt = {number for one in findings for number in one.episodes}
+        mapping.save(beside(path), replace(known, leave_out=tuple(sorted(spoilt | set(known.leave_out)))))
+        console.print(f"{len(spoilt)} episodes are left out from now on ({beside(path)})")
     if any(one.verdict == "fail" for one in findings):
         sys.exit(1)
 

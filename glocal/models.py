@@ -21,8 +21,11 @@ from glocal.config import Config, to_dict
 from glocal.core.improve import Pilot
 from glocal.core.matching import Matching
 from glocal.core.types import Codec, Grid, Points, Spec
+from glocal.data.mapping import Mapping
+from glocal.data.mapping import from_dict as mapping_from
 from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore
+from glocal.deploy.view import View, plain, through
 from glocal.files import UserError, appearing, sha256
 from glocal.surrogates.mlp import MLPSurrogate
 from glocal.surrogates.rssm import RSSM, RSSMConfig
@@ -160,6 +163,22 @@ class Run:
         return self.folder / "data"
 
     @cached_property
+    def mapping(self) -> Mapping | None:
+        """How the logs that models are trained on became what they see; None where play was recorded."""
+        told = self.store.about.get("mapping")
+        return None if told is None else mapping_from(told, self.data / "index.json")
+
+    @property
+    def view(self) -> View:
+        """How what the robot sees becomes what models see."""
+        return plain if self.mapping is None else through(self.mapping)
+
+    @property
+    def picture(self) -> tuple[int, int]:
+        """Height and width of the robot's pictures."""
+        return (IMAGE_SIZE, IMAGE_SIZE) if self.mapping is None else self.mapping.picture
+
+    @cached_property
     def store(self) -> EpisodeStore:
         return EpisodeStore.open(self.data)
 
@@ -232,4 +251,6 @@ class Run:
 
     def about(self) -> dict[str, Any]:
         """What every checkpoint says of its origin."""
-        return {"config": json.dumps(to_dict(self.config)), "data": self.store.hash}
+        origin = {"config": json.dumps(to_dict(self.config)), "data": self.store.hash}
+        told = self.store.about.get("mapping")
+        return origin if told is None else origin | {"mapping": json.dumps(told)}

@@ -16,8 +16,9 @@ from typing import Any, Literal
 import torch
 
 import glocal
-from glocal import gating, stages
+from glocal import collecting, gating, stages
 from glocal.config import Config, from_dict, to_dict
+from glocal.data.ingest import source_digest
 from glocal.files import UserError, read_json, remove, sha256, write_json
 from glocal.models import Run, check
 from glocal.progress import console
@@ -46,12 +47,18 @@ class Stage:
     """A further folder that it makes."""
     idle: Callable[[Config], bool] = lambda config: False
     """Whether it has nothing to do; then it need not be asked for."""
+    source: Callable[[Config], str | None] = lambda config: None
+    """What files outside the run that it reads are recognised by."""
 
 
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("collect", stages.collect, "data", (), ("seed", "task", "play"), ("tasks", "data/store.py")),
+        Stage(
+            "collect", collecting.collect, "data", (), ("seed", "task", "play", "logs"),
+            ("collecting.py", "tasks", "data/store.py", "data/mapping.py", "data/ingest.py"),
+            source=lambda config: source_digest(Path(config.logs)) if config.logs else None,
+        ),
         Stage(
             "codec", stages.train_codec, "codec", ("collect",),
             ("seed", "held_out", "judge", "task", "codec", "codec_fit"), (*_SCENES, "codecs"),
@@ -205,6 +212,7 @@ def _status(run: Run, stage: Stage, before: Mapping[str, Status]) -> Status:
     stamp, wanted = read_json(path), _fingerprint(run, stage)
     reasons = [f"{need} is {before[need].state}" for need in stage.needs if before[need].state != "done"]
     reasons += [f"the output of {need} changed" for need in stage.needs if _differs(stamp, wanted, "inputs", need)]
+    reasons += ["the logs changed"] if "logs" in wanted["inputs"] and _differs(stamp, wanted, "inputs", "logs") else []
     reasons += [
         f"the configuration of {part} changed" for part in stage.config if _differs(stamp, wanted, "config", part)
     ]
@@ -226,6 +234,8 @@ def _fingerprint(run: Run, stage: Stage) -> dict[str, Any]:
     for need in stage.needs:
         path = _stamp_path(run, need)
         inputs[need] = read_json(path)["output"] if path.is_file() else None
+    if stage.source(run.config) is not None:
+        inputs["logs"] = stage.source(run.config)
     return {"config": {part: config[part] for part in stage.config}, "inputs": inputs, "code": code_version(stage)}
 
 

@@ -3,10 +3,8 @@
 import resource
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,55 +15,23 @@ from torch import Tensor, nn
 from glocal import checkpoints, models
 from glocal.agents.cloning import chunk_loss, cloning_loss
 from glocal.agents.ppo import PPOActor, PPOConfig, PPOIteration
-from glocal.config import Config, to_dict
 from glocal.core.improve import Metrics, Pilot, PolicyIteration
 from glocal.core.rollout import warm_up
 from glocal.core.types import LearnedCodec
 from glocal.data.segments import Recorded
-from glocal.data.store import EpisodeStore, recorded, seal, write_episode
+from glocal.data.store import EpisodeStore
 from glocal.deploy.policy import aimless, learned, playing
 from glocal.evaluate.real import Episodes, run_episodes, write_video
-from glocal.evaluate.recording import describe
 from glocal.evaluate.report import write_report
 from glocal.files import appearing, read_json, write_json
 from glocal.models import Run
 from glocal.progress import Ticker, console
 from glocal.surrogates.mlp import MLPSurrogate
-from glocal.tasks.collect import record_episode
 from glocal.training import Fit, FitConfig, train
 from glocal.watch import Watch
 
 MEASURED = 400
 """Recorded frames that a codec takes its statistics from."""
-
-
-def collect(run: Run) -> None:
-    """Record play, several episodes at once; episodes that stand already are kept."""
-    config = run.config
-    count = max(1, round(config.play.decisions / config.task.decisions))
-    missing = sorted(set(range(count)) - recorded(run.data))
-    seen_size = 64 * 64 * 3 if config.task.images else 0
-    size = count * (config.task.decisions + 1) * (seen_size + 112) / 1e6
-    console.print(f"collect: {count} episodes, about {size:.0f} MB in {run.data}")
-    pool = ProcessPoolExecutor(config.processes, mp_context=get_context("spawn"))
-    try:
-        with Ticker("collect", count, count - len(missing), "decisions", config.task.decisions) as tick:
-            for task in as_completed([pool.submit(_record, run.data, config, number) for number in missing]):
-                task.result()
-                tick(tick.done + 1)
-    finally:
-        pool.shutdown(cancel_futures=True)
-    seal(run.data, {"preset": config.preset, "seed": config.seed, "play": to_dict(config)["play"]})
-    found = describe(EpisodeStore.open(run.data))
-    console.print(
-        f"collect: {found['moving_share']:.0%} of {found['decisions']} decisions move the block, "
-        f"{found['near_share']:.0%} end with a coverage of more than 0.8"
-    )
-
-
-def _record(folder: Path, config: Config, number: int) -> None:
-    torch.set_num_threads(1)
-    write_episode(folder, number, record_episode(config.task, config.play, config.seed, number))
 
 
 def train_codec(run: Run) -> None:
@@ -195,18 +161,20 @@ def evaluate(run: Run) -> None:
     config, began = run.config, time.monotonic()
     policy, cloning = run.pilot("policy"), run.pilot("cloning")
     controllers = {
-        "policy": learned(run.codec, policy),
-        "cloning": learned(run.codec, cloning, config.cloning.forget),
+        "policy": learned(run.codec, policy, view=run.view),
+        "cloning": learned(run.codec, cloning, config.cloning.forget, run.view),
         "play": playing(config.play, config.evaluate.first_seed),
         "random": aimless(config.evaluate.first_seed),
     }
+    if run.mapping is not None:
+        del controllers["play"]  # somebody else recorded the logs
     results: dict[str, Any] = {"episodes": config.evaluate.episodes}
     for name, controller in controllers.items():
         torch.manual_seed(config.seed)
         filmed = config.evaluate.filmed if name in ("policy", "cloning") else 0
         with Ticker(name, config.task.decisions, unit="decisions", per_iteration=config.evaluate.episodes) as tick:
             episodes = run_episodes(
-                config.task, controller, config.evaluate.episodes, config.evaluate.first_seed, filmed, tick
+                config.task, controller, config.evaluate.episodes, config.evaluate.first_seed, filmed, tick, run.picture
             )
         results[name] = episodes.summary()
         _keep_episodes(run.folder / "evaluation", name, episodes)

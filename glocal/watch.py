@@ -38,8 +38,9 @@ class Watch:
 
     def _real(self) -> dict[str, float]:
         watch = self.run.config.watch
-        controller = learned(self.run.codec, self.job.model)
-        episodes = run_episodes(self.run.config.task, controller, watch.episodes, watch.first_seed)
+        run = self.run
+        controller = learned(run.codec, self.job.model, view=run.view)
+        episodes = run_episodes(run.config.task, controller, watch.episodes, watch.first_seed, picture=run.picture)
         seen = [float(score.mean()) for score in (episodes.pose, episodes.success, episodes.coverage)]
         if watch.keep == "best":
             self._keep_if_best(seen)

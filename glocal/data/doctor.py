@@ -1,20 +1,27 @@
 """The doctor: what is the matter with recorded logs, found before a model is trained on them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset
 from glocal.data.mapping import Mapping as TaskMapping
-from glocal.data.mapping import check
+from glocal.data.mapping import check, features_of
+from glocal.files import UserError
 
 LAGS = range(-3, 7)
 """Steps by which images may lag actions."""
-STILL = 0.6
-"""Mean change of a picture (0 to 255) below which it counts as the one before: what a video's loss makes of nothing."""
-MOVES = 1e-4
+STILL = 5.0
+"""Change of a picture's most changed pixels (0 to 255) below which it counts as the one before: what a video's loss
+makes of nothing."""
+MOST_CHANGED = 0.002
+"""Share of a picture's pixels that are its most changed ones."""
+MOVES = 0.005
 """Share of a state's range that counts as motion."""
 
 
@@ -27,6 +34,35 @@ class Finding:
     found: str
     advice: str = ""
     numbers: Mapping[str, float] | None = None
+    episodes: tuple[int, ...] = ()
+    """Those that it is found in, where leaving them out would mend it."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is kept of an episode: actions, the agent's state, and how much each picture differs from the one before:
+    in the mean, and where it does most."""
+
+    number: int
+    action: Array
+    state: Array | None
+    change: Array
+    peak: Array
+
+
+def as_json(path: Path, findings: Sequence[Finding]) -> dict[str, Any]:
+    """Findings as plain values."""
+    return {"dataset": str(path), "findings": [asdict(one) for one in findings]}
+
+
+def raise_grave(path: Path, findings: Sequence[Finding]) -> None:
+    """Raise `UserError` where something failed."""
+    grave = [f"{one.name}: {one.found}; {one.advice}" for one in findings if one.verdict == "fail"]
+    if grave:
+        raise UserError(
+            f"the doctor will not let {path} pass. {'. '.join(grave)}. Episodes named under leave_out in its mapping "
+            "are left out; `glocal data doctor --leave-out True` writes those there that it finds"
+        )
 
 
 def examine(dataset: Dataset, mapping: TaskMapping, context: int, tick: Callable[[int], None]) -> list[Finding]:
@@ -34,53 +70,54 @@ def examine(dataset: Dataset, mapping: TaskMapping, context: int, tick: Callable
     wrong = check(mapping, dataset)
     if wrong:
         return [Finding("mapping", "fail", "; ".join(wrong), "mend the mapping (glocal.json)")]
-    seen = []
-    for number in range(len(dataset)):
-        seen.append(_look(dataset, mapping, number))
-        tick(number + 1)
+    seen, wanted = [], mapping.episodes(len(dataset))
+    for number in wanted:
+        seen.append(look(mapping, dataset.episode(number, features_of(mapping)), number))
+        tick(len(seen))
+    return judge(mapping, seen, context)
+
+
+def judge(mapping: TaskMapping, seen: Sequence[Seen], context: int) -> list[Finding]:
+    """What looks at all episodes come to."""
     action = np.concatenate([one.action for one in seen])
-    findings = [_lengths(dataset, mapping, context), _finite(seen), *_dimensions(action), _outliers(action)]
+    findings = [_lengths(mapping, seen, context), _finite(seen), *_dimensions(action), _outliers(action)]
     if mapping.state is not None:
         findings += [_jumps(seen), _coverage(np.concatenate([one.state for one in seen if one.state is not None]))]
     return [*findings, _repeated(seen), _frozen(seen), _delay(seen, mapping)]
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What is kept of an episode: actions, the agent's state, and how much each picture differs from the one before."""
-
-    number: int
-    action: Array
-    state: Array | None
-    change: Array
-
-
-def _look(dataset: Dataset, mapping: TaskMapping, number: int) -> Seen:
-    names = [name for name in (mapping.camera, mapping.state, mapping.action) if name is not None]
-    found = dataset.episode(number, names)
-    frames = found[mapping.camera].astype(np.int16)
-    change = np.abs(np.diff(frames, axis=0)).mean((1, 2, 3))
+def look(mapping: TaskMapping, found: Mapping[str, Array], number: int) -> Seen:
+    """What is kept of an episode's features."""
+    changes = np.array([_change(*pair) for pair in pairwise(found[mapping.camera])]).reshape(-1, 2)
     state = None if mapping.state is None else found[mapping.state][:, list(mapping.state_columns)].astype(float)
-    return Seen(number, found[mapping.action][:, list(mapping.action_columns)].astype(float), state, change)
+    return Seen(number, found[mapping.action][:, list(mapping.action_columns)].astype(float), state, *changes.T)
 
 
-def _lengths(dataset: Dataset, mapping: TaskMapping, context: int) -> Finding:
-    decisions = np.array(dataset.lengths) // mapping.stride
-    short = np.flatnonzero(decisions <= context)
-    found = f"{len(decisions)} episodes of {decisions.min()} to {decisions.max()} decisions"
-    if not len(short):
+def _change(before: Array, after: Array) -> tuple[float, float]:
+    """By how much two pictures differ, from 0 to 255: in the mean, and where they do most."""
+    change = cv2.absdiff(before, after)
+    strongest = change.max(-1).reshape(-1)
+    most = max(1, round(MOST_CHANGED * strongest.size))
+    return float(change.mean()), float(np.partition(strongest, -most)[-most:].mean())
+
+
+def _lengths(mapping: TaskMapping, seen: Sequence[Seen], context: int) -> Finding:
+    decisions = {one.number: (len(one.action) - 1) // mapping.stride for one in seen}
+    short = tuple(number for number, count in decisions.items() if count <= context)
+    counts = decisions.values()
+    found = f"{len(decisions)} episodes of {min(counts)} to {max(counts)} decisions"
+    if not short:
         return Finding("lengths", "ok", found)
-    which = ", ".join(map(str, short[:10]))
-    return Finding("lengths", "warn", f"{found}; {len(short)} are not longer than the context of {context}: {which}",
-                   "leave them out")  # fmt: skip
+    found += f"; {len(short)} are not longer than the context of {context}: {_few(short)}"
+    return Finding("lengths", "warn", found, "leave them out", episodes=short)
 
 
 def _finite(seen: Sequence[Seen]) -> Finding:
-    broken = [one.number for one in seen if not np.isfinite(one.action).all() or not _all_finite(one.state)]
+    broken = tuple(one.number for one in seen if not np.isfinite(one.action).all() or not _all_finite(one.state))
     if not broken:
         return Finding("numbers", "ok", "all are finite")
-    which = ", ".join(map(str, broken[:10]))
-    return Finding("numbers", "fail", f"{len(broken)} episodes hold NaN or infinite numbers: {which}", "leave them out")
+    found = f"{len(broken)} episodes hold NaN or infinite numbers: {_few(broken)}"
+    return Finding("numbers", "fail", found, "leave them out", episodes=broken)
 
 
 def _all_finite(values: Array | None) -> bool:
@@ -118,12 +155,11 @@ def _jumps(seen: Sequence[Seen]) -> Finding:
     ways = [np.linalg.norm(np.diff(one.state, axis=0), axis=1) for one in seen if one.state is not None]
     every = np.concatenate(ways)
     limit = 6 * np.quantile(every, 0.95) + 1e-12
-    jumps = [one.number for one, way in zip(seen, ways, strict=True) if (way > limit).any()]
+    jumps = tuple(one.number for one, way in zip(seen, ways, strict=True) if (way > limit).any())
     if not jumps:
         return Finding("dropped frames", "ok", f"no step is longer than {limit:.3g}, six times what 95 % stay under")
-    which = ", ".join(map(str, jumps[:10]))
-    return Finding("dropped frames", "warn", f"{len(jumps)} episodes jump by more than {limit:.3g}: {which}",
-                   "split them there, or leave them out")  # fmt: skip
+    found = f"{len(jumps)} episodes jump by more than {limit:.3g}: {_few(jumps)}"
+    return Finding("dropped frames", "warn", found, "split them there, or leave them out", episodes=jumps)
 
 
 def _coverage(state: Array) -> Finding:
@@ -146,7 +182,7 @@ def _repeated(seen: Sequence[Seen]) -> Finding:
             continue
         way = np.linalg.norm(np.diff(one.state, axis=0), axis=1)
         moving = way > MOVES * max(1e-12, float(np.ptp(one.state)))
-        moved, still = moved + int(moving.sum()), still + int((moving & (one.change < STILL)).sum())
+        moved, still = moved + int(moving.sum()), still + int((moving & (one.peak < STILL)).sum())
     share = still / max(1, moved)
     verdict = "warn" if share > 0.05 else "ok"
     advice = (
@@ -160,13 +196,15 @@ def _repeated(seen: Sequence[Seen]) -> Finding:
 
 
 def _frozen(seen: Sequence[Seen]) -> Finding:
-    frozen = [one.number for one in seen if len(one.change) > 4 and (one.change < STILL / 10).all()]
+    frozen = tuple(one.number for one in seen if len(one.peak) > 4 and (one.peak < STILL).all())
     if not frozen:
         return Finding("camera", "ok", "changes in every episode")
-    which = ", ".join(map(str, frozen[:10]))
-    return Finding(
-        "camera", "fail", f"shows the same picture throughout {len(frozen)} episodes: {which}", "leave them out"
-    )
+    found = f"shows the same picture throughout {len(frozen)} episodes: {_few(frozen)}"
+    return Finding("camera", "fail", found, "leave them out", episodes=frozen)
+
+
+def _few(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
 
 
 def _delay(seen: Sequence[Seen], mapping: TaskMapping) -> Finding:

@@ -3,6 +3,7 @@
 `propose` guesses it, a person may mend it, `check` says what does not fit, and it travels into every checkpoint.
 """
 
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ NAME = "glocal.json"
 CAMERAS = ("observation.image", "observation.images", "image", "img", "pixels")
 STATES = ("observation.state", "state", "agent_pos", "observation.environment_state")
 ACTIONS = ("action", "actions")
+POSES = ("observation.pose",)
+ROLES = ("camera", "state", "action", "reward", "done", "success", "pose")
 OUTCOMES = {"reward": ("next.reward", "reward"), "done": ("next.done", "done"), "success": ("next.success", "success")}
 
 
@@ -27,6 +30,8 @@ class Mapping:
     """How a dataset's features become what a task's models are trained on."""
 
     camera: str
+    picture: tuple[int, int]
+    """Height and width of the camera's pictures; the robot's own have to be like them."""
     state: str | None
     """Feature that holds the agent's own position, or None where it has to be found in the images."""
     action: str
@@ -50,27 +55,45 @@ class Mapping:
     reward: str | None = None
     done: str | None = None
     success: str | None = None
+    ends: bool = False
+    """Whether `done` says that no reward can follow, as after a fall; in most logs it says where recording stopped."""
+    pose: str | None = None
+    """Feature that holds where the block is (x, y in the state's units, and its angle), where something tracked it."""
+    leave_out: tuple[int, ...] = ()
+    """Episodes that are not used."""
 
     @property
     def stride(self) -> int:
         """Recorded steps in a decision."""
         return max(1, round(self.fps / self.rate))
 
+    def episodes(self, count: int) -> list[int]:
+        """Those of so many that are used."""
+        return [number for number in range(count) if number not in self.leave_out]
+
 
 def load(path: Path) -> Mapping:
     """The mapping in a file; raises `UserError` where it is none."""
+    return from_dict(read_json(path), path)
+
+
+def from_dict(values: Any, source: object) -> Mapping:
+    """The mapping that `to_dict` made; raises `UserError` naming `source` where it does not fit."""
     try:
-        return cattrs.Converter(forbid_extra_keys=True).structure(read_json(path), Mapping)
-    except UserError:
-        raise
+        return cattrs.Converter(forbid_extra_keys=True).structure(values, Mapping)
     except Exception as error:
         reasons = "; ".join(cattrs.transform_error(error))
-        raise UserError(f"{path} is no mapping: {reasons}. `glocal data inspect` proposes one") from error
+        raise UserError(f"{source} is no mapping: {reasons}. `glocal data inspect` proposes one") from error
+
+
+def to_dict(mapping: Mapping) -> dict[str, Any]:
+    """A mapping as plain values, for JSON."""
+    return cattrs.Converter().unstructure(mapping)
 
 
 def save(path: Path, mapping: Mapping) -> None:
     """Write a mapping."""
-    write_json(path, cattrs.Converter().unstructure(mapping))
+    write_json(path, to_dict(mapping))
 
 
 def propose(dataset: Dataset, rate: float = 5.0) -> tuple[Mapping, list[str]]:
@@ -95,14 +118,17 @@ def propose(dataset: Dataset, rate: float = 5.0) -> tuple[Mapping, list[str]]:
     outcomes = {name: _named(dataset.features, known) for name, known in OUTCOMES.items()}
     said += [f"there is no {name}" for name, found in outcomes.items() if found is None]
     representation, why = _representation(dataset, action, state)
-    proposed = Mapping(camera, state, action, fps, rate, representation)
+    height, width, _ = dataset.features[camera].shape
+    proposed = Mapping(
+        camera, (height, width), state, action, fps, rate, representation, pose=_named(dataset.features, POSES)
+    )
     return replace(proposed, **outcomes), [*said, why]
 
 
 def check(mapping: Mapping, dataset: Dataset) -> list[str]:
     """What of a mapping does not fit a dataset, in words; empty if all does."""
     wrong = []
-    for role in ("camera", "state", "action", "reward", "done", "success"):
+    for role in ROLES:
         name = getattr(mapping, role)
         if name is not None and name not in dataset.features:
             wrong.append(f"{role} is {name!r}, which the dataset has not; it has {', '.join(dataset.features)}")
@@ -120,6 +146,8 @@ def _misfits(mapping: Mapping, features: Any) -> list[str]:
     picture = features[mapping.camera]
     if not picture.picture:
         wrong.append(f"camera {mapping.camera} holds no pictures but {picture.shape}")
+    elif picture.shape[:2] != mapping.picture:
+        wrong.append(f"picture is {mapping.picture}, those of {mapping.camera} are {picture.shape[:2]}")
     elif mapping.crop is not None:
         top, left, height, width = mapping.crop
         if min(top, left) < 0 or top + height > picture.shape[0] or left + width > picture.shape[1]:
@@ -128,31 +156,53 @@ def _misfits(mapping: Mapping, features: Any) -> list[str]:
         name = getattr(mapping, role)
         if name is not None and max(columns) >= _numbers(features[name]):
             wrong.append(f"{role} columns {columns} are not in {name}, which has {_numbers(features[name])} numbers")
+    if mapping.pose is not None and _numbers(features[mapping.pose]) != 3:
+        wrong.append(f"pose {mapping.pose} has {_numbers(features[mapping.pose])} numbers, expected x, y and angle")
+    if mapping.ends and mapping.done is None:
+        wrong.append("ends is true, but no feature is named that says done")
     return wrong
 
 
-def apply(mapping: Mapping, dataset: Dataset, number: int) -> dict[str, Array]:
-    """One episode as the episode store keeps it: a row for every decision, led by the first observation.
+def features_of(mapping: Mapping) -> list[str]:
+    """The features that a mapping speaks of."""
+    return list(dict.fromkeys(name for role in ROLES if (name := getattr(mapping, role)) is not None))
 
-    Fields are `image`, `action`, `cont` and, where they are known, `agent` and `reward`; positions are in pixels of a
-    table of 512.
+
+def apply(mapping: Mapping, found: typing.Mapping[str, Array]) -> dict[str, Array]:
+    """An episode's features as the episode store keeps them: a row for every decision, led by the first observation.
+
+    Fields are `image`, `action`, `cont` and, where they are known, `agent`, `reward`, `success` and `pose`; positions
+    are in pixels of a table of 512. In a dataset's row stands what came of the action taken in it, in a store's row
+    what led to the observation in it: outcomes move on by a recorded step. Raises `ValueError` where there is no
+    decision in it.
     """
-    roles = ("camera", "state", "action", "reward", "done")
-    names = [name for name in (getattr(mapping, role) for role in roles) if name is not None]
-    found = dataset.episode(number, names)
-    steps = dataset.lengths[number]
-    rows = np.arange(0, steps, mapping.stride)
+    rows = np.arange(0, len(found[mapping.action]), mapping.stride)
     if len(rows) < 2:
-        raise UserError(f"episode {number} of {dataset.folder} has {steps} steps: too few for one decision")
-    fields = {"image": np.stack([_picture(mapping, frame) for frame in found[mapping.camera][rows]])}
+        raise ValueError(f"{len(found[mapping.action])} steps are too few for one decision")
     state = None if mapping.state is None else found[mapping.state][:, list(mapping.state_columns)].astype(np.float64)
-    fields["action"] = _actions(mapping, found[mapping.action][:, list(mapping.action_columns)], state, rows)
+    told = found[mapping.action][:, list(mapping.action_columns)].astype(np.float64)
+    fields = {
+        "image": np.stack([shown(mapping, frame) for frame in found[mapping.camera][rows]]),
+        "action": _actions(mapping, told, state, rows),
+        "cont": np.ones(len(rows), np.float32),
+    }
     if state is not None:
-        fields["agent"] = _pixels(mapping, state[rows]).astype(np.float32)
-    if mapping.reward is not None:
-        fields["reward"] = found[mapping.reward].reshape(-1)[rows].astype(np.float32)
-    fields["cont"] = np.ones(len(rows), np.float32)
+        fields["agent"] = pixels(mapping, state[rows]).astype(np.float32)
+    for role in ("reward", "success"):
+        name = getattr(mapping, role)
+        if name is not None:
+            fields[role] = _outcome(found[name], rows)
+    if mapping.ends and mapping.done is not None:
+        fields["cont"] = 1 - _outcome(found[mapping.done], rows)
+    if mapping.pose is not None:
+        pose = found[mapping.pose][rows].astype(np.float64)
+        fields["pose"] = np.concatenate([pixels(mapping, pose[:, :2]), pose[:, 2:]], axis=1).astype(np.float32)
     return fields
+
+
+def _outcome(values: Array, rows: Array) -> Array:
+    """What the step before each of the rows brought; the first row's is that of its own step."""
+    return values.reshape(-1)[np.maximum(rows - 1, 0)].astype(np.float32)
 
 
 def _actions(mapping: Mapping, told: Array, state: Array | None, rows: Array) -> Array:
@@ -163,18 +213,20 @@ def _actions(mapping: Mapping, told: Array, state: Array | None, rows: Array) ->
             raise UserError("absolute actions need the agent's position (state) to become deltas")
         delta = (told[last] - state[rows[:-1]]) / mapping.reach
     elif mapping.representation == "delta":
-        delta = np.add.reduceat(told, rows[:-1])[: len(last)] / mapping.reach
+        delta = np.add.reduceat(told[: rows[-1]], rows[:-1]) / mapping.reach
     else:
-        delta = np.add.reduceat(told, rows[:-1])[: len(last)] / mapping.fps / mapping.reach
+        delta = np.add.reduceat(told[: rows[-1]], rows[:-1]) / mapping.fps / mapping.reach
     return np.concatenate([np.zeros((1, 2)), np.clip(delta, -1, 1)]).astype(np.float32)
 
 
-def _pixels(mapping: Mapping, state: Array) -> Array:
+def pixels(mapping: Mapping, state: Any) -> Array:
+    """Positions (..., 2) in the state's units as pixels of a table of 512."""
     low, high = np.array(mapping.low), np.array(mapping.high)
-    return 512.0 * (state - low) / (high - low)
+    return 512.0 * (np.asarray(state) - low) / (high - low)
 
 
-def _picture(mapping: Mapping, frame: Array) -> Array:
+def shown(mapping: Mapping, frame: Array) -> Array:
+    """A picture of the camera (h, w, 3) as models see it, (size, size, 3)."""
     if mapping.crop is not None:
         top, left, height, width = mapping.crop
         frame = frame[top : top + height, left : left + width]

@@ -9,6 +9,7 @@ from torch import Tensor
 from glocal.agents.cloning import ChunkActor, Ensemble
 from glocal.core.improve import Pilot
 from glocal.core.types import Belief, Codec
+from glocal.deploy.view import View, plain
 from glocal.tasks.play import PlayConfig, player
 from glocal.tasks.pusht import Array, Seen
 
@@ -29,13 +30,13 @@ def acting(pilot: Pilot, forget: float) -> Act:
 
 
 @torch.no_grad()
-def learned(codec: Codec, pilot: Pilot, forget: float = 0.0) -> Controller:
+def learned(codec: Codec, pilot: Pilot, forget: float = 0.0, view: View = plain) -> Controller:
     """What was trained, deterministic: a controller whose belief is corrected by what is seen."""
     act = acting(pilot, forget)
     device = next(pilot.parameters()).device
 
     def look(seen: Sequence[Seen]) -> Tensor:
-        fields = recorded_fields(seen, codec.reads)
+        fields = recorded_fields([view(one) for one in seen], codec.reads)
         return codec.encode({name: field.to(device) for name, field in fields.items()})
 
     nothing = np.zeros((0, 2))

@@ -80,7 +80,7 @@ def checks(gates: Mapping[str, Any], cfg: GateConfig) -> list[dict[str, Any]]:
     """What was asked for and what was found, one mapping for each."""
     asked = []
     last = str(max(HORIZONS))
-    if "codec" in gates:
+    if "block_px" in gates.get("codec", {}):
         asked += zip(
             ("codec: agent px", "codec: block px", "codec: angle rad"),
             (gates["codec"][name] for name in ("agent_px", "block_px", "angle_rad")),

@@ -10,9 +10,18 @@ import av
 import numpy as np
 
 from glocal.files import appearing
-from glocal.tasks.pusht import COVERAGE, Array, PushT, PushTConfig, Seen, keypoint_distance, pose_reached
+from glocal.tasks.pusht import (
+    COVERAGE,
+    IMAGE_SIZE,
+    Array,
+    PushT,
+    PushTConfig,
+    Seen,
+    keypoint_distance,
+    pose_reached,
+)
 
-FRAME = 128
+FRAME = (128, 128)
 
 
 @dataclass(frozen=True)
@@ -62,12 +71,13 @@ def run_episodes(
     first_seed: int,
     filmed: int = 0,
     tick: Callable[[int], None] | None = None,
+    picture: tuple[int, int] = (IMAGE_SIZE, IMAGE_SIZE),
 ) -> Episodes:
     """Run a controller from the initial states of seeds `first_seed` and following, all episodes side by side.
 
-    `tick` is called with the number of decisions behind them.
+    `tick` is called with the number of decisions behind them; `picture` is the height and width of the camera's.
     """
-    envs = [PushT(task, picture_size=FRAME if i < filmed and not task.images else 64) for i in range(episodes)]
+    envs = [PushT(task, FRAME if i < filmed and not task.images else picture) for i in range(episodes)]
     next(controller)
     seen = [env.reset(first_seed + i) for i, env in enumerate(envs)]
     history, frames = [seen], [_grid(envs[:filmed])] if filmed else []

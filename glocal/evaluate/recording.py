@@ -1,5 +1,6 @@
-"""What was recorded: how much of it moves the block, and how near the goal it comes."""
+"""What was recorded: how much there is of it, how much moves the block, and how near the goal it comes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,38 @@ EDGES = (0, 0.01, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 1.001)
 """Of the histogram of coverage."""
 MOVED = 0.1
 """Pixels, or radians, from which on the block counts as moved."""
+LEVELS = (0.1, 0.5, 0.9, 0.99)
+"""Quantiles of the reward that are told."""
 
 
 def describe(store: EpisodeStore) -> dict[str, Any]:
-    """Episodes, decisions, the share of them that moves the block, and the share of rows by coverage."""
-    pose, begins = store.fields["pose"], store.starts[:-1]
-    moved = np.abs(np.diff(pose, axis=0)).max(1) > MOVED
-    moved[begins[1:] - 1] = False  # from one episode to the next
+    """Episodes, decisions and quantiles of the reward; where they are known, the share of decisions that moves the
+    block, of those that end in success, and of rows by coverage."""
     decisions = int(store.starts[-1]) - len(store)
-    coverage = np.asarray(store.fields["coverage"])
-    return {
-        "episodes": len(store),
-        "decisions": decisions,
-        "moving_share": float(moved.sum() / decisions),
-        "near_share": float((coverage > 0.8).mean()),
-        "coverage": {str(EDGES[i]): float(n / len(coverage)) for i, n in enumerate(np.histogram(coverage, EDGES)[0])},
+    reward = np.asarray(store.fields["reward"])
+    found: dict[str, Any] = {"episodes": len(store), "decisions": decisions}
+    found["reward"] = {str(level): float(np.quantile(reward, level)) for level in LEVELS}
+    if "pose" in store.fields:
+        moved = np.abs(np.diff(store.fields["pose"], axis=0)).max(1) > MOVED
+        moved[store.starts[1:-1] - 1] = False  # from one episode to the next
+        found["moving_share"] = float(moved.sum() / decisions)
+    if "success" in store.fields:
+        found["success_share"] = float(np.mean(np.asarray(store.fields["success"]) > 0.5))
+    if "coverage" in store.fields:
+        coverage = np.asarray(store.fields["coverage"])
+        shares = np.histogram(coverage, EDGES)[0] / len(coverage)
+        found["near_share"] = float((coverage > 0.8).mean())
+        found["coverage"] = {str(EDGES[i]): float(share) for i, share in enumerate(shares)}
+    return found
+
+
+def told(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A description as lines: what, and how much."""
+    quantiles = ", ".join(f"{float(level):.0%} below {value:.3g}" for level, value in found["reward"].items())
+    lines = [("episodes", str(found["episodes"])), ("decisions", str(found["decisions"])), ("reward", quantiles)]
+    shares = {
+        "moving_share": "decisions that move the block",
+        "success_share": "decisions that end in success",
+        "near_share": "rows with a coverage of more than 0.8",
     }
+    return lines + [(text, f"{found[name]:.1%}") for name, text in shares.items() if name in found]

@@ -15,7 +15,7 @@ from glocal.data.store import EpisodeStore
 from glocal.evaluate.diagnosis import trust_section
 from glocal.evaluate.gates import HORIZONS
 from glocal.evaluate.page import figure_html, table_html, write_page
-from glocal.evaluate.recording import describe
+from glocal.evaluate.recording import describe, told
 from glocal.files import read_json
 from glocal.tasks.pusht import GOAL_KEYPOINTS, TABLE, Array
 from glocal.training import read_log
@@ -47,7 +47,7 @@ def write_report(folder: Path, store: EpisodeStore) -> None:
         ("Could imagination be trusted?", trust_section(read_log(folder / "policy"))),
         ("Can the models be trusted?", _gates_section(gates) + figure_html(_plot_rollouts(folder))),
         ("How training went", figure_html(_plot_training(folder))),
-        ("What was recorded", _recorded_section(store)),
+        ("What was recorded", _doctor_section(folder) + _recorded_section(store)),
         ("Where the time went", _seconds_table(results)),
         ("Configuration", f"<pre>{html.escape(json.dumps(read_json(folder / 'config.json'), indent=1))}</pre>"),
     ]
@@ -143,39 +143,54 @@ def _plot_gap(axes: Any, rows: Sequence[Mapping[str, float]]) -> None:
 
 
 def _plot_data(store: EpisodeStore) -> Any:
+    names = [name for name in ("coverage", "reward") if name in store.fields][:1]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
-    left.hist(np.asarray(store.fields["coverage"]), bins=40)
-    left.set(title="coverage in the recorded data", yscale="log")
-    pose = np.asarray(store.fields["pose"])[::20]
-    right.scatter(pose[:, 0], pose[:, 1], s=2, alpha=0.3)
-    right.set(title="recorded block positions", xlim=(0, TABLE), ylim=(TABLE, 0), aspect="equal")
+    left.hist(np.asarray(store.fields[names[0]]), bins=40)
+    left.set(title=f"{names[0]} in the recorded data", yscale="log")
+    who, where = ("block", "pose") if "pose" in store.fields else ("agent", "agent")
+    if where in store.fields:
+        place = np.asarray(store.fields[where])[::20]
+        right.scatter(place[:, 0], place[:, 1], s=2, alpha=0.3)
+    right.set(title=f"recorded {who} positions", xlim=(0, TABLE), ylim=(TABLE, 0), aspect="equal")
     return figure
 
 
 def _plot_recorded(store: EpisodeStore, count: int = 24) -> Any:
-    """Scenes from all over the recorded data."""
+    """Scenes from all over the recorded data: as they were tracked, or else as the camera saw them."""
     figure, grid = plt.subplots(3, count // 3, figsize=(1.4 * count // 3, 4.2))
     rows = np.linspace(0, int(store.starts[-1]) - 1, count).astype(int)
     for axes, row in zip(grid.flat, rows, strict=True):
-        empty_table(axes, "")
-        draw_scene(axes, store.fields["keypoints"][row], store.fields["agent"][row])
+        if "keypoints" in store.fields:
+            empty_table(axes, "")
+            draw_scene(axes, store.fields["keypoints"][row], store.fields["agent"][row])
+        else:
+            axes.imshow(store.fields["image"][row])
+            axes.axis("off")
     figure.tight_layout()
     return figure
 
 
 def _recorded_section(store: EpisodeStore) -> str:
     found = describe(store)
-    lines = [["episodes", str(found["episodes"])], ["decisions", str(found["decisions"])]]
-    lines.append(["decisions that move the block", f"{found['moving_share']:.1%}"])
-    lines += [[f"coverage from {edge}", f"{share:.1%}"] for edge, share in found["coverage"].items()]
+    lines = [list(line) for line in told(found)]
+    lines += [[f"coverage from {edge}", f"{share:.1%}"] for edge, share in found.get("coverage", {}).items()]
     return table_html(["", ""], lines) + figure_html(_plot_data(store)) + figure_html(_plot_recorded(store))
+
+
+def _doctor_section(folder: Path) -> str:
+    """What the doctor found in the logs, where there were some."""
+    if not (folder / "doctor.json").is_file():
+        return ""
+    found = read_json(folder / "doctor.json")
+    rows = [[one["verdict"], one["name"], one["found"], one["advice"]] for one in found["findings"]]
+    return f"<p>Logs: {html.escape(found['dataset'])}</p>" + table_html(["verdict", "of", "found", "advice"], rows)
 
 
 def _results_table(results: Mapping[str, Any]) -> str:
     rows = [
         [name, _rate(part["pose"]), _rate(part["coverage95"]), f"{part['max_coverage']:.2f}",
          f"{part['median_best_keypoint_px']:.1f} px"]
-        for name, part in ((name, results[name]) for name in METHODS)
+        for name, part in ((name, results[name]) for name in METHODS if name in results)
     ]  # fmt: skip
     heads = [
         "",
@@ -214,12 +229,13 @@ def _checks_table(gates: Mapping[str, Any]) -> str:
         for check in gates["checks"]
     ]
     found = gates.get("codec")
-    drawn = (
-        f"<p>Held-out frames are drawn again at {found['psnr_db']:.1f} dB. Poses are read off observations by a small "
-        "network fitted to recorded ones; its own floor is the last row of the next table.</p>"
-        if found
-        else ""
+    read = (
+        "Poses are read off observations by a small network fitted to recorded ones; its own floor is the last row of "
+        "the next table."
+        if found and "block_px" in found
+        else "No poses were recorded: they are read off the learned points, and compared with those of recorded frames."
     )
+    drawn = f"<p>Held-out frames are drawn again at {found['psnr_db']:.1f} dB. {read}</p>" if found else ""
     compared = "".join(
         f"<p>Gradient by {html.escape(link)}: cosine {part['cosine']:.2f} with finite differences of the global "
         f"model's return (median of single windows {part['median_cosine']:.2f}), length {part['norm_ratio']:.2f} of "

@@ -23,8 +23,10 @@ TABLE = 512.0
 """Side of the table in pixels."""
 REACH = 50.0
 """Pixels that an action of 1 puts the target away from the agent."""
+STEPS_A_SECOND = 10.0
+"""Of the environment."""
 HOLD = 2
-"""Steps of the 10 Hz environment that one decision is held for."""
+"""Its steps that one decision is held for."""
 DECISIONS = 150
 """Decisions in an episode: 30 seconds."""
 IMAGE_SIZE = 64
@@ -120,7 +122,8 @@ def _as_reset_state(state: Array) -> Array:
 class PushT:
     """One episode after another in the real environment, at 5 Hz: `reset`, then `step` as often as wanted."""
 
-    def __init__(self, cfg: PushTConfig, picture_size: int = IMAGE_SIZE):
+    def __init__(self, cfg: PushTConfig, picture: tuple[int, int] = (IMAGE_SIZE, IMAGE_SIZE)):
+        """With a camera whose pictures are `picture` (height, width) pixels large."""
         self.cfg = cfg
         self.env = gymnasium.make(
             "gym_pusht/PushT-v0",
@@ -128,8 +131,8 @@ class PushT:
             max_episode_steps=10**9,
             obs_type="environment_state_agent_pos",
             render_mode="rgb_array",
-            visualization_width=picture_size,
-            visualization_height=picture_size,
+            visualization_width=picture[1],
+            visualization_height=picture[0],
         )
         self.agent = np.zeros(2)
 
@@ -151,8 +154,13 @@ class PushT:
                 coverage = max(coverage, info["coverage"])
         return self._see(obs, info["block_pose"], coverage)
 
+    def move(self, target: Array) -> Seen:
+        """Go towards a target in pixels (2,) for 0.1 s, the environment's own step."""
+        obs, _, _, _, info = self.env.step(target.astype(np.float32))
+        return self._see(obs, info["block_pose"], info["coverage"])
+
     def picture(self) -> Array:
-        """The scene as an image (size, size, 3), without the marker of the last action."""
+        """The scene as an image (height, width, 3), without the marker of the last action."""
         inner: Any = self.env.unwrapped
         inner._last_action = None
         return inner.render()

@@ -7,7 +7,7 @@ from glocal.data.dataset import Dataset, Feature
 from glocal.data.doctor import examine
 from glocal.data.mapping import Mapping
 
-MAPPING = Mapping("image", "state", "action", fps=10, rate=5, representation="delta", reach=1.0)
+MAPPING = Mapping("image", (64, 64), "state", "action", fps=10, rate=5, representation="delta", reach=1.0)
 STEPS = 80
 
 
@@ -105,5 +105,5 @@ def test_numbers_that_are_not_finite_are_found():
 
 
 def test_a_mapping_that_does_not_fit_is_all_that_is_said():
-    wrong = Mapping("camera", "state", "action", fps=10, rate=5)
+    wrong = Mapping("camera", (64, 64), "state", "action", fps=10, rate=5)
     assert verdicts([healthy(0)], wrong) == {"mapping": "fail"}

@@ -1,0 +1,48 @@
+"""A robot's own pictures and positions as its models were trained to see them, by the mapping of their logs."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from glocal.data.mapping import Mapping, pixels, shown
+from glocal.files import UserError
+from glocal.tasks.pusht import HOLD, IMAGE_SIZE, REACH, STEPS_A_SECOND, TABLE, Seen
+
+View = Callable[[Seen], Seen]
+
+
+def plain(seen: Seen) -> Seen:
+    """What was recorded by the task itself is seen as it is."""
+    return seen
+
+
+def through(mapping: Mapping) -> View:
+    """The view of a robot whose logs have this mapping; raises `UserError` at pictures of another size."""
+
+    def view(seen: Seen) -> Seen:
+        if seen.image is None or seen.image.shape[:2] != mapping.picture:
+            found = "no picture" if seen.image is None else f"pictures of {seen.image.shape[:2]}"
+            raise UserError(f"the logs' camera {mapping.camera} made pictures of {mapping.picture}, this one {found}")
+        return replace(seen, image=shown(mapping, seen.image), agent=pixels(mapping, seen.agent))
+
+    return view
+
+
+def check_robot(mapping: Mapping, agent: bool) -> list[str]:
+    """What of a mapping does not fit the robot of this task, in words; `agent` says that its position is observed."""
+    reach = pixels(replace(mapping, low=(0, 0), high=_extent(mapping)), [mapping.reach] * 2)
+    wrong = []
+    if abs(mapping.rate - STEPS_A_SECOND / HOLD) > 1e-6:
+        wrong.append(f"rate is {mapping.rate:g}, the robot decides {STEPS_A_SECOND / HOLD:g} times a second")
+    if abs(reach - REACH).max() > 1e-3:
+        wrong.append(f"reach is {mapping.reach:g}, which is {reach} of {TABLE:g} pixels; the robot's is {REACH:g}")
+    if mapping.size != IMAGE_SIZE:
+        wrong.append(f"size is {mapping.size}, models see pictures of {IMAGE_SIZE}")
+    if agent and mapping.state is None:
+        wrong.append("there is no state, but the agent's position is observed; use a preset of images alone")
+    if mapping.reward is None:
+        wrong.append("there is no reward; `glocal data label` makes one")
+    return wrong
+
+
+def _extent(mapping: Mapping) -> tuple[float, float]:
+    return mapping.high[0] - mapping.low[0], mapping.high[1] - mapping.low[1]
