@@ -66,9 +66,7 @@ def _main(arguments: list[str]) -> None:
             raise UserError(f"`glocal train` needs one of {', '.join(TRAINED)}; {found}")
         stage, rest = rest[0], rest[1:]
     if verb == "data":
-        from glocal.logs import main as data
-
-        data(rest)
+        _data(rest)
         return
     if not rest:
         raise UserError(f"`glocal {verb}` needs a preset or the folder of a run")
@@ -78,6 +76,17 @@ def _main(arguments: list[str]) -> None:
         _compare(rest[0], rest[1:])
         return
     _perform(verb, stage, rest[0], rest[1:])
+
+
+def _data(arguments: list[str]) -> None:
+    if arguments[:1] == ["label"]:
+        from glocal.labelling.ways import main as label
+
+        label(arguments[1:])
+        return
+    from glocal.logs import main as data
+
+    data(arguments)
 
 
 def _compare(target: str, options: list[str]) -> None:

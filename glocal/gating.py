@@ -146,7 +146,7 @@ def shape_reader(run: Run) -> Reader:
     world = run.world()
     if not isinstance(world, KeypointWorld):
         raise UserError(
-            "these logs hold no poses, and a latent grid cannot be read without; use a preset that learns keypoints, or "
+            "these logs hold no poses, and a latent grid cannot be read without; use a preset of keypoints, or "
             "label the logs by a tracker (`glocal data label --by tracker`)"
         )
 

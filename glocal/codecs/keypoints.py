@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from glocal.codecs.cutouts import Cutouts
@@ -69,6 +69,10 @@ class KeypointCodec(LearnedCodec):
         scene = obs.flatten(0, -2).unflatten(-1, (-1, 2))
         image = to_bytes(self.draw(scene[:, :-1], scene[:, -1]), obs.shape[:-1])
         return {"image": image, "agent": (obs[..., -2:] + 1) * (self.table / 2)}
+
+    def points(self, image: UInt8[Tensor, "b h w c"]) -> Float[Tensor, "b n"]:
+        """The body's points (B, 2 k) alone, from -1 to 1."""
+        return self.placed(self.locate(to_channels(image))[0]).flatten(-2)
 
     def locate(self, image: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b k 2"], Float[Tensor, "b 2"]]:
         """Where points and agent are: the expected coordinates of their heat maps."""

@@ -96,7 +96,7 @@ def look(mapping: TaskMapping, found: Mapping[str, Array], number: int) -> Seen:
 def _change(before: Array, after: Array) -> tuple[float, float]:
     """By how much two pictures differ, from 0 to 255: in the mean, and where they do most."""
     change = cv2.absdiff(before, after)
-    strongest = change.max(-1).reshape(-1)
+    strongest = cv2.max(cv2.max(change[..., 0], change[..., 1]), change[..., 2]).reshape(-1)
     most = max(1, round(MOST_CHANGED * strongest.size))
     return float(change.mean()), float(np.partition(strongest, -most)[-most:].mean())
 

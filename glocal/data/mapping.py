@@ -225,12 +225,24 @@ def pixels(mapping: Mapping, state: Any) -> Array:
     return 512.0 * (np.asarray(state) - low) / (high - low)
 
 
+def cropped(mapping: Mapping, frame: Array) -> Array:
+    """The part of a picture of the camera (h, w, 3) that is used."""
+    if mapping.crop is None:
+        return frame
+    top, left, height, width = mapping.crop
+    return frame[top : top + height, left : left + width]
+
+
+def from_pixels(mapping: Mapping, places: Array) -> Array:
+    """Places (..., 2) on the used part of the camera's pictures, which shows the table whole, in the state's units."""
+    height, width = mapping.picture if mapping.crop is None else mapping.crop[2:]
+    low, high = np.array(mapping.low), np.array(mapping.high)
+    return low + places / np.array([width, height]) * (high - low)
+
+
 def shown(mapping: Mapping, frame: Array) -> Array:
     """A picture of the camera (h, w, 3) as models see it, (size, size, 3)."""
-    if mapping.crop is not None:
-        top, left, height, width = mapping.crop
-        frame = frame[top : top + height, left : left + width]
-    return cv2.resize(frame, (mapping.size, mapping.size), interpolation=cv2.INTER_AREA)
+    return cv2.resize(cropped(mapping, frame), (mapping.size, mapping.size), interpolation=cv2.INTER_AREA)
 
 
 def _representation(dataset: Dataset, action: str, state: str | None) -> tuple[Any, str]:

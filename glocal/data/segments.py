@@ -27,6 +27,10 @@ class Recorded:
         """The experience in a store's episodes (all, or a range), observed as `obs` (all rows of the store, d)."""
         episodes = range(len(store)) if episodes is None else episodes
         start, stop = int(store.starts[episodes.start]), int(store.starts[episodes.stop])
+        if "reward" not in store.fields:
+            raise UserError(
+                f"{store.folder} holds no rewards, because its logs had none; `glocal data label` makes them"
+            )
         fields = {name: torch.from_numpy(np.array(store.fields[name][start:stop])) for name in _LABELS}
         lengths = torch.from_numpy(np.diff(store.starts[episodes.start : episodes.stop + 1]))
         _check_finite(obs[start:stop], fields, store, start)

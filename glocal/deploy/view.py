@@ -39,8 +39,6 @@ def check_robot(mapping: Mapping, agent: bool) -> list[str]:
         wrong.append(f"size is {mapping.size}, models see pictures of {IMAGE_SIZE}")
     if agent and mapping.state is None:
         wrong.append("there is no state, but the agent's position is observed; use a preset of images alone")
-    if mapping.reward is None:
-        wrong.append("there is no reward; `glocal data label` makes one")
     return wrong
 
 

@@ -19,9 +19,10 @@ def describe(store: EpisodeStore) -> dict[str, Any]:
     """Episodes, decisions and quantiles of the reward; where they are known, the share of decisions that moves the
     block, of those that end in success, and of rows by coverage."""
     decisions = int(store.starts[-1]) - len(store)
-    reward = np.asarray(store.fields["reward"])
     found: dict[str, Any] = {"episodes": len(store), "decisions": decisions}
-    found["reward"] = {str(level): float(np.quantile(reward, level)) for level in LEVELS}
+    if "reward" in store.fields:
+        reward = np.asarray(store.fields["reward"])
+        found["reward"] = {str(level): float(np.quantile(reward, level)) for level in LEVELS}
     if "pose" in store.fields:
         moved = np.abs(np.diff(store.fields["pose"], axis=0)).max(1) > MOVED
         moved[store.starts[1:-1] - 1] = False  # from one episode to the next
@@ -38,7 +39,8 @@ def describe(store: EpisodeStore) -> dict[str, Any]:
 
 def told(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     """A description as lines: what, and how much."""
-    quantiles = ", ".join(f"{float(level):.0%} below {value:.3g}" for level, value in found["reward"].items())
+    levels = found.get("reward", {}).items()
+    quantiles = ", ".join(f"{float(level):.0%} below {value:.3g}" for level, value in levels) or "none yet"
     lines = [("episodes", str(found["episodes"])), ("decisions", str(found["decisions"])), ("reward", quantiles)]
     shares = {
         "moving_share": "decisions that move the block",

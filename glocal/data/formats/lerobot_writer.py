@@ -150,7 +150,10 @@ class _Writer:
         layout = self.layout
         counters = {name: {"dtype": "int64", "shape": [1], "names": None} for name in COUNTERS}
         clock = {"timestamp": {"dtype": "float32", "shape": [1], "names": None}}
-        features = {name: _told(feature, layout) for name, feature in layout.features.items()}
+        features = {
+            name: _film_told(feature, layout) if feature.picture else told_of(feature)
+            for name, feature in layout.features.items()
+        }
         return {
             "codebase_version": "v3.0",
             "robot_type": None,
@@ -187,7 +190,7 @@ class _Writer:
 
     def _numbers(self, episode: Mapping[str, Array], number: int, length: int) -> pa.Table:
         columns = {
-            name: _column(episode[name], feature)
+            name: column_of(episode[name], feature)
             for name, feature in self.layout.features.items()
             if not feature.picture
         }
@@ -217,7 +220,8 @@ def _length(episode: Mapping[str, Array], features: Mapping[str, Feature], numbe
     return min(lengths.values())
 
 
-def _column(values: Array, feature: Feature) -> pa.Array:
+def column_of(values: Array, feature: Feature) -> pa.Array:
+    """Values (steps, ...) of a feature as a table's column."""
     flat = pa.array(np.ascontiguousarray(values).reshape(-1))
     if feature.shape == (1,):
         return flat
@@ -226,10 +230,13 @@ def _column(values: Array, feature: Feature) -> pa.Array:
     return flat
 
 
-def _told(feature: Feature, layout: Layout) -> dict[str, Any]:
-    if not feature.picture:
-        names = None if feature.names is None else list(feature.names)
-        return {"dtype": feature.dtype, "shape": list(feature.shape), "names": names}
+def told_of(feature: Feature) -> dict[str, Any]:
+    """Numbers as `meta/info.json` tells them."""
+    names = None if feature.names is None else list(feature.names)
+    return {"dtype": feature.dtype, "shape": list(feature.shape), "names": names}
+
+
+def _film_told(feature: Feature, layout: Layout) -> dict[str, Any]:
     height, width, channels = feature.shape
     info = {
         "video.fps": layout.fps, "video.height": height, "video.width": width, "video.channels": channels,

@@ -1,0 +1,61 @@
+"""A LeRobotDataset v3.0 again, with other or further numbers on its steps; its videos are copied as they are."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from glocal.data.dataset import Array, Feature
+from glocal.data.formats.lerobot import LeRobotDataset
+from glocal.data.formats.lerobot_writer import Statistics, column_of, told_of
+from glocal.files import UserError, appearing, read_json, write_json
+
+
+def relabel(
+    source: LeRobotDataset, folder: Path, features: Mapping[str, Feature], episodes: Sequence[Mapping[str, Array]]
+) -> None:
+    """Write a copy of a dataset with these features, each (steps, ...) for every episode, whole or not at all.
+
+    Raises `UserError` where the folder exists already, or a table does not hold what the metadata say.
+    """
+    if folder.exists():
+        raise UserError(f"{folder} exists already; name a new folder, or remove that one first")
+    order = np.argsort([place.first for place in source.places])
+    columns = {name: np.concatenate([episodes[i][name] for i in order]) for name in features}
+    index = np.concatenate([source.places[i].first + np.arange(source.lengths[i]) for i in order])
+    with appearing(folder) as draft:
+        shutil.copytree(source.folder, draft, ignore=shutil.ignore_patterns("data", ".*"))
+        for path in dict.fromkeys(place.table for place in source.places):
+            table = _extended(path, features, columns, index)
+            target = draft / path.relative_to(source.folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, target)
+        _tell(draft / "meta", features, columns)
+
+
+def _extended(path: Path, features: Mapping[str, Feature], columns: Mapping[str, Array], index: Array) -> pa.Table:
+    table = pq.read_table(path)
+    wanted = table["index"].to_numpy()
+    rows = np.searchsorted(index, wanted)
+    if rows.max(initial=-1) >= len(index) or not np.array_equal(index[rows], wanted):
+        raise UserError(f"{path} has rows that belong to no episode by what meta/episodes says; it is damaged")
+    for name, feature in features.items():
+        column = column_of(columns[name][rows], feature)
+        kept = table.drop_columns([name]) if name in table.column_names else table
+        table = kept.append_column(name, column)
+    return table.replace_schema_metadata(None)
+
+
+def _tell(meta: Path, features: Mapping[str, Feature], columns: Mapping[str, Array]) -> None:
+    info = read_json(meta / "info.json")
+    stats = json.loads((meta / "stats.json").read_text()) if (meta / "stats.json").is_file() else {}
+    for name, feature in features.items():
+        found = Statistics(picture=False)
+        found.add(columns[name])
+        info["features"][name], stats[name] = told_of(feature), found.told()
+    write_json(meta / "info.json", info)
+    write_json(meta / "stats.json", stats)

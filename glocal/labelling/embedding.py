@@ -1,0 +1,126 @@
+"""Embeddings of frames that are learned from the logs to be labelled, and kept beside them for the next time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glocal.codecs.keypoints import KeypointCodec
+from glocal.config import PRESETS
+from glocal.core.improve import Metrics
+from glocal.data.dataset import Array, Dataset
+from glocal.data.mapping import Mapping, shown
+from glocal.files import UserError
+from glocal.labelling.job import Job, ticking
+from glocal.labels.contrast import Contrast, ContrastConfig
+from glocal.models import Run, load_trained
+from glocal.run import STAGES, create_run, perform, status
+from glocal.training import Fit, FitConfig, threads, train
+
+AT_ONCE = 512
+
+
+class Embed(Protocol):
+    """Frames (n, size, size, 3) as numbers (n, d), and how far these are from goals (g, d)."""
+
+    @property
+    def mapping(self) -> Mapping: ...
+
+    def of(self, frames: Array) -> Tensor: ...
+
+    def distance(self, z: Tensor, goals: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Located:
+    """The points that a codec learned on the body: distances are their mean distance, wherever the agent is."""
+
+    codec: KeypointCodec
+    mapping: Mapping
+
+    @torch.no_grad()
+    def of(self, frames: Array) -> Tensor:
+        """Points (n, 2 k), in the table's units from -1 to 1."""
+        parts = torch.from_numpy(frames).split(AT_ONCE)
+        return torch.cat([self.codec.points(part) for part in parts])
+
+    def distance(self, z: Tensor, goals: Tensor) -> Tensor:
+        """From the nearest goal, (n,)."""
+        apart = (z[:, None] - goals).unflatten(-1, (-1, 2)).norm(dim=-1).mean(-1)
+        return apart.amin(1)
+
+
+@dataclass(frozen=True)
+class Contrasted:
+    """Numbers that are alike for what is shown within seconds."""
+
+    model: Contrast
+    mapping: Mapping
+
+    @torch.no_grad()
+    def of(self, frames: Array) -> Tensor:
+        """Numbers (n, d)."""
+        return torch.cat([self.model(part) for part in torch.from_numpy(frames).split(AT_ONCE)])
+
+    def distance(self, z: Tensor, goals: Tensor) -> Tensor:
+        """From the nearest goal, (n,)."""
+        return torch.cdist(z, goals).amin(1)
+
+
+def pictures(dataset: Dataset, known: Mapping) -> Iterator[Array]:
+    """The frames of each episode as models see them, (n, size, size, 3), with progress."""
+    for number in ticking(dataset, "embed"):
+        frames = dataset.episode(number, [known.camera])[known.camera]
+        yield np.stack([shown(known, frame) for frame in frames])
+
+
+def learn_embedding(job: Job, kind: str, updates: int) -> Embed:
+    """The codec of the preset, or a time-contrastive network, learned from all but the held-out episodes.
+
+    The work is done as in a run, in the folder beside the logs: what is there already and still holds is not done
+    again, and what was interrupted goes on.
+    """
+    if job.preset not in PRESETS or not PRESETS[job.preset].task.images:
+        raise UserError(f"{job.preset!r} is no preset of images; expected one as pusht")
+    config = replace(PRESETS[job.preset], logs=str(job.path), held_out=job.held_out, seed=job.seed)
+    folder = job.work or job.path.with_name(job.path.name + ".work")
+    run = create_run(folder, config)
+    for name in ("collect", "codec") if kind == "codec" else ("collect",):
+        if status(run)[name].state != "done":
+            perform(run, STAGES[name])
+    run = Run(folder, config)
+    assert run.mapping is not None
+    if kind == "contrast":
+        return Contrasted(_contrast(run, updates), run.mapping)
+    if not isinstance(run.codec, KeypointCodec):
+        raise UserError(f"the codec of {job.preset} finds no points; use a preset that does, or --embedding contrast")
+    return Located(run.codec.cpu(), run.mapping)
+
+
+def _contrast(run: Run, updates: int) -> Contrast:
+    cfg, store = ContrastConfig(), run.store
+    kept = round(len(store) * (1 - run.config.held_out))
+    lengths = np.diff(store.starts)[:kept]
+    model = Contrast(cfg).to(run.device)
+    folder = run.folder / f"contrast-{store.hash[:12]}-{updates}"
+    with threads(run.config.threads):
+        torch.manual_seed(run.config.seed)
+        loss = partial(_batch_loss, model, store.fields["image"], torch.from_numpy(store.starts), lengths)
+        fit = Fit(FitConfig(updates=updates, batch=cfg.episodes * cfg.frames, average=0.99), model, loss)
+        train(fit, folder, "contrast", run.about(), run.config.clock)
+    return load_trained(Contrast(cfg), folder, "contrast")
+
+
+def _batch_loss(model: Contrast, images: Array, starts: Tensor, lengths: Array) -> tuple[Tensor, Metrics]:
+    """The loss on random frames of random episodes, and a near neighbour of each."""
+    cfg, device = model.cfg, model.sharpness.device
+    episode = torch.randint(len(lengths), (cfg.episodes,)).repeat_interleave(cfg.frames)
+    length = torch.from_numpy(lengths)[episode]
+    time = (torch.rand(len(episode)) * length).long()
+    other = (time + torch.randint(-cfg.near, cfg.near + 1, time.shape)).clamp(torch.zeros(()), length - 1).long()
+    first, second = (torch.from_numpy(images[(starts[episode] + t).numpy()]).to(device) for t in (time, other))
+    return model.loss(first, second, episode.to(device), time.to(device))

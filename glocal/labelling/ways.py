@@ -1,0 +1,285 @@
+"""Ways of making rewards for logs that have none: `glocal data label WAY LOGS OUT ...`, each way a function."""
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+
+from glocal.data.dataset import Array, Dataset
+from glocal.data.formats import open_dataset
+from glocal.data.ingest import mapping_of
+from glocal.data.mapping import Mapping as TaskMapping
+from glocal.data.mapping import cropped, from_pixels
+from glocal.evaluate.labels import classified
+from glocal.files import UserError
+from glocal.labelling.embedding import learn_embedding, pictures
+from glocal.labelling.job import Common, Shown, finish, read_picture, read_table, shaped, ticking
+from glocal.labels.marking import Marks, read_marks, serve
+from glocal.labels.success import Nearness, fit
+from glocal.labels.tracker import Tracked, Tracker, TrackerConfig
+from glocal.progress import console
+
+NEAR = 1 / 16
+"""Share of the typical distance within which a frame counts as success, unless something else is said."""
+FOLDS = 5
+"""Of the cross-validation of marks."""
+
+
+def column(job: Common, name: str, success: str = "", success_above: float | None = None) -> None:
+    """Take a feature that the logs have already for the reward that came of each step.
+
+    Args:
+        job: What all ways of labelling need to know.
+        name: The feature.
+        success: Another one, that says success; without it, see --success-above.
+        success_above: Rewards above this count as success.
+    """
+    dataset = open_dataset(job.path)
+    for one in filter(None, (name, success)):
+        if one not in dataset.features:
+            raise UserError(f"{job.path} has no {one!r}; it has {', '.join(dataset.features)}")
+    shown = []
+    for number in ticking(dataset):
+        found = dataset.episode(number, [one for one in (name, success) if one])
+        reward = found[name].reshape(dataset.lengths[number], -1)[:, 0].astype(np.float32)
+        good = found[success].reshape(-1) if success else _above(reward, success_above)
+        # rows of frames: the first frame has no step before it
+        shown.append(Shown(np.r_[reward[:1], reward], np.r_[good[:1], good].astype(np.float32)))
+    finish(job, dataset, shown, {"way": "column", "column": name, "success": success or success_above})
+
+
+def table(job: Common, file: Path, success_above: float | None = None) -> None:
+    """Take rewards of frames from a csv with the columns episode, frame, reward and, if there is one, success.
+
+    Args:
+        job: What all ways of labelling need to know.
+        file: The csv.
+        success_above: Rewards above this count as success, where the file has no such column.
+    """
+    dataset = open_dataset(job.path)
+    told = read_table(file, dataset.lengths)
+    if "reward" not in told:
+        raise UserError(f"{file} has no column reward")
+    success = told.get("success", [_above(reward, success_above) for reward in told["reward"]])
+    shown = [Shown(*pair) for pair in zip(told["reward"], success, strict=True)]
+    finish(job, dataset, shown, {"way": "table", "file": str(file), "success_above": success_above})
+
+
+def function(job: Common, name: str, success_above: float | None = None) -> None:
+    """Ask a Python function, which is given a frame's features and answers with a reward, or with (reward, success).
+
+    Args:
+        job: What all ways of labelling need to know.
+        name: FILE.py:FUNCTION.
+        success_above: Rewards above this count as success, where the function does not say.
+    """
+    dataset, answer = open_dataset(job.path), _function(name)
+    shown = []
+    for number in ticking(dataset):
+        episode = dataset.episode(number, list(dataset.features))
+        frames = ({key: values[t] for key, values in episode.items()} for t in range(dataset.lengths[number]))
+        answers = np.array([_answered(answer, frame, name, number) for frame in frames], np.float32)
+        said = ~np.isnan(answers[:, 1])
+        shown.append(Shown(answers[:, 0], np.where(said, answers[:, 1], _above(answers[:, 0], success_above))))
+    finish(job, dataset, shown, {"way": "function", "function": name, "success_above": success_above})
+
+
+def goal(
+    job: Common, goals: tuple[str, ...], embedding: Literal["codec", "contrast"] = "codec",
+    success_within: float = NEAR, updates: int = 1500,
+) -> None:  # fmt: skip
+    """Reward nearness to goal images, in an embedding that is learned from the logs.
+
+    Args:
+        job: What all ways of labelling need to know.
+        goals: Pictures of success (files), or frames of the logs that show it (EPISODE:FRAME).
+        embedding: The preset's codec, or one that is learned by time contrast.
+        success_within: Share of the typical distance within which a frame counts as success.
+        updates: Of the time-contrastive embedding.
+    """
+    if not goals:
+        raise UserError("say at least one goal image: --goals FILE ..., or --goals EPISODE:FRAME ...")
+    dataset = open_dataset(job.path)
+    wanted = np.stack([read_picture(one, dataset, mapping_of(job.path, dataset)) for one in goals])
+    embed = learn_embedding(job, embedding, updates)
+    near = embed.of(wanted)
+    distance = [embed.distance(embed.of(frames), near).numpy() for frames in pictures(dataset, embed.mapping)]
+    typical = float(np.median(np.concatenate(distance)))
+    shown = [Shown(shaped(d, typical), (d < success_within * typical).astype(np.float32)) for d in distance]
+    how = {"way": "goal", "goals": list(goals), "embedding": embedding, "typical_distance": typical}
+    finish(job, dataset, shown, how | {"success_within": success_within})
+
+
+def classifier(
+    job: Common, marks: Path, mark: bool = False, embedding: Literal["codec", "contrast"] = "codec",
+    updates: int = 1500, port: int = 0,
+) -> None:  # fmt: skip
+    """Reward nearness to success as a classifier learns it from a few marked frames.
+
+    Args:
+        job: What all ways of labelling need to know.
+        marks: A csv with the columns episode, frame and success (0 or 1).
+        mark: Open a page on this machine first, to mark frames by hand.
+        embedding: The preset's codec, or one that is learned by time contrast.
+        updates: Of the time-contrastive embedding.
+        port: Of the page; by default any that is free.
+    """
+    dataset = open_dataset(job.path)
+    if mark:
+        mark_by_hand(marks, dataset, mapping_of(job.path, dataset), port)
+    elif not marks.is_file():
+        raise UserError(f"there are no marks in {marks}; say --mark True to make some")
+    found = read_marks(marks)
+    _check_marks(marks, found, dataset)
+    embed = learn_embedding(job, embedding, updates)
+    wanted = {episode for episode, _ in found}
+    seen = [embed.of(frames) for frames in pictures(dataset, embed.mapping)]
+    z, success = _stacked([seen[e][t] for e, t in found]), _stacked([Tensor([good]) for good in found.values()])[:, 0]
+    folds = np.random.default_rng(job.seed).permutation(len(dataset))
+    order = sorted(wanted, key=lambda episode: folds[episode])
+    fold = np.array([order.index(episode) % FOLDS for episode, _ in found])
+    claimed = cross_validated(z, success, fold)
+    shown = _nearness(fit(z, success), seen)
+    how = {"way": "classifier", "marks": str(marks), "marked": len(found), "embedding": embedding}
+    finish(job, dataset, shown, how, {"marks, each by a classifier without its fold": classified(*claimed)})
+
+
+def _nearness(model: Nearness, seen: Sequence[Tensor]) -> list[Shown]:
+    """What a classifier says of embedded episodes: far from success how far it is, near it how probable."""
+    distance, likely = [model.distance(z).numpy() for z in seen], [model(z).sigmoid().numpy() for z in seen]
+    typical = float(np.median(np.concatenate(distance)))
+    return [
+        Shown(shaped(d, typical, likely=p), (p > 0.5).astype(np.float32)) for d, p in zip(distance, likely, strict=True)
+    ]
+
+
+def cross_validated(z: Tensor, success: Tensor, fold: Array) -> tuple[Array, Array]:
+    """Probabilities of marked frames (n, d) by classifiers that were fitted without their fold, and their marks.
+
+    Folds whose rest is all of one kind are left out. Raises `UserError` where that leaves nothing.
+    """
+    claimed, real = [], []
+    for one in np.unique(fold):
+        out = Tensor(fold == one).bool()
+        if len(success[~out].unique()) == 2:
+            claimed.append(fit(z[~out], success[~out])(z[out]).sigmoid().numpy())
+            real.append(success[out].numpy())
+    if not claimed:
+        raise UserError("successes and failures are marked in too few episodes to hold any out; mark more of them")
+    return np.concatenate(claimed), np.concatenate(real)
+
+
+def mark_by_hand(path: Path, dataset: Dataset, mapping: TaskMapping, port: int) -> None:
+    """Serve the page until it says that it is done; every mark is in the file at once."""
+    marks = Marks.open(path)
+
+    @lru_cache(maxsize=4)
+    def film(episode: int) -> Array:
+        return dataset.episode(episode, [mapping.camera])[mapping.camera]
+
+    with serve(marks, dataset.lengths, lambda episode, frame: film(episode)[frame], port) as server:
+        console.print(f"mark frames on http://127.0.0.1:{server.server_port} and press q there; they are in {path}")
+        server.serve_forever(poll_interval=0.1)
+    console.print(f"{len(marks.found)} frames are marked in {path}")
+
+
+def _check_marks(path: Path, found: Mapping[tuple[int, int], bool], dataset: Dataset) -> None:
+    for episode, frame in found:
+        if not 0 <= episode < len(dataset) or not 0 <= frame < dataset.lengths[episode]:
+            raise UserError(f"{path} marks frame {frame} of episode {episode}, which {dataset.folder} has not")
+    if len(set(found.values())) < 2:
+        raise UserError(f"{path} marks {len(found)} frames, all alike; mark successes and failures")
+
+
+def tracker(
+    job: Common, goal: str, colour: tuple[int, int, int], tolerance: float = TrackerConfig.tolerance,
+    covered: float = 0.95,
+) -> None:  # fmt: skip
+    """Track a body of one colour by classic means; reward its nearness to where a goal image shows it.
+
+    Also writes where it is (`observation.pose`: x, y and angle) and how much of its goal it covers
+    (`observation.coverage`).
+
+    Args:
+        job: What all ways of labelling need to know.
+        goal: A picture (file) of the body at its goal, or a frame of the logs (EPISODE:FRAME).
+        colour: The body's: red, green and blue, 0 to 255.
+        tolerance: Distance in colour at which a pixel no longer belongs to the body.
+        covered: Coverage from which on a frame counts as success.
+    """
+    dataset = open_dataset(job.path)
+    known = mapping_of(job.path, dataset)
+    body = Tracker(TrackerConfig(colour, tolerance), cropped(known, read_picture(goal, dataset, known)))
+    ways = []
+    for number in ticking(dataset, "tracker"):
+        way: list[Tracked] = []
+        for frame in dataset.episode(number, [known.camera])[known.camera]:
+            way.append(body.track(cropped(known, frame), way[-1] if way else None))
+        ways.append(way)
+    distance = [np.array([body.distance(one.pose) for one in way]) for way in ways]
+    typical = float(np.median(np.concatenate(distance)))
+    shown = [
+        Shown(shaped(d, typical), np.array([one.coverage > covered for one in way], np.float32), _told(known, way))
+        for d, way in zip(distance, ways, strict=True)
+    ]
+    fits = np.array([one.fit for way in ways for one in way])
+    how = {"way": "tracker", "goal": goal, "colour": list(colour), "tolerance": tolerance, "typical_px": typical}
+    quality = {"median": float(np.median(fits)), "worst percent": float(np.quantile(fits, 0.01))}
+    finish(job, dataset, shown, how, {"how well the goal's mask fits (intersection over union)": quality})
+
+
+def _told(known: TaskMapping, way: Sequence[Tracked]) -> dict[str, Array]:
+    """Poses in the state's units, and coverage."""
+    pose = np.stack([one.pose for one in way])
+    place = from_pixels(known, pose[:, :2] + 0.5)
+    coverage = np.array([[one.coverage] for one in way], np.float32)
+    return {"observation.pose": np.c_[place, pose[:, 2]].astype(np.float32), "observation.coverage": coverage}
+
+
+def _above(reward: Array, limit: float | None) -> Array:
+    return np.zeros(len(reward), np.float32) if limit is None else (reward > limit).astype(np.float32)
+
+
+def _function(name: str) -> Callable[..., Any]:
+    file, _, function = name.rpartition(":")
+    spec = importlib.util.spec_from_file_location("labels", file) if file else None
+    if spec is None or spec.loader is None or not Path(file).is_file():
+        raise UserError(f"{name!r} names no Python function; expected FILE.py:FUNCTION")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        return vars(module)[function]
+    except Exception as error:
+        raise UserError(f"{name} cannot be loaded: {error!r}") from error
+
+
+def _answered(answer: Callable[..., Any], frame: Mapping[str, Array], name: str, number: int) -> tuple[float, float]:
+    """A function's reward and success (NaN where it does not say) of a frame."""
+    try:
+        told = answer(frame)
+        reward, success = told if isinstance(told, tuple) else (told, np.nan)
+        found = float(reward), float(success)
+    except Exception as error:
+        raise UserError(f"{name} failed at a frame of episode {number}: {error!r}") from error
+    if not np.isfinite(found[0]):
+        raise UserError(f"{name} says {found[0]} of a frame of episode {number}; expected a finite number")
+    return found
+
+
+def _stacked(rows: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(rows))
+
+
+WAYS = {way.__name__: way for way in (column, table, function, goal, classifier, tracker)}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """`glocal data label WAY ...`."""
+    options = (tyro.conf.FlagConversionOff,)
+    tyro.extras.subcommand_cli_from_dict(WAYS, args=list(arguments), prog="glocal data label", config=options)
