@@ -3,8 +3,9 @@
     python runs/record_logs.py out/logs --episodes 200
 
 gym-pusht stands in for the robot, a script at its controls for the person. Actions are absolute targets in pixels, the
-state is the agent's position. What the environment knew besides is written apart, to out/logs.truth.csv, so that labels
-can be compared with it; nothing in out/logs tells it.
+state is the agent's position. Beside them, as a person would make them: out/logs.goals/, pictures of the T put on its
+place by hand. What the environment knew besides is written apart, to out/logs.truth.csv, so that labels can be compared
+with it; nothing in out/logs tells it.
 """
 
 import csv
@@ -16,13 +17,14 @@ from typing import Any
 
 import numpy as np
 import tyro
+from PIL import Image
 
 from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.files import appearing
 from glocal.progress import Ticker
 from glocal.tasks.play import PlayConfig, draw_placement, player
-from glocal.tasks.pusht import HOLD, REACH, TABLE, PushT, PushTConfig, Seen, pose_reached, reward_of
+from glocal.tasks.pusht import GOAL, HOLD, REACH, TABLE, PushT, PushTConfig, Seen, pose_reached, reward_of
 
 PICTURE, FPS = (96, 96), 10
 FEATURES = {
@@ -30,6 +32,8 @@ FEATURES = {
     "observation.state": Feature((2,), "float32", names=("x", "y")),
     "action": Feature((2,), "float32", names=("x", "y")),
 }
+CORNERS = ((60, 60), (450, 60), (60, 450), (450, 450))
+"""Where the agent stands while the goal is photographed."""
 TRUTH = ("episode", "frame", "reward", "success", "coverage", "x", "y", "angle")
 
 
@@ -61,6 +65,15 @@ def record_episode(seed: int, steps: int, number: int) -> tuple[dict[str, Array]
     ]
 
 
+def photograph_goal(folder: Path) -> None:
+    """Pictures of the T on its place, the agent in one corner after the other."""
+    env = PushT(PushTConfig(images=True), PICTURE)
+    for number, corner in enumerate(CORNERS):
+        seen = env.reset(0, np.array([*corner, *GOAL]))
+        with appearing(folder / f"{number}.png") as draft, draft.open("wb") as file:
+            Image.fromarray(seen.image).save(file, "PNG")
+
+
 def main(out: tyro.conf.Positional[Path], episodes: int = 200, steps: int = 300, seed: int = 0, jobs: int = 2) -> None:
     """Record logs.
 
@@ -81,6 +94,7 @@ def main(out: tyro.conf.Positional[Path], episodes: int = 200, steps: int = 300,
                 yield features
                 tick(number + 1)
 
+    photograph_goal(out.with_name(out.name + ".goals"))
     write_lerobot(out, recorded(), Layout(FPS, FEATURES, "Push the T to its place."))
     with appearing(out.with_name(out.name + ".truth.csv")) as draft, draft.open("w", newline="") as file:
         csv.writer(file).writerows([TRUTH, *truth])

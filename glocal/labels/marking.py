@@ -62,7 +62,10 @@ def read_marks(path: Path) -> dict[tuple[int, int], bool]:
 def serve(
     marks: Marks, lengths: Sequence[int], frame: Callable[[int, int], NDArray[np.uint8]], port: int
 ) -> ThreadingHTTPServer:
-    """A server of the page, to be run by `serve_forever`; the page's `q` ends that. It listens to this machine alone."""
+    """A server of the page, which listens to this machine alone; run it by `serve_forever`, which the page's `q` ends.
+
+    A port of 0 is any that is free.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         """Answers the page."""

@@ -15,11 +15,17 @@ from glocal.files import UserError
 
 Mask = NDArray[np.float32]
 """How much of each pixel belongs to the body, from 0 to 1, (h, w)."""
+Window = tuple[int, int, int, int]
+"""Left, top, width and height of a part of a picture."""
 ANGLES = 36
 """Angles that are tried before refinement."""
 REFINEMENTS = 6
 STEPS = np.array([0.5, 0.5, 0.02])
 """Pixels and radians by which derivatives of a mask are taken."""
+ENOUGH = 0.01
+"""Pixels and radians below which a refinement is the last."""
+MARGIN = 16
+"""Pixels around the body that are looked at."""
 LOST = 0.95
 """Share of the fit before below which the body counts as lost."""
 SOFT = 0.6
@@ -60,6 +66,7 @@ class Tracker:
             )
         self.centre = _centre(self.goal)
         self.outline = _outline(self.goal) - self.centre
+        self.side = 2 * math.ceil(np.linalg.norm(self.outline, axis=1).max()) + MARGIN
 
     def track(self, picture: NDArray[np.uint8], near: Tracked | None = None) -> Tracked:
         """Where the body is in a picture of the goal picture's size; where it does not show, fit and coverage are 0.
@@ -87,27 +94,38 @@ class Tracker:
         moved = self.outline @ np.array([[cos, sin], [-sin, cos]]) + pose[:2]
         return float(np.linalg.norm(moved - self.outline - self.centre, axis=1).mean())
 
-    def placed(self, pose: NDArray[np.float64]) -> Mask:
-        """The goal's mask, moved and turned."""
+    def placed(self, pose: NDArray[np.float64], window: Window | None = None) -> Mask:
+        """The goal's mask, moved and turned; in a window of the picture, or all of it."""
+        left, top, width, height = window or (0, 0, *self.goal.shape[::-1])
         cos, sin = math.cos(pose[2]), math.sin(pose[2])
         turn = np.array([[cos, -sin], [sin, cos]])
-        way = np.concatenate([turn, (pose[:2] - turn @ self.centre)[:, None]], axis=1)
-        return cv2.warpAffine(self.goal, way, self.goal.shape[::-1]).astype(np.float32)
+        way = np.concatenate([turn, (pose[:2] - (left, top) - turn @ self.centre)[:, None]], axis=1)
+        return cv2.warpAffine(self.goal, way, (width, height)).astype(np.float32)
+
+    def _window(self, mask: Mask) -> Window:
+        """The part of a picture that holds the body."""
+        height, width = mask.shape
+        left, top = (max(0, int(middle - self.side / 2)) for middle in _centre(mask))
+        return left, top, min(width - left, self.side), min(height - top, self.side)
 
     def _best_angle(self, mask: Mask) -> NDArray[np.float64]:
-        centre = _centre(mask)
+        window, centre = self._window(mask), _centre(mask)
+        seen = _within(mask, window)
         poses = [np.array([*centre, 2 * math.pi * i / ANGLES]) for i in range(ANGLES)]
-        return min(poses, key=lambda pose: float(np.abs(self.placed(pose) - mask).sum()))
+        return min(poses, key=lambda pose: float(np.abs(self.placed(pose, window) - seen).sum()))
 
     def _refined(self, mask: Mask, pose: NDArray[np.float64]) -> NDArray[np.float64]:
         """Gauss-Newton on the squared difference of the masks."""
+        window = self._window(mask)
+        seen = _within(mask, window)
         for _ in range(REFINEMENTS):
-            ahead, behind = ([self.placed(pose + side * np.diag(STEPS)[i]) for i in range(3)] for side in (1, -1))
-            slopes = [((a - b) / (2 * h)).ravel() for a, b, h in zip(ahead, behind, STEPS, strict=True)]
+            near = [self.placed(pose + side * step, window) for step in np.diag(STEPS) for side in (1, -1)]
+            slopes = [((a - b) / (2 * h)).ravel() for a, b, h in zip(near[::2], near[1::2], STEPS, strict=True)]
             rows = np.stack(slopes, axis=1)
-            step, *_ = np.linalg.lstsq(rows.T @ rows, rows.T @ (mask - self.placed(pose)).ravel(), rcond=None)
+            left = (seen - self.placed(pose, window)).ravel()
+            step, *_ = np.linalg.lstsq(rows.T @ rows, rows.T @ left, rcond=None)
             pose = pose + np.clip(step, [-2, -2, -0.2], [2, 2, 0.2])
-            if np.abs(step).max() < 1e-3:
+            if np.abs(step).max() < ENOUGH:
                 break
         return pose
 
@@ -122,6 +140,11 @@ def body_mask(cfg: TrackerConfig, picture: NDArray[np.uint8]) -> Mask:
     largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
     around = cv2.dilate((places == largest).astype(np.uint8), np.ones((3, 3), np.uint8))
     return soft * around
+
+
+def _within(mask: Mask, window: Window) -> Mask:
+    left, top, width, height = window
+    return mask[top : top + height, left : left + width]
 
 
 def _centre(mask: Mask) -> NDArray[np.float64]:
