@@ -86,7 +86,7 @@ def learn_embedding(job: Job, kind: str, updates: int) -> Embed:
     """
     if job.preset not in PRESETS or not PRESETS[job.preset].task.images:
         raise UserError(f"{job.preset!r} is no preset of images; expected one as pusht")
-    config = replace(PRESETS[job.preset], logs=str(job.path), held_out=job.held_out, seed=job.seed)
+    config = replace(PRESETS[job.preset], logs=str(job.path), held_out=job.held_out, seed=job.seed, threads=job.threads)
     folder = job.work or job.path.with_name(job.path.name + ".work")
     run = create_run(folder, config)
     for name in ("collect", "codec") if kind == "codec" else ("collect",):

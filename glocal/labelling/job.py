@@ -57,6 +57,8 @@ class Job:
     """Where embeddings are learned, and kept for the next time; by default beside the logs."""
     preset: str = "pusht"
     """Whose codec is the embedding."""
+    threads: int = 2
+    """Of torch. Use 1 where anything else is running: two busy processes of two threads each collapse."""
 
 
 Common = Annotated[Job, tyro.conf.arg(name="")]
