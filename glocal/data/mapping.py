@@ -17,8 +17,17 @@ from glocal.data.dataset import Array, Dataset, Feature
 from glocal.files import UserError, read_json, write_json
 
 NAME = "glocal.json"
-CAMERAS = ("observation.image", "observation.images", "image", "img", "pixels")
-STATES = ("observation.state", "state", "agent_pos", "observation.environment_state")
+CAMERAS = (
+    "observation.image",
+    "observation.images",
+    "observation.pixels",
+    "observation",
+    "image",
+    "images",
+    "img",
+    "pixels",
+)
+STATES = ("observation.state", "state", "observation.agent_pos", "agent_pos", "observation.environment_state")
 ACTIONS = ("action", "actions")
 POSES = ("observation.pose",)
 ROLES = ("camera", "state", "action", "reward", "done", "success", "pose")

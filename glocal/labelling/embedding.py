@@ -13,8 +13,9 @@ from glocal.codecs.keypoints import KeypointCodec
 from glocal.config import PRESETS
 from glocal.core.improve import Metrics
 from glocal.data.dataset import Array, Dataset
+from glocal.data.ingest import source_digest
 from glocal.data.mapping import Mapping, shown
-from glocal.files import UserError
+from glocal.files import UserError, appearing, sha256
 from glocal.labelling.job import Job, ticking
 from glocal.labels.contrast import Contrast, ContrastConfig
 from glocal.models import Run, load_trained
@@ -30,6 +31,11 @@ class Embed(Protocol):
     @property
     def mapping(self) -> Mapping: ...
 
+    @property
+    def kept(self) -> Path:
+        """Where what it says of all frames is kept."""
+        ...
+
     def of(self, frames: Array) -> Tensor: ...
 
     def distance(self, z: Tensor, goals: Tensor) -> Tensor: ...
@@ -41,6 +47,7 @@ class Located:
 
     codec: KeypointCodec
     mapping: Mapping
+    kept: Path
 
     @torch.no_grad()
     def of(self, frames: Array) -> Tensor:
@@ -60,6 +67,7 @@ class Contrasted:
 
     model: Contrast
     mapping: Mapping
+    kept: Path
 
     @torch.no_grad()
     def of(self, frames: Array) -> Tensor:
@@ -71,7 +79,17 @@ class Contrasted:
         return torch.cdist(z, goals).amin(1)
 
 
-def pictures(dataset: Dataset, known: Mapping) -> Iterator[Array]:
+def embedded(embed: Embed, dataset: Dataset) -> list[Tensor]:
+    """What an embedding says of all frames, by episode; kept for the next time."""
+    if not embed.kept.is_file():
+        parts = [embed.of(frames).numpy() for frames in _pictures(dataset, embed.mapping)]
+        with appearing(embed.kept) as draft, draft.open("wb") as file:
+            np.save(file, np.concatenate(parts))
+    whole = torch.from_numpy(np.load(embed.kept, allow_pickle=False))
+    return list(whole.split(list(dataset.lengths)))
+
+
+def _pictures(dataset: Dataset, known: Mapping) -> Iterator[Array]:
     """The frames of each episode as models see them, (n, size, size, 3), with progress."""
     for number in ticking(dataset, "embed"):
         frames = dataset.episode(number, [known.camera])[known.camera]
@@ -94,14 +112,17 @@ def learn_embedding(job: Job, kind: str, updates: int) -> Embed:
             perform(run, STAGES[name])
     run = Run(folder, config)
     assert run.mapping is not None
+    trained = _contrast(run, updates) if kind == "contrast" else folder / "codec"
+    kept = folder / f"frames-{source_digest(job.path)}-{sha256(trained / 'last' / 'model.safetensors')[:16]}.npy"
     if kind == "contrast":
-        return Contrasted(_contrast(run, updates), run.mapping)
+        return Contrasted(load_trained(Contrast(ContrastConfig()), trained, "contrast"), run.mapping, kept)
     if not isinstance(run.codec, KeypointCodec):
         raise UserError(f"the codec of {job.preset} finds no points; use a preset that does, or --embedding contrast")
-    return Located(run.codec.cpu(), run.mapping)
+    return Located(run.codec.cpu(), run.mapping, kept)
 
 
-def _contrast(run: Run, updates: int) -> Contrast:
+def _contrast(run: Run, updates: int) -> Path:
+    """The folder of the time-contrastive network."""
     cfg, store = ContrastConfig(), run.store
     kept = round(len(store) * (1 - run.config.held_out))
     lengths = np.diff(store.starts)[:kept]
@@ -112,7 +133,7 @@ def _contrast(run: Run, updates: int) -> Contrast:
         loss = partial(_batch_loss, model, store.fields["image"], torch.from_numpy(store.starts), lengths)
         fit = Fit(FitConfig(updates=updates, batch=cfg.episodes * cfg.frames, average=0.99), model, loss)
         train(fit, folder, "contrast", run.about(), run.config.clock)
-    return load_trained(Contrast(cfg), folder, "contrast")
+    return folder
 
 
 def _batch_loss(model: Contrast, images: Array, starts: Tensor, lengths: Array) -> tuple[Tensor, Metrics]:

@@ -16,9 +16,10 @@ from glocal.data.formats import open_dataset
 from glocal.data.ingest import mapping_of
 from glocal.data.mapping import Mapping as TaskMapping
 from glocal.data.mapping import cropped, from_pixels
+from glocal.data.mapping import shown as shown_to_models
 from glocal.evaluate.labels import classified
 from glocal.files import UserError
-from glocal.labelling.embedding import learn_embedding, pictures
+from glocal.labelling.embedding import embedded, learn_embedding
 from glocal.labelling.job import Common, Shown, finish, read_picture, read_table, shaped, ticking
 from glocal.labels.marking import Marks, read_marks, serve
 from glocal.labels.success import Nearness, fit
@@ -106,10 +107,11 @@ def goal(
     if not goals:
         raise UserError("say at least one goal image: --goals FILE ..., or --goals EPISODE:FRAME ...")
     dataset = open_dataset(job.path)
-    wanted = np.stack([read_picture(one, dataset, mapping_of(job.path, dataset)) for one in goals])
+    known = mapping_of(job.path, dataset)
+    wanted = np.stack([shown_to_models(known, read_picture(one, dataset, known)) for one in goals])
     embed = learn_embedding(job, embedding, updates)
     near = embed.of(wanted)
-    distance = [embed.distance(embed.of(frames), near).numpy() for frames in pictures(dataset, embed.mapping)]
+    distance = [embed.distance(z, near).numpy() for z in embedded(embed, dataset)]
     typical = float(np.median(np.concatenate(distance)))
     shown = [Shown(shaped(d, typical), (d < success_within * typical).astype(np.float32)) for d in distance]
     how = {"way": "goal", "goals": list(goals), "embedding": embedding, "typical_distance": typical}
@@ -139,7 +141,7 @@ def classifier(
     _check_marks(marks, found, dataset)
     embed = learn_embedding(job, embedding, updates)
     wanted = {episode for episode, _ in found}
-    seen = [embed.of(frames) for frames in pictures(dataset, embed.mapping)]
+    seen = embedded(embed, dataset)
     z, success = _stacked([seen[e][t] for e, t in found]), _stacked([Tensor([good]) for good in found.values()])[:, 0]
     folds = np.random.default_rng(job.seed).permutation(len(dataset))
     order = sorted(wanted, key=lambda episode: folds[episode])

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from glocal.data.dataset import Dataset
-from glocal.data.formats import flat, folder, lerobot
+from glocal.data.formats import flat, folder, lerobot, minari
 from glocal.files import UserError
 
-FORMATS = (lerobot.FORMAT, flat.ZARR, flat.HDF5, folder.FORMAT)
+FORMATS = (lerobot.FORMAT, minari.FORMAT, flat.ZARR, flat.HDF5, folder.FORMAT)
 
 
 def open_dataset(path: Path) -> Dataset:
@@ -18,5 +18,5 @@ def open_dataset(path: Path) -> Dataset:
             return one.open(path)
     raise UserError(
         f"{path} is in no format that is known here: expected a LeRobotDataset (meta/info.json), a zarr with data/ and "
-        "meta/episode_ends, HDF5 files, or a folder of npz, or of mp4 and npy, files"
+        "meta/episode_ends, HDF5 files, a Minari dataset, or a folder of npz, or of mp4 and npy, files"
     )

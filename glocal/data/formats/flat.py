@@ -1,4 +1,8 @@
-"""Formats that keep each feature as one long array, all episodes in a row: Diffusion Policy's zarr, and HDF5."""
+"""Formats that keep each feature as one array for all episodes: Diffusion Policy's zarr, and HDF5.
+
+In zarr, and as stable-worldmodel lays HDF5 out, episodes stand one behind the other; in files (shards) of images,
+actions and lengths they may also be padded to the longest.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -14,6 +18,19 @@ H5_ENDINGS = (".h5", ".hdf5")
 LENGTHS = ("ep_len", "lengths")
 """Arrays that tell the episodes' lengths."""
 BESIDE = (*LENGTHS, "ep_offset")
+
+
+class Padded:
+    """An array (episodes, steps of the longest, ...) as if episodes stood one behind the other."""
+
+    def __init__(self, array: Any, starts: Array):
+        self.array, self.starts = array, starts
+        self.shape, self.dtype = (int(starts[-1]), *array.shape[2:]), array.dtype
+
+    def __getitem__(self, rows: slice) -> Array:
+        """The rows of one episode."""
+        episode = int(np.searchsorted(self.starts, rows.start, side="right")) - 1
+        return np.asarray(self.array[episode, : rows.stop - rows.start])
 
 
 class FlatDataset(Dataset):
@@ -36,7 +53,7 @@ class FlatDataset(Dataset):
         for name in names:
             try:
                 found[name] = _shown(np.asarray(arrays[name][begin:end]), self.features[name])
-            except (OSError, ValueError, RuntimeError, KeyError) as error:
+            except Exception as error:  # decoders raise what they like at damaged files, SystemError included
                 raise UserError(
                     f"{name} of episode {number} in {file} cannot be read ({error}); it is damaged"
                 ) from error
@@ -74,7 +91,7 @@ def _check_shard(file: Path, arrays: Mapping[str, Any], starts: Array, features:
 
 def open_zarr(path: Path) -> Dataset:
     """`data/*` and `meta/episode_ends` in a zarr folder or zip file."""
-    zarr = _library("zarr")
+    zarr = library("zarr")
     try:
         root = zarr.open_group(str(path), mode="r")
         arrays = {name: array for name, array in root["data"].arrays() if array.ndim}
@@ -93,7 +110,7 @@ def open_hdf5(path: Path) -> Dataset:
 
 
 def _shard(file: Path) -> tuple[Path, Mapping[str, Any], Array]:
-    h5py = _library("h5py")
+    h5py = library("h5py")
     try:
         handle = h5py.File(file, "r")
         found = {name: array for name, array in handle.items() if isinstance(array, h5py.Dataset) and array.shape}
@@ -108,10 +125,15 @@ def _shard(file: Path) -> tuple[Path, Mapping[str, Any], Array]:
     starts = np.concatenate([[0], np.cumsum(lengths)])
     if offsets is not None and not np.array_equal(offsets, starts[:-1]):
         raise UserError(f"{file}: ep_offset does not follow from ep_len; episodes have to stand one behind the other")
-    return file, {name: array for name, array in found.items() if name not in BESIDE}, starts
+    arrays = {name: array for name, array in found.items() if name not in BESIDE}
+    shapes = [array.shape for array in arrays.values()]
+    if all(len(shape) > 1 and shape[0] == len(lengths) and shape[1] >= lengths.max() for shape in shapes):
+        return file, {name: Padded(array, starts) for name, array in arrays.items()}, starts
+    return file, arrays, starts
 
 
-def _library(name: str) -> Any:
+def library(name: str) -> Any:
+    """A package that only some formats need; raises `UserError` where it is not installed."""
     import importlib
 
     try:

@@ -1,0 +1,84 @@
+"""Minari's datasets, read by Minari itself (an extra): an episode's last observation has no action, and is left out."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glocal.data.dataset import Array, Dataset, Feature, Format
+from glocal.data.formats.flat import library
+from glocal.files import UserError
+
+OUTCOMES = {"next.reward": "rewards", "next.done": "terminations"}
+DATA = "main_data.hdf5"
+
+
+class MinariDataset(Dataset):
+    """A folder with `data/main_data.hdf5`; observations of several parts become `observation.<part>`."""
+
+    format, fps = "Minari", None
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        inner = folder / "data" if (folder / "data" / DATA).is_file() else folder
+        minari = library("minari")
+        try:
+            self.whole = minari.MinariDataset(inner)
+            self.lengths = [int(told["total_steps"]) for told in self._metadata(range(self.whole.total_episodes))]
+        except Exception as error:  # h5py, JSON and Gymnasium all raise what they like at damaged files
+            raise UserError(
+                f"{inner} does not read as a Minari dataset ({error!r}); it is damaged or cut short"
+            ) from error
+        if not self.lengths:
+            raise UserError(f"{inner} holds no episodes")
+        self.features = {name: _feature(array) for name, array in self._read(0).items()}
+        self._last: tuple[int, dict[str, Array]] | None = None
+
+    def episode(self, number: int, names: Sequence[str]) -> dict[str, Array]:
+        if self._last is None or self._last[0] != number:
+            self._last = number, self._read(number)
+        found = self._last[1]
+        for name in names:
+            feature = _feature(found[name]) if name in found else None
+            if feature != self.features[name] or len(found[name]) != self.lengths[number]:
+                raise UserError(
+                    f"{name} of episode {number} in {self.folder} is {feature} of {len(found.get(name, ()))} steps, "
+                    f"expected {self.features[name]} of {self.lengths[number]}"
+                )
+        return {name: found[name].reshape(len(found[name]), *self.features[name].shape) for name in names}
+
+    def _metadata(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        return list(self.whole.storage.get_episode_metadata(numbers))
+
+    def _read(self, number: int) -> dict[str, Array]:
+        try:
+            (one,) = self.whole.iterate_episodes([number])
+            steps = len(one.rewards)
+            found = {f"observation{name}": array[:steps] for name, array in _parts(one.observations).items()}
+            found |= {f"action{name}": array for name, array in _parts(one.actions).items()}
+            return found | {name: np.asarray(getattr(one, key)) for name, key in OUTCOMES.items()}
+        except Exception as error:
+            raise UserError(f"episode {number} in {self.folder} cannot be read ({error!r}); it is damaged") from error
+
+
+def _parts(values: Any, name: str = "") -> dict[str, Array]:
+    """Nested observations or actions as arrays by their path."""
+    if isinstance(values, Mapping):
+        parts = [_parts(part, f"{name}.{key}") for key, part in values.items()]
+        return {key: array for part in parts for key, array in part.items()}
+    if isinstance(values, tuple):
+        return _parts(dict(enumerate(values)), name)
+    return {name: np.asarray(values)}
+
+
+def _feature(array: Array) -> Feature:
+    picture = array.ndim == 4 and array.shape[-1] == 3 and array.dtype == np.uint8
+    return Feature(array.shape[1:] or (1,), str(array.dtype), picture)
+
+
+def _recognises(path: Path) -> bool:
+    return (path / DATA).is_file() or (path / "data" / DATA).is_file()
+
+
+FORMAT = Format("minari", _recognises, MinariDataset)
