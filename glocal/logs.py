@@ -12,7 +12,7 @@ from PIL import Image
 
 from glocal.data import mapping
 from glocal.data.dataset import Array, Dataset
-from glocal.data.doctor import as_json, examine
+from glocal.data.doctor import Finding, as_json, examine
 from glocal.data.formats import open_dataset
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.ingest import beside, mapping_of
@@ -144,7 +144,12 @@ def _even(frame: Array) -> Array:
 
 
 def doctor(
-    path: tyro.conf.Positional[Path], out: Path | None = None, context: int = 4, leave_out: bool = False
+    path: tyro.conf.Positional[Path],
+    out: Path | None = None,
+    context: int = 4,
+    leave_out: bool = False,
+    run: Path | None = None,
+    updates: int = 1500,
 ) -> None:
     """Look for what would spoil a model: delays, frozen cameras, dropped frames, saturated actions, and more.
 
@@ -155,11 +160,16 @@ def doctor(
         out: Where to write the findings as JSON.
         context: Decisions that the global model needs to see before it can answer.
         leave_out: Write into the mapping that episodes are left out where that would mend what is found.
+        run: A run on these logs whose codec is trained; with it, it is also asked whether the logs are enough.
+        updates: Of each of the four small global models that answer that.
     """
     dataset = open_dataset(path)
     known = mapping_of(path, dataset)
     with Ticker("doctor", len(known.episodes(len(dataset))), unit="episodes") as tick:
         findings = examine(dataset, known, context, tick)
+    if run is not None:
+        findings.append(_enough(run, path, updates))
+        write_json(run / "doctor.json", as_json(path, findings))
     for one in findings:
         console.print(f"{one.verdict:4}  {one.name}: {one.found}" + (f"; {one.advice}" if one.advice else ""))
     if out is not None:
@@ -170,6 +180,17 @@ def doctor(
         console.print(f"{len(spoilt)} episodes are left out from now on ({beside(path)})")
     if any(one.verdict == "fail" for one in findings):
         sys.exit(1)
+
+
+def _enough(folder: Path, path: Path, updates: int) -> Finding:
+    from glocal.run import alone, open_run
+    from glocal.sufficiency import enough
+
+    run = open_run(folder)
+    if not run.config.logs or Path(run.config.logs).resolve() != path.resolve():
+        raise UserError(f"{folder} is a run on {run.config.logs or 'recorded play'}, not on {path}")
+    with alone(folder):
+        return enough(run, updates)
 
 
 def convert(

@@ -191,19 +191,20 @@ class Run:
     def experience(self) -> tuple[Recorded, Recorded]:
         """Recorded experience to train on, and held out."""
         train, _, held_out = split_recorded(self.config, len(self.store))
-        return self._recorded(train), self._recorded(held_out)
+        return self.recorded(train), self.recorded(held_out)
 
     @cached_property
     def set_aside(self) -> Recorded:
         """Recorded experience that nothing but the judge is trained on."""
-        return self._recorded(split_recorded(self.config, len(self.store))[1])
+        return self.recorded(split_recorded(self.config, len(self.store))[1])
 
     @property
     def everything(self) -> Recorded:
         """All recorded experience: to look at, not to train on."""
-        return self._recorded(range(len(self.store)))
+        return self.recorded(range(len(self.store)))
 
-    def _recorded(self, episodes: range) -> Recorded:
+    def recorded(self, episodes: range) -> Recorded:
+        """The experience in some episodes, on the run's device."""
         return Recorded.of(self.store, self.observations, episodes).to(self.device)
 
     @cached_property
