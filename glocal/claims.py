@@ -42,8 +42,8 @@ def _succeeded(run: Run, act: Act, surrogate: Any, world: World, begin: Segment,
 
 def _beginnings(run: Run, count: int, first_seed: int) -> Segment:
     """The agent at rest before the evaluation's initial states, as it is seen, (n, W, ...)."""
-    env, window = PushT(run.config.task), run.config.world.context
-    fields = recorded_fields([env.reset(first_seed + i) for i in range(count)], run.codec.reads)
+    env, window = PushT(run.config.task, run.picture), run.config.world.context
+    fields = recorded_fields([run.view(env.reset(first_seed + i)) for i in range(count)], run.codec.reads)
     obs: Tensor = run.codec.encode({name: field.to(run.device) for name, field in fields.items()})
     nothing = torch.zeros(count, window, device=run.device)
     action = nothing[..., None].expand(-1, -1, models.build_spec(run.config).action_dim)

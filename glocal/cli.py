@@ -27,7 +27,8 @@ TARGET is a preset ({presets}) or the folder of a run.
   status     say which stage is done, stale or missing, and why
   diagnose   whether a run's gradients and global model deserve trust
   compare    several methods between the same models, over seeds: --methods decouple ppo --seeds 0 1 --steps 3e6
-  data       robot logs: inspect, preview, doctor, convert, merge or split a dataset of any known format
+  data       robot logs: inspect, preview, doctor, label, convert, merge or split a dataset of any known format, and
+             export a run's episodes, imagined ones too
 
 `glocal VERB TARGET --help` lists the options, for example: glocal train policy pusht --learn.horizon 16
 """
@@ -83,6 +84,11 @@ def _data(arguments: list[str]) -> None:
         from glocal.labelling.ways import main as label
 
         label(arguments[1:])
+        return
+    if arguments[:1] == ["export"]:
+        from glocal.export import main as export
+
+        export(arguments[1:])
         return
     from glocal.logs import main as data
 

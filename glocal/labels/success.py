@@ -9,7 +9,8 @@ from glocal.files import UserError
 STEPS = 100
 """Of L-BFGS."""
 PENALTY = 1e-2
-"""On the logarithms of weights, which keeps few marks from being explained by a single number."""
+"""On how far the logarithms of weights lie apart, which keeps few marks from being explained by a single number; how
+sharp success is bounded as a whole is free."""
 
 
 class Nearness(nn.Module):
@@ -53,7 +54,7 @@ def fit(z: Float[Tensor, "n d"], success: Float[Tensor, " n"]) -> Nearness:
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        penalty = PENALTY * (model.weight.pow(2).mean() + model.goal.pow(2).mean())
+        penalty = PENALTY * (model.weight.var(correction=0) + model.goal.pow(2).mean())
         loss = nn.functional.binary_cross_entropy_with_logits(model(z), success) + penalty
         loss.backward()
         return loss

@@ -1,0 +1,129 @@
+"""A run's episodes as LeRobotDataset v3.0: those it was trained on, or imagined ones (`glocal data export`)."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+
+from glocal.data import mapping
+from glocal.data.dataset import Array, Feature
+from glocal.data.formats.lerobot_writer import Layout, write_lerobot
+from glocal.deploy.policy import acting
+from glocal.evaluate.gradients import acted
+from glocal.files import UserError
+from glocal.models import Run
+from glocal.progress import Ticker, console
+from glocal.run import open_run
+from glocal.tasks.pusht import HOLD, IMAGE_SIZE, REACH, STEPS_A_SECOND, TABLE
+
+FPS = STEPS_A_SECOND / HOLD
+NAMES = {"image": "observation.image", "keypoints": "observation.environment_state", "agent": "observation.state"}
+XY = ("x", "y")
+AT_ONCE = 16
+"""Imagined episodes that are drawn again side by side."""
+
+
+def export(
+    run: tyro.conf.Positional[Path],
+    out: tyro.conf.Positional[Path],
+    imagined: int = 0,
+    decisions: int = 0,
+    codec: str = "h264",
+) -> None:
+    """Write a run's episodes, a step for every decision: recorded ones, or imagined ones of its policy.
+
+    Actions are the targets in pixels that they send the agent to; rewards of imagined episodes are the global model's.
+
+    Args:
+        run: The folder of a run.
+        out: The folder to write; it must not exist.
+        imagined: Episodes to imagine, from moments spread over the held-out recordings; 0 for what was recorded.
+        decisions: In an imagined episode; 0 for as many as a real one has.
+        codec: Of the videos: h264 or av1.
+    """
+    known = open_run(run)
+    if "agent" not in known.codec.reads and imagined == 0:
+        raise UserError(f"{run} observes images alone, and was not told where the agent is; export --imagined episodes")
+    count = imagined or len(known.store)
+    steps = (decisions or known.config.task.decisions) if imagined else round(len(known.observations) / count)
+    episodes = _imagined(known, imagined, steps) if imagined else _recorded(known)
+    first = next(episodes)
+    with Ticker("export", count, unit="steps", per_iteration=steps) as tick:
+        written = write_lerobot(
+            out, _counted(chain([first], episodes), tick), Layout(FPS, _features(first), codec=codec)
+        )
+    if NAMES["image"] in first:
+        mapping.save(out / mapping.NAME, MAPPING)
+    console.print(f"{written} {'imagined' if imagined else 'recorded'} episodes are in {out}")
+
+
+MAPPING = mapping.Mapping(
+    NAMES["image"], (IMAGE_SIZE, IMAGE_SIZE), NAMES["agent"], "action", FPS, FPS, reach=REACH, reward="next.reward",
+    done="next.done",
+)  # fmt: skip
+
+
+def _counted(episodes: Iterable[dict[str, Array]], tick: Ticker) -> Iterator[dict[str, Array]]:
+    for number, episode in enumerate(episodes):
+        yield episode
+        tick(number + 1)
+
+
+def _features(episode: Mapping[str, Array]) -> dict[str, Feature]:
+    return {
+        name: Feature(x.shape[1:], str(x.dtype), picture=x.ndim == 4, names=XY if x.shape[1:] == (2,) else None)
+        for name, x in episode.items()
+    }
+
+
+def _recorded(run: Run) -> Iterator[dict[str, Array]]:
+    for number in range(len(run.store)):
+        rows = run.store.episode(number)
+        seen = {name: np.asarray(rows[name][:-1]) for name in NAMES if name in rows}
+        yield _episode(seen, *(np.asarray(rows[name][1:]) for name in ("action", "reward", "cont")))
+
+
+def _imagined(run: Run, count: int, decisions: int) -> Iterator[dict[str, Array]]:
+    pilot, world = run.pilot("policy"), run.world()
+    moments = run.experience[1].spread(count, run.config.world.context)
+    if len(moments.reward) < count:
+        raise UserError(
+            f"only {len(moments.reward)} held-out moments are there to begin {count} imagined episodes from"
+        )
+    for begin in range(0, count, AT_ONCE):
+        window = moments[begin : begin + AT_ONCE]
+        act = acting(pilot, run.config.cloning.forget)
+        happened = acted(act, world, pilot.surrogate, window, decisions, run.config.seed + begin)
+        for i in range(len(window.reward)):
+            before = _before(window.obs[i, -1:], happened.seen.obs[i])
+            seen = {name: field.cpu().numpy() for name, field in run.codec.decode(before).items()}
+            labels = (happened.action[i], happened.seen.reward[i], happened.seen.cont[i])
+            yield _episode(seen, *(x.detach().cpu().numpy() for x in labels))
+
+
+def _before(first: Tensor, after: Tensor) -> Tensor:
+    """What was seen when each action was chosen, (T, d)."""
+    return torch.cat([first, after[:-1]])
+
+
+def _episode(seen: Mapping[str, Array], action: Array, reward: Array, cont: Array) -> dict[str, Any]:
+    """Rows of what was seen, the target that was chosen on it, and what came of that."""
+    fields = {NAMES[name]: x if x.dtype == np.uint8 else x.astype(np.float32) for name, x in seen.items()}
+    target = np.clip(seen["agent"] + REACH * np.clip(action, -1, 1), 0, TABLE)
+    done = cont < 0.5
+    done[-1] = True
+    return fields | {
+        "action": target.astype(np.float32),
+        "next.reward": reward.astype(np.float32)[:, None],
+        "next.done": done[:, None],
+    }
+
+
+def main(arguments: list[str]) -> None:
+    """`glocal data export ...`."""
+    tyro.cli(export, args=arguments, prog="glocal data export", config=(tyro.conf.FlagConversionOff,))
