@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from glocal.data import mapping
 from glocal.data.dataset import Array, Dataset, Feature
+from glocal.data.formats import open_dataset
 from glocal.data.formats.lerobot import LeRobotDataset
 from glocal.data.formats.lerobot_labels import relabel
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
@@ -76,6 +77,20 @@ class Shown:
     more: Mapping[str, Array] = field(default_factory=dict)
 
 
+def open_logs(job: Job) -> Dataset:
+    """The logs; raises `UserError` where they, or what is asked for, will not do, before any work is done."""
+    dataset = open_dataset(job.path)
+    if job.out.exists():
+        raise UserError(f"{job.out} exists already; name a new folder, or remove that one first")
+    if not 0 < job.held_out < 1 or not _held_out(job, dataset):
+        raise UserError(f"of {len(dataset)} episodes --held-out {job.held_out} leaves none on one side")
+    return dataset
+
+
+def _held_out(job: Job, dataset: Dataset) -> range:
+    return range(round(len(dataset) * (1 - job.held_out)), len(dataset))
+
+
 def shaped(distance: Array, typical: float, likely: Array | None = None) -> Array:
     """The reward in (0, 1] for being so far from success: most of it for the way there, the rest for its last step, or
     for how `likely` it is that this is success."""
@@ -87,8 +102,6 @@ def finish(
     job: Job, dataset: Dataset, shown: Sequence[Shown], how: Mapping[str, Any], quality: Mapping[str, Any] | None = None
 ) -> None:
     """Write the labelled logs, their mapping and the report: `meta/labels.json` and `meta/labels.html`."""
-    if job.out.exists():
-        raise UserError(f"{job.out} exists already; name a new folder, or remove that one first")
     known = mapping_of(job.path, dataset)
     calibration = {**(quality or {}), **_calibration(job, dataset, shown)}
     about = {"how": {**how, "logs": str(job.path), "seed": job.seed}, "calibration": calibration}
@@ -149,9 +162,7 @@ def _write(
 
 def _calibration(job: Job, dataset: Dataset, shown: Sequence[Shown]) -> dict[str, Any]:
     """What labels look like on held-out episodes, and how they agree there with the truth, where one is given."""
-    held_out = range(round(len(dataset) * (1 - job.held_out)), len(dataset))
-    if not held_out:
-        raise UserError(f"of {len(dataset)} episodes a share of {job.held_out} holds none out; raise --held-out")
+    held_out = _held_out(job, dataset)
     label = {
         "reward": np.concatenate([shown[number].reward for number in held_out]),
         "success": np.concatenate([shown[number].success for number in held_out]),

@@ -12,7 +12,6 @@ import tyro
 from torch import Tensor
 
 from glocal.data.dataset import Array, Dataset
-from glocal.data.formats import open_dataset
 from glocal.data.ingest import mapping_of
 from glocal.data.mapping import Mapping as TaskMapping
 from glocal.data.mapping import cropped, from_pixels
@@ -20,7 +19,7 @@ from glocal.data.mapping import shown as shown_to_models
 from glocal.evaluate.labels import classified
 from glocal.files import UserError
 from glocal.labelling.embedding import embedded, learn_embedding
-from glocal.labelling.job import Common, Shown, finish, read_picture, read_table, shaped, ticking
+from glocal.labelling.job import Common, Shown, finish, open_logs, read_picture, read_table, shaped, ticking
 from glocal.labels.marking import Marks, read_marks, serve
 from glocal.labels.success import Nearness, fit
 from glocal.labels.tracker import Tracked, Tracker, TrackerConfig
@@ -41,7 +40,7 @@ def column(job: Common, name: str, success: str = "", success_above: float | Non
         success: Another one, that says success; without it, see --success-above.
         success_above: Rewards above this count as success.
     """
-    dataset = open_dataset(job.path)
+    dataset = open_logs(job)
     for one in filter(None, (name, success)):
         if one not in dataset.features:
             raise UserError(f"{job.path} has no {one!r}; it has {', '.join(dataset.features)}")
@@ -63,7 +62,7 @@ def table(job: Common, file: Path, success_above: float | None = None) -> None:
         file: The csv.
         success_above: Rewards above this count as success, where the file has no such column.
     """
-    dataset = open_dataset(job.path)
+    dataset = open_logs(job)
     told = read_table(file, dataset.lengths)
     if "reward" not in told:
         raise UserError(f"{file} has no column reward")
@@ -80,7 +79,7 @@ def function(job: Common, name: str, success_above: float | None = None) -> None
         name: FILE.py:FUNCTION.
         success_above: Rewards above this count as success, where the function does not say.
     """
-    dataset, answer = open_dataset(job.path), _function(name)
+    dataset, answer = open_logs(job), _function(name)
     shown = []
     for number in ticking(dataset):
         episode = dataset.episode(number, list(dataset.features))
@@ -106,7 +105,7 @@ def goal(
     """
     if not goals:
         raise UserError("say at least one goal image: --goals FILE ..., or --goals EPISODE:FRAME ...")
-    dataset = open_dataset(job.path)
+    dataset = open_logs(job)
     known = mapping_of(job.path, dataset)
     wanted = np.stack([shown_to_models(known, read_picture(one, dataset, known)) for one in goals])
     embed = learn_embedding(job, embedding, updates)
@@ -132,7 +131,7 @@ def classifier(
         updates: Of the time-contrastive embedding.
         port: Of the page; by default any that is free.
     """
-    dataset = open_dataset(job.path)
+    dataset = open_logs(job)
     if mark:
         mark_by_hand(marks, dataset, mapping_of(job.path, dataset), port)
     elif not marks.is_file():
@@ -215,7 +214,7 @@ def tracker(
         tolerance: Distance in colour at which a pixel no longer belongs to the body.
         covered: Coverage from which on a frame counts as success.
     """
-    dataset = open_dataset(job.path)
+    dataset = open_logs(job)
     known = mapping_of(job.path, dataset)
     body = Tracker(TrackerConfig(colour, tolerance), cropped(known, read_picture(goal, dataset, known)))
     ways = []

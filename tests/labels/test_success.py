@@ -17,7 +17,7 @@ def marked(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_it_generalises_from_two_hundred_marks():
     model, (z, success) = fit(*marked(200)), marked(2000, seed=1)
-    assert ((model(z) > 0) == (success > 0.5)).float().mean() > 0.93
+    assert ((model(z) > 0) == (success > 0.5)).float().mean() > 0.9
     weight = model.weight.exp()
     assert weight[:2].min() > 2 * weight[2:].max()
 
