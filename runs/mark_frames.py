@@ -2,7 +2,7 @@
 
     python runs/mark_frames.py out/logs.truth.csv out/marks.csv
 
-A success is a T within 20 px and pi/9 of its place. `glocal data label classifier ... --mark True` is the page for people.
+A success is a T within 20 px and pi/9 of its place. People have a page instead: `glocal data label classifier --mark`.
 """
 
 import csv

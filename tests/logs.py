@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 ROOT = Path(__file__).parent.parent
-EPISODES, STEPS = 8, 60
+EPISODES, STEPS = 10, 100
 
 
 def script(name: str, *arguments: object) -> None:

@@ -1,4 +1,4 @@
-"""`glocal data label`: every way writes the outcomes that it should, says how good they are, and leaves nothing half."""
+"""`glocal data label`: every way writes the outcomes that it should and says how good they are, or refuses."""
 
 import csv
 import json

@@ -74,7 +74,7 @@ def test_places_in_pictures_and_in_the_states_units():
 def test_a_mapping_survives_json_and_unknown_keys_are_named():
     known = replace(PLAIN, crop=(0, 0, 4, 4), leave_out=(3, 7))
     assert from_dict(to_dict(known), "a test") == known
-    with pytest.raises(UserError, match="a test is no mapping.*colour"):
+    with pytest.raises(UserError, match=r"a test is no mapping.*colour"):
         from_dict(to_dict(known) | {"colour": "blue"}, "a test")
     assert known.episodes(9) == [0, 1, 2, 4, 5, 6, 8]
 

@@ -48,7 +48,7 @@ def test_coverage_is_the_share_of_the_goal_that_lies_under_the_body(tracker):
 
 
 def test_distance_is_that_of_the_outline(tracker):
-    assert tracker.distance(np.array([*tracker.centre + (3, 4), 0.0])) == pytest.approx(5.0)
+    assert tracker.distance(np.r_[tracker.centre + np.array([3, 4]), 0.0]) == pytest.approx(5.0)
 
 
 def test_it_is_followed_from_picture_to_picture_and_found_again_after_a_leap(tracker):
