@@ -23,6 +23,12 @@ def test_the_cost_of_a_gradient_is_printed_for_each_link_and_horizon():
     assert all(name in printed for name in ("rollout alone", "decouple", "bptt")) and printed.count("MiB ") == 6
 
 
+def test_ingestion_prints_a_line_for_each_reader():
+    printed = printed_by("ingest.py", "--steps", 300, "--rounds", 1, "--processes", 1)
+    names = ("LeRobot v3.0, H.264", "LeRobot v2.1", "zarr", "HDF5", "Minari", "npz", "mp4 and npz")
+    assert all(f"\n{name}" in printed for name in names)
+
+
 def test_throughput_prints_a_line_for_each_size_and_batch():
     presets = ("pusht-debug", "pusht-grid-debug")
     printed = printed_by("throughput.py", "--presets", *presets, "--sizes", 0, "--batches", 8, 16, "--repeats", 1)

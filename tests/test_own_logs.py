@@ -1,0 +1,156 @@
+"""Training on logs that somebody else recorded: what is carried along, what makes it stale, and what is refused."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glocal.checkpoints import load
+from glocal.cli import main
+from glocal.data import mapping
+from glocal.data.formats import open_dataset
+from glocal.deploy.view import check_robot, through
+from glocal.files import UserError
+from glocal.run import open_run, status
+from glocal.tasks.pusht import PushT, PushTConfig
+from tests.logs import EPISODES, STEPS, small_logs
+
+
+def glocal(*arguments: object) -> None:
+    main([str(argument) for argument in arguments])
+
+
+def fails(capsys, *arguments: object) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        glocal(*arguments)
+    assert stopped.value.code == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("labelled")
+    truth = small_logs(folder).with_name("logs.truth.csv")
+    glocal("data", "label", "table", folder / "logs", folder / "labelled", "--file", truth, "--held-out", "0.5")
+    return folder / "labelled"
+
+
+@pytest.fixture
+def logs(labelled, tmp_path) -> Path:
+    """Logs with rewards, and their mapping beside them: a copy to be spoilt."""
+    return shutil.copytree(labelled, tmp_path / "labelled")
+
+
+def edit(path: Path, **changes: object) -> None:
+    known = mapping.load(path / mapping.NAME)
+    mapping.save(path / mapping.NAME, replace(known, **changes))
+
+
+def test_logs_are_taken_in_by_their_mapping(logs, tmp_path):
+    glocal("collect", "pusht-debug", "--run", tmp_path / "run", "--logs", logs)
+    store, dataset = open_run(tmp_path / "run").store, open_dataset(logs)
+    assert len(store) == EPISODES and (np.diff(store.starts) == STEPS // 2).all()
+    rows, found = store.episode(4), dataset.episode(4, ["observation.state", "action", "next.reward"])
+    assert np.allclose(rows["agent"], found["observation.state"][::2])
+    way = (found["action"][1:-1:2] - found["observation.state"][:-2:2]) / 50
+    assert np.allclose(rows["action"][1:], np.clip(way, -1, 1), atol=1e-6)
+    assert np.allclose(rows["reward"][1:], found["next.reward"][1:-1:2, 0])
+    assert json.loads((tmp_path / "run" / "doctor.json").read_text())["findings"]
+
+
+def test_the_robot_is_seen_as_its_logs_were(logs, tmp_path):
+    known = mapping.load(logs / mapping.NAME)
+    seen = PushT(PushTConfig(images=True), known.picture).reset(3)
+    viewed = through(known)(seen)
+    assert viewed.image.shape == (64, 64, 3) and np.array_equal(viewed.image, mapping.shown(known, seen.image))
+    assert np.allclose(viewed.agent, seen.agent)
+    with pytest.raises(UserError, match=r"made pictures of \(96, 96\), this one pictures of \(64, 64\)"):
+        through(known)(PushT(PushTConfig(images=True)).reset(3))
+
+
+def test_the_mapping_is_in_every_checkpoint(logs, tmp_path):
+    run = tmp_path / "run"
+    glocal("run", "pusht-debug", "--run", run, "--logs", logs, "--held-out", "0.3")
+    for kind in ("codec", "global", "local", "cloning", "policy"):
+        checkpoint = load(run / kind, kind)
+        assert checkpoint is not None
+        told = mapping.from_dict(json.loads(checkpoint.about["mapping"]), kind)
+        assert told == mapping.load(logs / mapping.NAME)
+    assert open_run(run).picture == (96, 96)
+
+
+def test_a_changed_mapping_and_changed_logs_make_it_stale_but_logs_that_are_gone_do_not(logs, tmp_path):
+    glocal("collect", "pusht-debug", "--run", tmp_path / "run", "--logs", logs)
+    run = open_run(tmp_path / "run")
+    assert status(run)["collect"].state == "done"
+    edit(logs, leave_out=(2,))
+    assert "the logs changed" in status(run)["collect"].reasons
+    glocal("collect", tmp_path / "run")
+    assert len(open_run(tmp_path / "run").store) == EPISODES - 1 and status(run)["collect"].state == "done"
+    logs.rename(tmp_path / "elsewhere")
+    assert status(run)["collect"].state == "done"
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"rate": 2.5}, "the robot decides 5 times a second"),
+        ({"reach": 10.0}, "the robot's is 50"),
+        ({"size": 32}, "models see pictures of 64"),
+        ({"state": None}, "the agent's position is observed"),
+        ({"camera": "observation.left"}, "which the dataset has not"),
+        ({"picture": (48, 48)}, "those of observation.image are (96, 96)"),
+        ({"fps": 30.0}, "the dataset's is 10"),
+    ],
+)
+def test_a_mapping_that_does_not_fit_robot_or_logs_is_refused(logs, tmp_path, capsys, changes, said):
+    edit(logs, **changes)
+    assert said in fails(capsys, "collect", "pusht-debug", "--run", tmp_path / "run", "--logs", logs)
+
+
+def test_logs_in_other_units_fit_if_their_mapping_says_so(logs):
+    known = replace(mapping.load(logs / mapping.NAME), low=(-1.0, -1.0), high=(1.0, 1.0), reach=100 / 512)
+    assert check_robot(known, agent=True) == []
+
+
+def test_unlabelled_logs_train_a_codec_and_no_more(tmp_path, capsys):
+    plain, run = small_logs(tmp_path), tmp_path / "run"
+    glocal("train", "codec", *_collected(run, plain))
+    assert "holds no rewards" in fails(capsys, "train", "global", run)
+
+
+def _collected(run: Path, logs: Path) -> tuple[object, ...]:
+    glocal("collect", "pusht-debug", "--run", run, "--logs", logs)
+    return (run,)
+
+
+def test_what_the_doctor_will_not_let_pass_is_not_trained_on(tmp_path, capsys):
+    folder = tmp_path / "npz"
+    folder.mkdir()
+    for number in range(6):
+        frames = np.random.default_rng(number).integers(0, 255, (40, 32, 32, 3), np.uint8)
+        np.savez(folder / f"{number}.npz", image=frames if number else np.repeat(frames[:1], 40, 0),
+                 action=np.random.default_rng(9).normal(size=(40, 2)), reward=np.zeros(40))  # fmt: skip
+    command = ("collect", "pusht-images-debug", "--run", tmp_path / "run", "--logs", folder)
+    assert "shows the same picture throughout 1 episodes: 0" in fails(capsys, *command)
+    with pytest.raises(SystemExit) as stopped:
+        glocal("data", "doctor", folder, "--leave-out", "True")
+    assert stopped.value.code == 1 and mapping.load(folder / mapping.NAME).leave_out == (0,)
+    glocal(*command)
+    assert len(open_run(tmp_path / "run").store) == 5
+
+
+def test_a_damaged_episode_is_named_and_what_was_decoded_is_kept(logs, tmp_path, capsys):
+    film = next(logs.rglob("*.mp4"))
+    content = film.read_bytes()
+    film.write_bytes(content[: int(0.8 * len(content))])
+    found = fails(capsys, "collect", "pusht-debug", "--run", tmp_path / "run", "--logs", logs)
+    assert film.name in found and "episode" in found and not (tmp_path / "run" / "data").exists()
+
+
+def test_only_a_run_on_these_logs_says_whether_they_are_enough(logs, tmp_path, capsys):
+    glocal("collect", "pusht-keypoints-debug", "--run", tmp_path / "play")
+    assert "is a run on recorded play" in fails(capsys, "data", "doctor", logs, "--run", tmp_path / "play")
