@@ -80,9 +80,13 @@ def examine(dataset: Dataset, mapping: TaskMapping, context: int, tick: Callable
 def judge(mapping: TaskMapping, seen: Sequence[Seen], context: int) -> list[Finding]:
     """What looks at all episodes come to."""
     action = np.concatenate([one.action for one in seen])
-    findings = [_lengths(mapping, seen, context), _finite(seen), *_dimensions(action), _outliers(action)]
+    findings = [_lengths(mapping, seen, context), _finite(seen), _twins(seen), *_dimensions(action), _outliers(action)]
+    if mapping.representation != "absolute":
+        findings.append(_coverage("actions", action))
+    elif mapping.state is not None:
+        findings.append(_coverage("actions", np.concatenate([one.action - _state(one) for one in seen])))
     if mapping.state is not None:
-        findings += [_jumps(seen), _coverage(np.concatenate([one.state for one in seen if one.state is not None]))]
+        findings += [_jumps(seen), _coverage("states", np.concatenate([_state(one) for one in seen]))]
     return [*findings, _repeated(seen), _frozen(seen), _delay(seen, mapping)]
 
 
@@ -110,6 +114,11 @@ def _lengths(mapping: TaskMapping, seen: Sequence[Seen], context: int) -> Findin
         return Finding("lengths", "ok", found)
     found += f"; {len(short)} are not longer than the context of {context}: {_few(short)}"
     return Finding("lengths", "warn", found, "leave them out", episodes=short)
+
+
+def _state(one: Seen) -> Array:
+    assert one.state is not None
+    return one.state
 
 
 def _finite(seen: Sequence[Seen]) -> Finding:
@@ -162,16 +171,29 @@ def _jumps(seen: Sequence[Seen]) -> Finding:
     return Finding("dropped frames", "warn", found, "split them there, or leave them out", episodes=jumps)
 
 
-def _coverage(state: Array) -> Finding:
-    """How much of the space that the states span was visited, in a grid of 10 by 10."""
-    low, high = state.min(0), state.max(0)
-    cells = np.floor((state - low) / np.maximum(high - low, 1e-12) * 9.999).astype(int)
+def _twins(seen: Sequence[Seen]) -> Finding:
+    """Episodes with the very numbers of an earlier one: copies, that would be trained on and held out as well."""
+    known: dict[bytes, int] = {}
+    keys = [one.action.tobytes() + (b"" if one.state is None else one.state.tobytes()) for one in seen]
+    first = [(one.number, known.setdefault(key, one.number)) for one, key in zip(seen, keys, strict=True)]
+    twins = tuple(number for number, before in first if number != before)
+    if not twins:
+        return Finding("copies", "ok", "no two episodes hold the same numbers")
+    found = f"{len(twins)} episodes hold the very numbers of earlier ones: {_few(twins)}"
+    return Finding("copies", "fail", found, "leave them out", episodes=twins)
+
+
+def _coverage(of: str, values: Array) -> Finding:
+    """How much of the space that states or actions span was visited, in a grid of 10 by 10; a percent at each edge of
+    each dimension does not count."""
+    low, high = np.nanquantile(values, [0.01, 0.99], axis=0)
+    inside = values[((values >= low) & (values <= high)).all(1)]
+    cells = np.floor((inside - low) / np.maximum(high - low, 1e-12) * 9.999).astype(int)
     share = len(np.unique(cells, axis=0)) / 100
     verdict = "ok" if share > 0.5 else "warn"
-    advice = "" if share > 0.5 else "models know nothing of where the robot never was: record more widely"
-    return Finding(
-        "coverage", verdict, f"{share:.0%} of the cells between the states' extremes", advice, {"share": share}
-    )
+    advice = "" if share > 0.5 else f"models know nothing of {of} that were never recorded: record more widely"
+    found = f"{share:.0%} of the cells between their 1 % and 99 % quantiles"
+    return Finding(f"coverage of {of}", verdict, found, advice, {"share": share})
 
 
 def _repeated(seen: Sequence[Seen]) -> Finding:

@@ -99,6 +99,21 @@ def test_what_was_done_is_found(change, name, verdict):
     assert verdicts(damaged(change))[name] == verdict
 
 
+def test_a_copy_of_an_episode_is_found_and_named():
+    findings = examine(Logs([healthy(0), healthy(1), healthy(0)]), MAPPING, 4, lambda done: None)
+    (found,) = [one for one in findings if one.name == "copies"]
+    assert found.verdict == "fail" and found.episodes == (2,)
+
+
+def test_only_what_was_visited_counts_as_covered():
+    rng = np.random.default_rng(0)
+    logs = [healthy(seed) for seed in range(6)]
+    assert verdicts(logs)["coverage of actions"] == "ok"
+    for one in logs:
+        one["action"] = np.outer(rng.uniform(-4, 4, STEPS), [1.0, 1.0]).astype(np.float32)
+    assert verdicts(logs)["coverage of actions"] == "warn"
+
+
 def test_numbers_that_are_not_finite_are_found():
     with np.errstate(invalid="ignore"):
         assert verdicts(damaged(spoil))["numbers"] == "fail"
