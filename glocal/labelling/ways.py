@@ -20,7 +20,7 @@ from glocal.evaluate.labels import classified
 from glocal.files import UserError
 from glocal.labelling.embedding import embedded, learn_embedding
 from glocal.labelling.job import Common, Shown, finish, open_logs, read_picture, read_table, shaped, ticking
-from glocal.labels.marking import Marks, read_marks, serve
+from glocal.labels.marking import Marks, Server, read_marks
 from glocal.labels.success import Nearness, fit
 from glocal.labels.tracker import Tracked, Tracker, TrackerConfig
 from glocal.progress import console
@@ -184,7 +184,7 @@ def mark_by_hand(path: Path, dataset: Dataset, mapping: TaskMapping, port: int) 
     def film(episode: int) -> Array:
         return dataset.episode(episode, [mapping.camera])[mapping.camera]
 
-    with serve(marks, dataset.lengths, lambda episode, frame: film(episode)[frame], port) as server:
+    with Server(marks, dataset.lengths, lambda episode, frame: film(episode)[frame], port) as server:
         console.print(f"mark frames on http://127.0.0.1:{server.server_port} and press q there; they are in {path}")
         server.serve_forever(poll_interval=0.1)
     console.print(f"{len(marks.found)} frames are marked in {path}")

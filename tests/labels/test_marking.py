@@ -4,7 +4,6 @@ import json
 import shutil
 import urllib.request
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from urllib.error import HTTPError
@@ -13,19 +12,19 @@ import numpy as np
 import pytest
 
 from glocal.files import UserError
-from glocal.labels.marking import Marks, read_marks, serve
+from glocal.labels.marking import Marks, Server, read_marks
 
 LENGTHS = (4, 30)
 
 
 @pytest.fixture
-def server(tmp_path) -> Iterator[tuple[ThreadingHTTPServer, Path, Thread]]:
+def server(tmp_path) -> Iterator[tuple[Server, Path, Thread]]:
     path = tmp_path / "marks.csv"
 
     def frame(episode: int, number: int) -> np.ndarray:
         return np.full((8, 8, 3), 10 * episode + number, np.uint8)
 
-    with serve(Marks.open(path), LENGTHS, frame, 0) as made:
+    with Server(Marks.open(path), LENGTHS, frame, 0) as made:
         thread = Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         yield made, path, thread
@@ -33,7 +32,7 @@ def server(tmp_path) -> Iterator[tuple[ThreadingHTTPServer, Path, Thread]]:
         thread.join()
 
 
-def ask(server: ThreadingHTTPServer, path: str, body: object = None, **headers: str) -> bytes:
+def ask(server: Server, path: str, body: object = None, **headers: str) -> bytes:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{server.server_port}{path}", data, headers)
     with urllib.request.urlopen(request, timeout=10) as answer:
