@@ -1,6 +1,7 @@
 """From a configuration to models, and from a run's checkpoints to models with their weights."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from glocal import checkpoints
 from glocal.agents.actor import Actor, TwinCritics
 from glocal.agents.cloning import ChunkActor
 from glocal.agents.ppo import PPOActor, PPOConfig
+from glocal.checkpoints import Checkpoint
 from glocal.codecs.grid import GridCodec, GridCodecConfig
 from glocal.codecs.identity import IdentityCodec
 from glocal.codecs.keypoints import KeypointCodec
@@ -21,7 +23,7 @@ from glocal.config import Config, to_dict
 from glocal.core.improve import Pilot
 from glocal.core.matching import Matching
 from glocal.core.types import Codec, Grid, Points, Spec
-from glocal.data.mapping import Mapping
+from glocal.data.mapping import Mapping, sight
 from glocal.data.mapping import from_dict as mapping_from
 from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore
@@ -104,13 +106,22 @@ def compiled(function: Any, device: torch.device) -> Any:
     return torch.compile(function, dynamic=False) if device.type == "cuda" else function
 
 
-def load_trained(module: Any, folder: Path, kind: str) -> Any:
-    """The module with its stage's weights, frozen; raises `UserError` where the stage has not finished."""
+def load_trained(module: Any, folder: Path, kind: str, check: Callable[[Checkpoint], None] | None = None) -> Any:
+    """The module with its stage's weights, frozen; raises `UserError` where the stage has not finished.
+
+    `check` may refuse the checkpoint before its weights are used.
+    """
     checkpoint = checkpoints.load(folder, kind)
     if checkpoint is None:
         raise UserError(f"there is no trained {kind} model in {folder}; run `glocal train {kind}` first")
+    if check is not None:
+        check(checkpoint)
     checkpoints.restore(module, checkpoint)
     return module.requires_grad_(False).eval()
+
+
+def _through(seen: dict[str, Any] | None) -> str:
+    return "the task itself" if seen is None else f"the mapping {seen}"
 
 
 def build_pilot(config: Config, surrogate: MLPSurrogate | RSSM, kind: str = "policy") -> Pilot:
@@ -248,7 +259,19 @@ class Run:
         return self.folder / kind if kind != "policy" or keep == "last" else self.folder / "policy" / keep
 
     def _trained(self, module: Any, folder: Path, kind: str) -> Any:
-        return load_trained(module, folder, kind).to(self.device)
+        trained = load_trained(module, folder, kind, self._check_sight)
+        return trained.to(self.device)
+
+    def _check_sight(self, checkpoint: Checkpoint) -> None:
+        """Raise `UserError` where a model was trained to see the robot otherwise than the data of this run show it."""
+        told = checkpoint.about.get("mapping")
+        then = None if told is None else sight(mapping_from(json.loads(told), checkpoint.path))
+        now = None if self.mapping is None else sight(self.mapping)
+        if then != now:
+            raise UserError(
+                f"the model in {checkpoint.path} was trained on what {_through(then)} shows, and {self.data} holds what "
+                f"{_through(now)} shows; train it again, or collect with the mapping that it had"
+            )
 
     def about(self) -> dict[str, Any]:
         """What every checkpoint says of its origin."""

@@ -12,6 +12,8 @@ from glocal.checkpoints import load
 from glocal.cli import main
 from glocal.data import mapping
 from glocal.data.formats import open_dataset
+from glocal.data.ingest import ingest
+from glocal.data.store import recorded
 from glocal.deploy.view import check_robot, through
 from glocal.files import UserError
 from glocal.run import open_run, status
@@ -80,6 +82,29 @@ def test_the_mapping_is_in_every_checkpoint(logs, tmp_path):
         told = mapping.from_dict(json.loads(checkpoint.about["mapping"]), kind)
         assert told == mapping.load(logs / mapping.NAME)
     assert open_run(run).picture == (96, 96)
+
+
+def test_a_model_that_was_trained_to_see_otherwise_is_refused(logs, tmp_path, capsys):
+    run = tmp_path / "run"
+    for verb in (("collect",), ("train", "codec"), ("train", "global")):
+        glocal(*verb, "pusht-debug", "--run", run, "--logs", logs)
+    edit(logs, leave_out=(1,))
+    glocal("collect", run)
+    glocal("train", "local", run)  # the codec has not seen less
+    edit(logs, crop=(0, 0, 90, 90))
+    glocal("collect", run)
+    found = fails(capsys, "train", "local", run)
+    assert "codec" in found and "was trained on what the mapping" in found and "train it again" in found
+
+
+def test_what_was_decoded_is_not_decoded_again(logs, tmp_path):
+    known = mapping.load(logs / mapping.NAME)
+    ingest(logs, known, tmp_path / "data", range(3), 1, lambda done: None)
+    first = {path: path.stat().st_mtime_ns for path in (tmp_path / "data.recording").iterdir()}
+    told: list[int] = []
+    ingest(logs, known, tmp_path / "data", range(5), 1, told.append)
+    assert {path: path.stat().st_mtime_ns for path in first} == first and told == [4, 5]
+    assert recorded(tmp_path / "data") == set(range(5))
 
 
 def test_a_changed_mapping_and_changed_logs_make_it_stale_but_logs_that_are_gone_do_not(logs, tmp_path):

@@ -31,6 +31,7 @@ STATES = ("observation.state", "state", "observation.agent_pos", "agent_pos", "o
 ACTIONS = ("action", "actions")
 POSES = ("observation.pose",)
 ROLES = ("camera", "state", "action", "reward", "done", "success", "pose")
+NOT_SEEN = ("reward", "done", "success", "ends", "pose", "leave_out", "fps")
 OUTCOMES = {"reward": ("next.reward", "reward"), "done": ("next.done", "done"), "success": ("next.success", "success")}
 
 
@@ -98,6 +99,12 @@ def from_dict(values: Any, source: object) -> Mapping:
 def to_dict(mapping: Mapping) -> dict[str, Any]:
     """A mapping as plain values, for JSON."""
     return cattrs.Converter().unstructure(mapping)
+
+
+def sight(mapping: Mapping) -> dict[str, Any]:
+    """The part of a mapping that says what models see of the robot and what their actions do; not which episodes were
+    used, nor what they were labelled by."""
+    return {name: value for name, value in to_dict(mapping).items() if name not in NOT_SEEN}
 
 
 def save(path: Path, mapping: Mapping) -> None:
