@@ -269,7 +269,7 @@ class Run:
         now = None if self.mapping is None else sight(self.mapping)
         if then != now:
             raise UserError(
-                f"the model in {checkpoint.path} was trained on what {_through(then)} shows, and {self.data} holds what "
+                f"the model in {checkpoint.path} was trained on what {_through(then)} shows; {self.data} holds what "
                 f"{_through(now)} shows; train it again, or collect with the mapping that it had"
             )
 
