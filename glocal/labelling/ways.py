@@ -139,16 +139,19 @@ def classifier(
     found = read_marks(marks)
     _check_marks(marks, found, dataset)
     embed = learn_embedding(job, embedding, updates)
-    wanted = {episode for episode, _ in found}
     seen = embedded(embed, dataset)
-    z, success = _stacked([seen[e][t] for e, t in found]), _stacked([Tensor([good]) for good in found.values()])[:, 0]
-    folds = np.random.default_rng(job.seed).permutation(len(dataset))
-    order = sorted(wanted, key=lambda episode: folds[episode])
-    fold = np.array([order.index(episode) % FOLDS for episode, _ in found])
-    claimed = cross_validated(z, success, fold)
+    z = torch.stack([seen[episode][frame] for episode, frame in found])
+    success = torch.tensor([float(good) for good in found.values()])
+    claimed = cross_validated(z, success, _folds([episode for episode, _ in found], job.seed))
     shown = _nearness(fit(z, success), seen)
     how = {"way": "classifier", "marks": str(marks), "marked": len(found), "embedding": embedding}
     finish(job, dataset, shown, how, {"marks, each by a classifier without its fold": classified(*claimed)})
+
+
+def _folds(episodes: Sequence[int], seed: int) -> Array:
+    """The fold of each of some marks, by their episodes: neighbours in time would tell of each other."""
+    order = np.random.default_rng(seed).permutation(np.unique(episodes)).tolist()
+    return np.array([order.index(episode) % FOLDS for episode in episodes])
 
 
 def _nearness(model: Nearness, seen: Sequence[Tensor]) -> list[Shown]:
@@ -271,10 +274,6 @@ def _answered(answer: Callable[..., Any], frame: Mapping[str, Array], name: str,
     if not np.isfinite(found[0]):
         raise UserError(f"{name} says {found[0]} of a frame of episode {number}; expected a finite number")
     return found
-
-
-def _stacked(rows: Sequence[Tensor]) -> Tensor:
-    return torch.stack(list(rows))
 
 
 WAYS = {way.__name__: way for way in (column, table, function, goal, classifier, tracker)}
