@@ -1,6 +1,6 @@
 """Embeddings of frames that are learned from the logs to be labelled, and kept beside them for the next time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from glocal.data.mapping import Mapping, shown
 from glocal.files import UserError, appearing, sha256
 from glocal.labelling.job import Job, ticking
 from glocal.labels.contrast import Contrast, ContrastConfig
+from glocal.labels.geodesic import geodesic
 from glocal.models import Run, load_trained
 from glocal.run import STAGES, create_run, perform, status
 from glocal.training import Fit, FitConfig, threads, train
@@ -27,7 +28,7 @@ AT_ONCE = 512
 
 
 class Embed(Protocol):
-    """Frames (n, size, size, 3) as numbers (n, d), and how far these are from goals (g, d)."""
+    """Frames (n, size, size, 3) as numbers (n, d), and how far those of episodes are from goals (g, d)."""
 
     @property
     def mapping(self) -> Mapping: ...
@@ -39,7 +40,7 @@ class Embed(Protocol):
 
     def of(self, frames: Array) -> Tensor: ...
 
-    def distance(self, z: Tensor, goals: Tensor) -> Tensor: ...
+    def distances(self, episodes: Sequence[Tensor], goals: Tensor) -> list[Array]: ...
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,10 @@ class Located:
         parts = torch.from_numpy(frames).split(AT_ONCE)
         return torch.cat([self.codec.points(part) for part in parts])
 
-    def distance(self, z: Tensor, goals: Tensor) -> Tensor:
-        """From the nearest goal, (n,)."""
-        apart = (z[:, None] - goals).unflatten(-1, (-1, 2)).norm(dim=-1).mean(-1)
-        return apart.amin(1)
+    def distances(self, episodes: Sequence[Tensor], goals: Tensor) -> list[Array]:
+        """The mean distance of points, (n,) for each episode."""
+        apart = [(z[:, None] - goals).unflatten(-1, (-1, 2)).norm(dim=-1).mean(-1) for z in episodes]
+        return [one.amin(1).numpy() for one in apart]
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,9 @@ class Contrasted:
         """Numbers (n, d)."""
         return torch.cat([self.model(part) for part in torch.from_numpy(frames).split(AT_ONCE)])
 
-    def distance(self, z: Tensor, goals: Tensor) -> Tensor:
-        """From the nearest goal, (n,)."""
-        return torch.cdist(z, goals).amin(1)
+    def distances(self, episodes: Sequence[Tensor], goals: Tensor) -> list[Array]:
+        """The shortest way along what was recorded, (n,) for each episode."""
+        return geodesic(episodes, goals)
 
 
 def embedded(embed: Embed, dataset: Dataset) -> list[Tensor]:

@@ -18,7 +18,7 @@ from glocal.data.mapping import cropped, from_pixels
 from glocal.data.mapping import shown as shown_to_models
 from glocal.evaluate.labels import classified
 from glocal.files import UserError
-from glocal.labelling.embedding import Embed, embedded, learn_embedding
+from glocal.labelling.embedding import embedded, learn_embedding
 from glocal.labelling.job import Common, Shown, finish, open_logs, read_picture, read_table, shaped, ticking
 from glocal.labels.marking import Marks, Server, read_marks
 from glocal.labels.success import Nearness, fit
@@ -100,8 +100,7 @@ def goal(
         job: What all ways of labelling need to know.
         goals: Pictures of success (files), or frames of the logs that show it (EPISODE:FRAME).
         embedding: The preset's codec, or one that is learned by time contrast.
-        success_within: Share of the typical distance within which a frame counts as success; it also does if it is no
-            farther than goal images are from one another.
+        success_within: Share of the typical distance within which a frame counts as success.
         updates: Of the time-contrastive embedding.
     """
     if not goals:
@@ -111,20 +110,11 @@ def goal(
     wanted = np.stack([shown_to_models(known, read_picture(one, dataset, known)) for one in goals])
     embed = learn_embedding(job, embedding, updates)
     near = embed.of(wanted)
-    distance = [embed.distance(z, near).numpy() for z in embedded(embed, dataset)]
+    distance = embed.distances(embedded(embed, dataset), near)
     typical = float(np.median(np.concatenate(distance)))
-    limit = max(success_within * typical, _spread(embed, near))
-    shown = [Shown(shaped(d, typical), (d <= limit).astype(np.float32)) for d in distance]
+    shown = [Shown(shaped(d, typical), (d < success_within * typical).astype(np.float32)) for d in distance]
     how = {"way": "goal", "goals": list(goals), "embedding": embedding, "typical_distance": typical}
-    finish(job, dataset, shown, how | {"success_within": limit})
-
-
-def _spread(embed: Embed, goals: Tensor) -> float:
-    """How far a goal is from the nearest other one, at most: what success may differ by and be success."""
-    if len(goals) < 2:
-        return 0.0
-    others = [torch.cat([goals[:i], goals[i + 1 :]]) for i in range(len(goals))]
-    return max(float(embed.distance(one[None], rest)) for one, rest in zip(goals, others, strict=True))
+    finish(job, dataset, shown, how | {"success_within": success_within})
 
 
 def classifier(
