@@ -2,8 +2,8 @@
 
 An embedding that is learned by contrast says well what is alike, and of all that is not only that it is not: straight
 distances are the same for a little and for a lot. So, as in Isomap (Tenenbaum, de Silva and Langford 2000), frames are
-linked to those that are most alike and to those next in time, and ways along links are added up. A link costs its length
-squared, which is what the contrastive loss makes of a likelihood's logarithm.
+linked to those that are most alike and to those next in time, and ways along links are added up. A link costs the
+squared distance, which is what the contrastive loss makes of a likelihood's logarithm.
 """
 
 import heapq
