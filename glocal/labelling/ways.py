@@ -21,7 +21,7 @@ from glocal.files import UserError
 from glocal.labelling.embedding import embedded, learn_embedding
 from glocal.labelling.job import Common, Shown, finish, open_logs, read_picture, read_table, shaped, ticking
 from glocal.labels.marking import Marks, Server, read_marks
-from glocal.labels.success import Nearness, fit
+from glocal.labels.success import fit
 from glocal.labels.tracker import Tracked, Tracker, TrackerConfig
 from glocal.progress import console
 
@@ -121,7 +121,9 @@ def classifier(
     job: Common, marks: Path, mark: bool = False, embedding: Literal["codec", "contrast"] = "codec",
     updates: int = 1500, port: int = 0,
 ) -> None:  # fmt: skip
-    """Reward nearness to success as a classifier learns it from a few marked frames.
+    """Reward how near a frame is to the middle of the marked successes, and how likely success itself.
+
+    The way is told by distances of the embedding, and the end by a classifier of the marked frames.
 
     Args:
         job: What all ways of labelling need to know.
@@ -143,7 +145,12 @@ def classifier(
     z = torch.stack([seen[episode][frame] for episode, frame in found])
     success = torch.tensor([float(good) for good in found.values()])
     claimed = cross_validated(z, success, _folds([episode for episode, _ in found], job.seed))
-    shown = _nearness(fit(z, success), seen)
+    model, middle = fit(z, success), z[success > 0.5].mean(0, keepdim=True)
+    likely, distance = [model(one).sigmoid().numpy() for one in seen], embed.distances(seen, middle)
+    typical = float(np.median(np.concatenate(distance)))
+    shown = [
+        Shown(shaped(d, typical, likely=p), (p > 0.5).astype(np.float32)) for d, p in zip(distance, likely, strict=True)
+    ]
     how = {"way": "classifier", "marks": str(marks), "marked": len(found), "embedding": embedding}
     finish(job, dataset, shown, how, {"marks, each by a classifier without its fold": classified(*claimed)})
 
@@ -152,15 +159,6 @@ def _folds(episodes: Sequence[int], seed: int) -> Array:
     """The fold of each of some marks, by their episodes: neighbours in time would tell of each other."""
     order = np.random.default_rng(seed).permutation(np.unique(episodes)).tolist()
     return np.array([order.index(episode) % FOLDS for episode in episodes])
-
-
-def _nearness(model: Nearness, seen: Sequence[Tensor]) -> list[Shown]:
-    """What a classifier says of embedded episodes: far from success how far it is, near it how probable."""
-    distance, likely = [model.distance(z).numpy() for z in seen], [model(z).sigmoid().numpy() for z in seen]
-    typical = float(np.median(np.concatenate(distance)))
-    return [
-        Shown(shaped(d, typical, likely=p), (p > 0.5).astype(np.float32)) for d, p in zip(distance, likely, strict=True)
-    ]
 
 
 def cross_validated(z: Tensor, success: Tensor, fold: Array) -> tuple[Array, Array]:

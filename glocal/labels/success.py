@@ -14,7 +14,7 @@ sharp success is bounded as a whole is free."""
 
 
 class Nearness(nn.Module):
-    """The logit of success, bias - d^2, with d^2 = sum_i w_i (z_i - goal_i)^2; far from the goal d still says how far.
+    """The logit of success, bias - d^2, with d^2 = sum_i w_i (z_i - goal_i)^2.
 
     It has 2 d + 1 numbers: a prototype and a diagonal metric, as in logistic regression on a Gaussian's logarithm.
     """
@@ -30,14 +30,10 @@ class Nearness(nn.Module):
         self.weight = nn.Parameter(torch.zeros(dim))
         self.bias = nn.Parameter(torch.zeros(()))
 
-    def distance(self, z: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """How far from success."""
-        away = (z - self.mean) / self.spread - self.goal
-        return (self.weight.exp() * away.pow(2)).sum(-1).sqrt()
-
     def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """The logit of success."""
-        return self.bias - self.distance(z).pow(2)
+        away = (z - self.mean) / self.spread - self.goal
+        return self.bias - (self.weight.exp() * away.pow(2)).sum(-1)
 
 
 def fit(z: Float[Tensor, "n d"], success: Float[Tensor, " n"]) -> Nearness:

@@ -22,14 +22,6 @@ def test_it_generalises_from_two_hundred_marks():
     assert weight[:2].min() > 2 * weight[2:].max()
 
 
-def test_far_from_success_the_distance_still_says_how_far():
-    model = fit(*marked(100))
-    away = torch.zeros(5, 8)
-    away[:, 0] = 1 + torch.arange(5) * 3.0
-    away[:, 1] = -1
-    assert (model.distance(away).diff() > 0).all()
-
-
 def test_the_logit_by_hand():
     model = Nearness(2)
     with torch.no_grad():
