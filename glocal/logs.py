@@ -16,6 +16,7 @@ from glocal.data.doctor import Finding, as_json, examine
 from glocal.data.formats import open_dataset
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.ingest import beside, mapping_of
+from glocal.data.propose import propose
 from glocal.data.video import VideoWriter
 from glocal.files import UserError, appearing, write_json
 from glocal.progress import Ticker, console
@@ -80,7 +81,7 @@ def inspect(path: tyro.conf.Positional[Path], write: bool = False) -> None:
     for name, known in WANTED.items():
         if not any(one in dataset.features for one in known):
             console.print(f"missing: {name} ({' or '.join(known)})")
-    proposed, said = mapping.propose(dataset)
+    proposed, said = propose(dataset)
     for line in said:
         console.print(f"mapping: {line}")
     console.print(f"mapping: {proposed}")

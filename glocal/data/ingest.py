@@ -12,7 +12,8 @@ import numpy as np
 from glocal.data.dataset import Array, Dataset
 from glocal.data.doctor import Seen, look
 from glocal.data.formats import open_dataset
-from glocal.data.mapping import NAME, Mapping, apply, features_of, load, propose
+from glocal.data.mapping import NAME, Mapping, apply, features_of, load
+from glocal.data.propose import propose
 from glocal.data.store import recorded, recording_folder, write_episode
 from glocal.files import UserError, appearing, read_json
 
