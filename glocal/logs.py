@@ -21,6 +21,10 @@ from glocal.data.video import VideoWriter
 from glocal.files import UserError, appearing, write_json
 from glocal.progress import Ticker, console
 
+ELSEWHERE = (
+    "Robot logs of any known format. Two more verbs have a help of their own: `glocal data label` makes rewards for logs "
+    "that have none, and `glocal data export` writes a run's episodes, imagined ones too."
+)
 LOOKED_AT = 50
 """Episodes from which ranges are told, evenly spread."""
 WANTED = {"reward": ("next.reward", "reward"), "success": ("next.success", "success"), "done": ("next.done", "done")}
@@ -266,4 +270,6 @@ def main(arguments: Sequence[str]) -> None:
     """`glocal data VERB ...`."""
     verbs = {verb.__name__: verb for verb in (inspect, preview, doctor, convert, merge, split)}
     options = (tyro.conf.FlagConversionOff,)
-    tyro.extras.subcommand_cli_from_dict(verbs, args=list(arguments), prog="glocal data", config=options)
+    tyro.extras.subcommand_cli_from_dict(
+        verbs, args=list(arguments), prog="glocal data", config=options, description=ELSEWHERE
+    )
