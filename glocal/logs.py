@@ -22,8 +22,8 @@ from glocal.files import UserError, appearing, write_json
 from glocal.progress import Ticker, console
 
 ELSEWHERE = (
-    "Robot logs of any known format. Two more verbs have a help of their own: `glocal data label` makes rewards for logs "
-    "that have none, and `glocal data export` writes a run's episodes, imagined ones too."
+    "Robot logs of any known format. Two more verbs have a help of their own: `glocal data label` makes rewards for "
+    "logs that have none, and `glocal data export` writes the episodes of a run, imagined ones too."
 )
 LOOKED_AT = 50
 """Episodes from which ranges are told, evenly spread."""
