@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from glocal.codecs.grid import GridCodecConfig
 from glocal.config import Config, to_dict
 from glocal.data.doctor import as_json, judge, raise_grave
 from glocal.data.formats import open_dataset
@@ -37,6 +38,10 @@ def take_in(run: Run) -> None:
     wrong = [*check(known, dataset), *check_robot(known, config.task.agent)]
     if not config.task.images:
         wrong.append("logs hold pictures, and this preset observes tracked keypoints; use --task.images True")
+    if isinstance(config.codec, GridCodecConfig) and known.pose is None:
+        wrong.append(
+            "there is no pose, without which a latent grid cannot be judged; `glocal data label tracker` writes it"
+        )
     if wrong:
         raise UserError(f"{path} cannot be trained on: {'; '.join(wrong)}. Its mapping is {beside(path)}, or proposed")
     numbers, short = chosen(known, dataset.lengths)

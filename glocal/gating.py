@@ -147,7 +147,7 @@ def shape_reader(run: Run) -> Reader:
     if not isinstance(world, KeypointWorld):
         raise UserError(
             "these logs hold no poses, and a latent grid cannot be read without; use a preset of keypoints, or "
-            "label the logs by a tracker (`glocal data label --by tracker`)"
+            "`glocal data label tracker`, which writes them"
         )
 
     def read(obs: Tensor) -> Pose:

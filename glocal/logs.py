@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tyro
@@ -20,6 +20,9 @@ from glocal.data.propose import propose
 from glocal.data.video import VideoWriter
 from glocal.files import UserError, appearing, write_json
 from glocal.progress import Ticker, console
+
+if TYPE_CHECKING:
+    from glocal.models import Run
 
 ELSEWHERE = (
     "Robot logs of any known format. Two more verbs have a help of their own: `glocal data label` makes rewards for "
@@ -170,11 +173,12 @@ def doctor(
     """
     dataset = open_dataset(path)
     known = mapping_of(path, dataset)
+    trained = None if run is None else _run_on(run, path)
     with Ticker("doctor", len(known.episodes(len(dataset))), unit="episodes") as tick:
         findings = examine(dataset, known, context, tick)
-    if run is not None:
-        findings.append(_enough(run, path, updates))
-        write_json(run / "doctor.json", as_json(path, findings))
+    if trained is not None:
+        findings.append(_enough(trained, updates))
+        write_json(trained.folder / "doctor.json", as_json(path, findings))
     for one in findings:
         console.print(f"{one.verdict:4}  {one.name}: {one.found}" + (f"; {one.advice}" if one.advice else ""))
     if out is not None:
@@ -187,14 +191,20 @@ def doctor(
         sys.exit(1)
 
 
-def _enough(folder: Path, path: Path, updates: int) -> Finding:
-    from glocal.run import alone, open_run
-    from glocal.sufficiency import enough
+def _run_on(folder: Path, path: Path) -> "Run":
+    from glocal.run import open_run
 
     run = open_run(folder)
     if not run.config.logs or Path(run.config.logs).resolve() != path.resolve():
         raise UserError(f"{folder} is a run on {run.config.logs or 'recorded play'}, not on {path}")
-    with alone(folder):
+    return run
+
+
+def _enough(run: "Run", updates: int) -> Finding:
+    from glocal.run import alone
+    from glocal.sufficiency import enough
+
+    with alone(run.folder):
         return enough(run, updates)
 
 

@@ -136,6 +136,11 @@ def test_a_mapping_that_does_not_fit_robot_or_logs_is_refused(logs, tmp_path, ca
     assert said in fails(capsys, "collect", "pusht-debug", "--run", tmp_path / "run", "--logs", logs)
 
 
+def test_a_latent_grid_needs_poses_before_anything_is_trained(logs, tmp_path, capsys):
+    found = fails(capsys, "run", "pusht-grid-debug", "--run", tmp_path / "run", "--logs", logs)
+    assert "there is no pose" in found and not (tmp_path / "run" / "data").exists()
+
+
 def test_logs_in_other_units_fit_if_their_mapping_says_so(logs):
     known = replace(mapping.load(logs / mapping.NAME), low=(-1.0, -1.0), high=(1.0, 1.0), reach=100 / 512)
     assert check_robot(known, agent=True) == []
