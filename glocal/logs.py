@@ -52,6 +52,10 @@ class Merged(Dataset):
         part, inner = self._places[number]
         return part.episode(inner, names)
 
+    def task(self, number: int) -> str:
+        part, inner = self._places[number]
+        return part.task(inner)
+
 
 class Chosen(Merged):
     """Some episodes of a dataset."""
@@ -221,7 +225,7 @@ def convert(
         path: The dataset.
         out: The folder to write; it must not exist.
         fps: Steps per second, where the format does not tell them.
-        task: What the episodes are of, in words.
+        task: What the episodes are of, in words; without it, what is told of each already.
         codec: Of the videos: h264 or av1.
     """
     _write(open_dataset(path), out, fps, task, codec)
@@ -233,7 +237,7 @@ def merge(paths: tyro.conf.Positional[tuple[Path, ...]], out: Path, task: str = 
     Args:
         paths: The datasets.
         out: The folder to write; it must not exist.
-        task: What the episodes are of, in words.
+        task: What the episodes are of, in words; without it, what is told of each already.
         codec: Of the videos: h264 or av1.
     """
     _write(Merged([open_dataset(path) for path in paths]), out, None, task, codec)
@@ -266,7 +270,8 @@ def _write(dataset: Dataset, out: Path, fps: float | None, task: str, codec: str
         raise UserError(f"{dataset.folder} does not tell its rate; say it with --fps")
     layout = Layout(rate, dataset.features, task, codec)
     with Ticker("convert", len(dataset), unit="steps", per_iteration=round(float(np.mean(dataset.lengths)))) as tick:
-        count = write_lerobot(out, _episodes(dataset, tick), layout)
+        tasks = None if task else [dataset.task(number) for number in range(len(dataset))]
+        count = write_lerobot(out, _episodes(dataset, tick), layout, tasks)
     console.print(f"{count} episodes are in {out}")
 
 

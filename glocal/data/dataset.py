@@ -38,6 +38,10 @@ class Dataset(ABC):
     def episode(self, number: int, names: Sequence[str]) -> dict[str, Array]:
         """Some features of an episode, each (steps, ...); raises `UserError` naming file and episode where damaged."""
 
+    def task(self, number: int) -> str:
+        """What an episode is of, in words; empty where the format does not tell."""
+        return ""
+
     def __len__(self) -> int:
         return len(self.lengths)
 

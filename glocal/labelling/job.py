@@ -157,7 +157,8 @@ def _write(
         for number in ticking(dataset, "write"):
             yield dataset.episode(number, list(kept)) | dict(columns[number])
 
-    write_lerobot(out, episodes(), Layout(rate, kept | dict(features), codec=job.codec))
+    tasks = [dataset.task(number) for number in range(len(dataset))]
+    write_lerobot(out, episodes(), Layout(rate, kept | dict(features), codec=job.codec), tasks)
 
 
 def _calibration(job: Job, dataset: Dataset, shown: Sequence[Shown]) -> dict[str, Any]:

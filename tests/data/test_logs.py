@@ -3,12 +3,14 @@
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from glocal.cli import main
 from glocal.data.formats import open_dataset
-from tests.data.test_formats import EPISODES, LENGTHS, lerobot_v3, mp4_folder, npz_folder
+from glocal.data.formats.lerobot_writer import Layout, write_lerobot
+from tests.data.test_formats import EPISODES, FEATURES, LENGTHS, lerobot_v3, mp4_folder, npz_folder
 
 
 def data(*arguments: object) -> None:
@@ -47,6 +49,17 @@ def test_what_is_split_can_be_merged_again(tmp_path):
     assert len(open_dataset(tmp_path / "a")) == 2 and len(open_dataset(tmp_path / "b")) == 1
     data("merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c")
     assert sorted(open_dataset(tmp_path / "c").lengths) == sorted(LENGTHS)
+
+
+def test_what_episodes_are_of_is_kept(tmp_path):
+    for name, task in (("a", "push the T"), ("b", "pull the T")):
+        write_lerobot(tmp_path / name, EPISODES, Layout(10, FEATURES, task))
+    data("merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c")
+    merged = open_dataset(tmp_path / "c")
+    assert [merged.task(number) for number in range(6)] == ["push the T"] * 3 + ["pull the T"] * 3
+    info = json.loads((tmp_path / "c" / "meta" / "info.json").read_text())
+    table = pq.read_table(next((tmp_path / "c" / "data").rglob("*.parquet")))
+    assert info["total_tasks"] == 2 and table["task_index"].to_pylist() == [0] * sum(LENGTHS) + [1] * sum(LENGTHS)
 
 
 def test_only_equals_are_merged(tmp_path, capsys):

@@ -51,6 +51,9 @@ class LeRobotDataset(Dataset):
         self.lengths = [place.length for place in self.places]
         self._last: tuple[Path, tuple[str, ...], pa.Table] | None = None
 
+    def task(self, number: int) -> str:
+        return next(iter(self.places[number].tasks), "")
+
     def episode(self, number: int, names: Sequence[str]) -> dict[str, Array]:
         place = self.places[number]
         rows = self._rows(number, tuple(name for name in names if self.stored[name] != "video"))

@@ -1,7 +1,7 @@
 """Writing LeRobotDataset v3.0: tables and videos that many episodes share, and the metadata that finds them again."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,8 +88,12 @@ class Tables:
         return sum(part.nbytes for part in self.parts) / 1e6
 
 
-def write_lerobot(folder: Path, episodes: Iterable[Mapping[str, Array]], layout: Layout) -> int:
+def write_lerobot(
+    folder: Path, episodes: Iterable[Mapping[str, Array]], layout: Layout, tasks: Sequence[str] | None = None
+) -> int:
     """Write episodes, each a mapping from feature to (steps, ...), as one dataset, whole or not at all.
+
+    `tasks` says of each episode what it is of, in place of the layout's one task.
 
     Returns their number. Raises `UserError` where the folder exists already, or an episode does not fit the features.
     """
@@ -98,8 +102,8 @@ def write_lerobot(folder: Path, episodes: Iterable[Mapping[str, Array]], layout:
     with appearing(folder) as draft, ExitStack() as videos:
         draft.mkdir(parents=True)
         writer = _Writer(draft, layout, videos)
-        for episode in episodes:
-            writer.add(episode)
+        for number, episode in enumerate(episodes):
+            writer.add(episode, layout.task if tasks is None else tasks[number])
         writer.finish()
     return len(writer.rows)
 
@@ -114,12 +118,13 @@ class _Writer:
         self.films = {name: Files() for name in self.cameras}
         self.statistics = {name: Statistics(feature.picture) for name, feature in layout.features.items()}
         self.rows: list[dict[str, Any]] = []
+        self.tasks: dict[str, int] = {}
         self.index = 0
 
-    def add(self, episode: Mapping[str, Array]) -> None:
-        """One more episode."""
+    def add(self, episode: Mapping[str, Array], task: str) -> None:
+        """One more episode of a task."""
         number, length = len(self.rows), _length(episode, self.layout.features, len(self.rows))
-        row: dict[str, Any] = {"episode_index": number, "tasks": [self.layout.task], "length": length}
+        row: dict[str, Any] = {"episode_index": number, "tasks": [task], "length": length}
         row |= {f"data/{key}": value for key, value in self.table.place.items()}
         row |= {"dataset_from_index": self.index, "dataset_to_index": self.index + length}
         for name in self.cameras:
@@ -127,7 +132,7 @@ class _Writer:
         row |= {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
         for name, statistics in self.statistics.items():
             statistics.add(episode[name])
-        self.tables.parts.append(self._numbers(episode, number, length))
+        self.tables.parts.append(self._numbers(episode, number, length, self.tasks.setdefault(task, len(self.tasks))))
         self.rows.append(row)
         self.index += length
         if self.tables.megabytes > self.layout.table_mb:
@@ -140,9 +145,9 @@ class _Writer:
         if self.tables.parts:
             self._write_table()
         self.videos.close()
-        layout, meta = self.layout, self.folder / "meta"
+        meta = self.folder / "meta"
         _write(meta / "episodes" / "chunk-000" / "file-000.parquet", pa.Table.from_pylist(self.rows))
-        _write(meta / "tasks.parquet", _tasks(layout.task))
+        _write(meta / "tasks.parquet", _tasks(list(self.tasks)))
         write_json(meta / "stats.json", {name: found.told() for name, found in self.statistics.items()})
         write_json(meta / "info.json", self._info())
 
@@ -159,7 +164,7 @@ class _Writer:
             "robot_type": None,
             "total_episodes": len(self.rows),
             "total_frames": self.index,
-            "total_tasks": 1,
+            "total_tasks": len(self.tasks),
             "chunks_size": FILES_IN_A_CHUNK,
             "data_files_size_in_mb": TABLE_MB,
             "video_files_size_in_mb": VIDEO_MB,
@@ -188,7 +193,7 @@ class _Writer:
             files.open.add(frame)
         return {**files.place, "from_timestamp": begin, "to_timestamp": files.open.count / self.layout.fps}
 
-    def _numbers(self, episode: Mapping[str, Array], number: int, length: int) -> pa.Table:
+    def _numbers(self, episode: Mapping[str, Array], number: int, length: int, task: int) -> pa.Table:
         columns = {
             name: column_of(episode[name], feature)
             for name, feature in self.layout.features.items()
@@ -199,7 +204,7 @@ class _Writer:
         columns["frame_index"] = pa.array(steps)
         columns["episode_index"] = pa.array(np.full(length, number))
         columns["index"] = pa.array(self.index + steps)
-        columns["task_index"] = pa.array(np.zeros(length, np.int64))
+        columns["task_index"] = pa.array(np.full(length, task))
         return pa.table(columns)
 
     def _write_table(self) -> None:
@@ -246,12 +251,12 @@ def _film_told(feature: Feature, layout: Layout) -> dict[str, Any]:
     return {"dtype": "video", "shape": list(feature.shape), "names": names, "info": info}
 
 
-def _tasks(task: str) -> pa.Table:
-    """One task, as a table that pandas reads with the task's words as its index."""
+def _tasks(tasks: Sequence[str]) -> pa.Table:
+    """Tasks as a table that pandas reads with their words as its index."""
     index = {"name": "task", "field_name": "task", "pandas_type": "unicode", "numpy_type": "object", "metadata": None}
     column = {"name": "task_index", "field_name": "task_index", "pandas_type": "int64", "numpy_type": "int64"}
     about = {"index_columns": ["task"], "column_indexes": [], "columns": [column | {"metadata": None}, index]}
-    table = pa.table({"task_index": pa.array([0]), "task": pa.array([task])})
+    table = pa.table({"task_index": pa.array(range(len(tasks))), "task": pa.array(tasks)})
     return table.replace_schema_metadata({"pandas": json.dumps(about | {"pandas_version": "2.0.0"})})
 
 
