@@ -163,7 +163,7 @@ def test_what_the_doctor_will_not_let_pass_is_not_trained_on(tmp_path, capsys):
     for number in range(6):
         frames = np.random.default_rng(number).integers(0, 255, (40, 32, 32, 3), np.uint8)
         np.savez(folder / f"{number}.npz", image=frames if number else np.repeat(frames[:1], 40, 0),
-                 action=np.random.default_rng(9).normal(size=(40, 2)), reward=np.zeros(40))  # fmt: skip
+                 action=np.random.default_rng(number).normal(size=(40, 2)), reward=np.zeros(40))  # fmt: skip
     command = ("collect", "pusht-images-debug", "--run", tmp_path / "run", "--logs", folder)
     assert "shows the same picture throughout 1 episodes: 0" in fails(capsys, *command)
     with pytest.raises(SystemExit) as stopped:
