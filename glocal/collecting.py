@@ -45,6 +45,10 @@ def take_in(run: Run) -> None:
     if wrong:
         raise UserError(f"{path} cannot be trained on: {'; '.join(wrong)}. Its mapping is {beside(path)}, or proposed")
     numbers, short = chosen(known, dataset.lengths)
+    if not numbers:
+        raise UserError(
+            f"{path} leaves no episode to train on: {len(short)} of {len(dataset)} are too short, the rest left out"
+        )
     if short:
         console.print(f"collect: episodes {short} are shorter than one decision, and left out")
     size = megabytes(known, dataset.lengths, numbers)

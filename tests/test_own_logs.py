@@ -136,6 +136,14 @@ def test_a_mapping_that_does_not_fit_robot_or_logs_is_refused(logs, tmp_path, ca
     assert said in fails(capsys, "collect", "pusht-debug", "--run", tmp_path / "run", "--logs", logs)
 
 
+def test_logs_of_which_nothing_is_left_are_refused(logs, tmp_path, capsys):
+    edit(logs, leave_out=tuple(range(EPISODES)))
+    assert "leaves no episode" in fails(capsys, "collect", "pusht-debug", "--run", tmp_path / "run", "--logs", logs)
+    with pytest.raises(SystemExit) as stopped:
+        glocal("data", "doctor", logs)
+    assert stopped.value.code == 1
+
+
 def test_a_latent_grid_needs_poses_before_anything_is_trained(logs, tmp_path, capsys):
     found = fails(capsys, "run", "pusht-grid-debug", "--run", tmp_path / "run", "--logs", logs)
     assert "there is no pose" in found and not (tmp_path / "run" / "data").exists()

@@ -71,6 +71,8 @@ def examine(dataset: Dataset, mapping: TaskMapping, context: int, tick: Callable
     if wrong:
         return [Finding("mapping", "fail", "; ".join(wrong), "mend the mapping (glocal.json)")]
     seen, wanted = [], mapping.episodes(len(dataset))
+    if not wanted:
+        return [Finding("episodes", "fail", f"all {len(dataset)} are left out", "mend leave_out in the mapping")]
     for number in wanted:
         seen.append(look(mapping, dataset.episode(number, features_of(mapping)), number))
         tick(len(seen))

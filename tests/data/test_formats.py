@@ -247,6 +247,13 @@ def test_what_is_there_is_not_overwritten(made):
         write_lerobot(made["lerobot v3"], EPISODES, Layout(10, FEATURES))
 
 
+def test_a_dataset_without_episodes_is_refused(made, tmp_path):
+    shutil.copytree(made["lerobot v2.1"], tmp_path / "set")
+    (tmp_path / "set" / "meta" / "episodes.jsonl").write_text("")
+    with pytest.raises(UserError, match="holds no episodes"):
+        open_dataset(tmp_path / "set")
+
+
 def test_a_path_of_no_known_format_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(UserError, match="no format that is known"):

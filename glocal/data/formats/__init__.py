@@ -15,7 +15,10 @@ def open_dataset(path: Path) -> Dataset:
         raise UserError(f"there is nothing at {path}")
     for one in FORMATS:
         if one.recognises(path):
-            return one.open(path)
+            dataset = one.open(path)
+            if not len(dataset):
+                raise UserError(f"{path} holds no episodes")
+            return dataset
     raise UserError(
         f"{path} is in no format that is known here: expected a LeRobotDataset (meta/info.json), a zarr with data/ and "
         "meta/episode_ends, HDF5 files, a Minari dataset, or a folder of npz, or of mp4 and npy, files"

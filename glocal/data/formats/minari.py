@@ -30,8 +30,6 @@ class MinariDataset(Dataset):
             raise UserError(
                 f"{inner} does not read as a Minari dataset ({error!r}); it is damaged or cut short"
             ) from error
-        if not self.lengths:
-            raise UserError(f"{inner} holds no episodes")
         self.features = {name: _feature(array) for name, array in self._read(0).items()}
         self._last: tuple[int, dict[str, Array]] | None = None
 
