@@ -46,7 +46,7 @@ def read_frames(path: Path, first: float, count: int, fps: float) -> Iterator[Fr
                 found += 1
                 if found == count:
                     return
-    except (FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError, ArithmeticError) as error:
         raise UserError(f"{path} cannot be decoded as video ({error}); it is damaged, cut short or no video") from error
     wanted = first + found / fps
     raise UserError(f"{path} ends before {wanted:.3f} s: {found} of {count} frames were found from {first:.3f} s on")
@@ -72,7 +72,7 @@ def video_info(path: Path) -> dict[str, Any]:
                 "fps": float(stream.average_rate or 0),
                 "frames": stream.frames,
             }
-    except (FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError, ArithmeticError) as error:
         raise UserError(f"{path} cannot be read as video ({error}); it is damaged, cut short or no video") from error
 
 

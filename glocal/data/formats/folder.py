@@ -31,6 +31,8 @@ class FolderDataset(Dataset):
         self.fps = None
         if video is not None:
             info = video_info(video)
+            if not info["fps"] > 0:
+                raise UserError(f"{video} tells a rate of {info['fps']} frames a second; it is damaged")
             self.fps = info["fps"]
             self.features[VIDEO] = Feature((info["height"], info["width"], 3), "uint8", picture=True)
         self.lengths = [len(next(iter(_numbers(path).values()))) for path, _ in self.files]
