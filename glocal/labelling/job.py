@@ -92,10 +92,12 @@ def _held_out(job: Job, dataset: Dataset) -> range:
 
 
 def shaped(distance: Array, typical: float, likely: Array | None = None) -> Array:
-    """The reward in (0, 1] for being so far from success: most of it for the way there, the rest for its last step, or
-    for how `likely` it is that this is success."""
-    near = np.exp(-NEAR * distance / typical) if likely is None else likely
-    return (WEIGHT * np.exp(-FAR * distance / typical) + (1 - WEIGHT) * near).astype(np.float32)
+    """The reward in (0, 1] for being so far from success: most of it for the way there, the rest for its last step, of
+    which half for how `likely` it is that this is success, where that is known: the steep half goes on to lead where
+    all is as likely."""
+    near = np.exp(-NEAR * distance / typical)
+    last = near if likely is None else (near + likely) / 2
+    return (WEIGHT * np.exp(-FAR * distance / typical) + (1 - WEIGHT) * last).astype(np.float32)
 
 
 def finish(
