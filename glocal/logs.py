@@ -11,12 +11,13 @@ import tyro
 from PIL import Image
 
 from glocal.data import mapping
+from glocal.data.combined import Chosen, Merged, told
 from glocal.data.dataset import Array, Dataset
 from glocal.data.doctor import Finding, as_json, examine
 from glocal.data.formats import open_dataset
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.ingest import beside, mapping_of
-from glocal.data.propose import propose
+from glocal.data.propose import OUTCOMES, propose
 from glocal.data.video import VideoWriter
 from glocal.files import UserError, appearing, write_json
 from glocal.progress import Ticker, console
@@ -30,44 +31,6 @@ ELSEWHERE = (
 )
 LOOKED_AT = 50
 """Episodes from which ranges are told, evenly spread."""
-WANTED = {"reward": ("next.reward", "reward"), "success": ("next.success", "success"), "done": ("next.done", "done")}
-
-
-class Merged(Dataset):
-    """Several datasets with the same features, one behind the other."""
-
-    def __init__(self, parts: Sequence[Dataset]):
-        first = parts[0]
-        self.folder, self.format, self.fps, self.features = first.folder, first.format, first.fps, first.features
-        for part in parts[1:]:
-            if dict(part.features) != dict(first.features) or part.fps != first.fps:
-                raise UserError(
-                    f"{part.folder} holds {_told(part)} at {part.fps} steps a second, {first.folder} {_told(first)} at "
-                    f"{first.fps}; only equals can be merged"
-                )
-        self._places = [(part, number) for part in parts for number in range(len(part))]
-        self.lengths = [part.lengths[number] for part, number in self._places]
-
-    def episode(self, number: int, names: Sequence[str]) -> dict[str, Array]:
-        part, inner = self._places[number]
-        return part.episode(inner, names)
-
-    def task(self, number: int) -> str:
-        part, inner = self._places[number]
-        return part.task(inner)
-
-
-class Chosen(Merged):
-    """Some episodes of a dataset."""
-
-    def __init__(self, whole: Dataset, numbers: Sequence[int]):
-        super().__init__([whole])
-        self._places = [(whole, number) for number in numbers]
-        self.lengths = [whole.lengths[number] for number in numbers]
-
-
-def _told(dataset: Dataset) -> str:
-    return ", ".join(f"{name} {feature.dtype} {feature.shape}" for name, feature in dataset.features.items())
 
 
 def inspect(path: tyro.conf.Positional[Path], write: bool = False) -> None:
@@ -89,7 +52,7 @@ def inspect(path: tyro.conf.Positional[Path], write: bool = False) -> None:
     for name, feature in dataset.features.items():
         low, high = ranges.get(name, ("?", "?"))
         console.print(f"  {name:28} {feature.dtype:8} {feature.shape!s:16} {low} to {high}")
-    for name, known in WANTED.items():
+    for name, known in OUTCOMES.items():
         if not any(one in dataset.features for one in known):
             console.print(f"missing: {name} ({' or '.join(known)})")
     proposed, said = propose(dataset)
@@ -131,7 +94,7 @@ def preview(path: tyro.conf.Positional[Path], out: Path, episodes: int = 6, colu
     dataset = open_dataset(path)
     camera = next((name for name, feature in dataset.features.items() if feature.picture), None)
     if camera is None:
-        raise UserError(f"{path} holds no pictures; found {_told(dataset)}")
+        raise UserError(f"{path} holds no pictures; found {told(dataset)}")
     chosen = [int(n) for n in np.unique(np.linspace(0, len(dataset) - 1, episodes).astype(int))]
     films = [dataset.episode(number, [camera])[camera] for number in chosen]
     if out.suffix == ".mp4":

@@ -56,7 +56,7 @@ STAGES = {
     for stage in (
         Stage(
             "collect", collecting.collect, "data", (), ("seed", "task", "play", "logs"),
-            ("collecting.py", "tasks", "data/store.py", "data/mapping.py", "data/ingest.py"),
+            ("collecting.py", "tasks", "data/store.py", "data/mapping.py", "data/propose.py", "data/ingest.py"),
             source=lambda config: source_digest(Path(config.logs)) if config.logs else None,
         ),
         Stage(

@@ -46,7 +46,6 @@ def propose(dataset: Dataset, rate: float = 5.0) -> tuple[Mapping, list[str]]:
         fps = 2 * rate
         said.append(f"the format does not tell the rate; {fps:g} steps per second are assumed")
     outcomes = {name: _named(dataset.features, known) for name, known in OUTCOMES.items()}
-    said += [f"there is no {name}" for name, found in outcomes.items() if found is None]
     representation, why = _representation(dataset, action, state)
     height, width, _ = dataset.features[camera].shape
     proposed = Mapping(

@@ -1,0 +1,44 @@
+"""Datasets made of others: several one behind the other, or some episodes of one."""
+
+from collections.abc import Sequence
+
+from glocal.data.dataset import Array, Dataset
+from glocal.files import UserError
+
+
+class Merged(Dataset):
+    """Several datasets with the same features, one behind the other."""
+
+    def __init__(self, parts: Sequence[Dataset]):
+        first = parts[0]
+        self.folder, self.format, self.fps, self.features = first.folder, first.format, first.fps, first.features
+        for part in parts[1:]:
+            if dict(part.features) != dict(first.features) or part.fps != first.fps:
+                raise UserError(
+                    f"{part.folder} holds {told(part)} at {part.fps} steps a second, {first.folder} {told(first)} at "
+                    f"{first.fps}; only equals can be merged"
+                )
+        self._places = [(part, number) for part in parts for number in range(len(part))]
+        self.lengths = [part.lengths[number] for part, number in self._places]
+
+    def episode(self, number: int, names: Sequence[str]) -> dict[str, Array]:
+        part, inner = self._places[number]
+        return part.episode(inner, names)
+
+    def task(self, number: int) -> str:
+        part, inner = self._places[number]
+        return part.task(inner)
+
+
+class Chosen(Merged):
+    """Some episodes of a dataset."""
+
+    def __init__(self, whole: Dataset, numbers: Sequence[int]):
+        super().__init__([whole])
+        self._places = [(whole, number) for number in numbers]
+        self.lengths = [whole.lengths[number] for number in numbers]
+
+
+def told(dataset: Dataset) -> str:
+    """A dataset's features in words."""
+    return ", ".join(f"{name} {feature.dtype} {feature.shape}" for name, feature in dataset.features.items())
