@@ -5,10 +5,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 OUT=${OUT:-out/own}
 THREADS=${THREADS:-2}
+SEED=${SEED:-0} # of the recording
 GLOCAL=.venv/bin/glocal
 COMMON="--truth $OUT/logs.truth.csv --threads $THREADS"
 
-[ -e "$OUT/logs" ] || .venv/bin/python runs/record_logs.py "$OUT/logs" --episodes 220 --steps 300
+[ -e "$OUT/logs" ] || .venv/bin/python runs/record_logs.py "$OUT/logs" --episodes 220 --steps 300 --seed "$SEED"
 [ -e "$OUT/marks.csv" ] || .venv/bin/python runs/mark_frames.py "$OUT/logs.truth.csv" "$OUT/marks.csv"
 $GLOCAL data inspect "$OUT/logs" --write True
 $GLOCAL data doctor "$OUT/logs" --out "$OUT/doctor.json"
