@@ -1,12 +1,14 @@
 """Minari's datasets, read by Minari itself (an extra): an episode's last observation has no action, and is left out."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset, Feature, Format
+from glocal.data.formats.aside import Aside
 from glocal.data.formats.flat import library
 from glocal.files import UserError
 
@@ -79,4 +81,5 @@ def _recognises(path: Path) -> bool:
     return (path / DATA).is_file() or (path / "data" / DATA).is_file()
 
 
-FORMAT = Format("minari", _recognises, MinariDataset)
+FORMAT = Format("minari", _recognises, partial(Aside, MinariDataset))
+"""Aside: HDF5's library never comes back from some flipped bits in the heap that Minari keeps pictures in."""

@@ -1,0 +1,86 @@
+"""A dataset that is read in a process of its own: a damaged file at which a library crashes, or from which it never
+comes back, costs that process and nothing else."""
+
+import faulthandler
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Any
+from weakref import finalize
+
+from glocal.data.dataset import Array, Dataset
+from glocal.files import UserError
+
+PATIENCE = 120.0
+"""Seconds that an answer may take: opening a dataset, or reading an episode."""
+
+
+class Aside(Dataset):
+    """What `opener` makes of a path, in another process. Raises `UserError` where that raises one, dies or hangs."""
+
+    def __init__(self, opener: Callable[[Path], Dataset], path: Path):
+        self.folder = path
+        self._line, theirs = Pipe()
+        command = f"from {__name__} import serve; serve({theirs.fileno()})"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", command], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+        )
+        theirs.close()
+        finalize(self, _end, self._line, self._process)
+        self.format, self.fps, self.features, self.lengths = self._ask((opener, path, PATIENCE), "its description")
+
+    def episode(self, number: int, names: Sequence[str]) -> dict[str, Array]:
+        return self._ask((number, tuple(names)), f"episode {number}")
+
+    def _ask(self, question: tuple[Any, ...], what: str) -> Any:
+        try:
+            self._line.send(question)
+            answer = self._line.recv()
+        except (EOFError, OSError) as error:
+            raise UserError(
+                f"{what} in {self.folder} cannot be read: the library that reads it crashed, or did not come back "
+                f"within {PATIENCE:g} s; it is damaged"
+            ) from error
+        if isinstance(answer, UserError):
+            raise answer
+        return answer
+
+
+def _end(line: Connection, process: subprocess.Popen[bytes]) -> None:
+    line.close()
+    process.kill()
+    process.wait()
+
+
+def serve(descriptor: int) -> None:
+    """Answer the questions of an `Aside` until it goes; the process ends where an answer takes too long."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that asks is interrupted, and goes
+    line = Connection(descriptor)
+    opener, path, patience = line.recv()
+    dataset = _answer(patience, opener, path)
+    if isinstance(dataset, UserError):
+        line.send(dataset)
+        return
+    line.send((dataset.format, dataset.fps, dataset.features, dataset.lengths))
+    with suppress(EOFError):
+        while True:
+            number, names = line.recv()
+            line.send(_answer(patience, dataset.episode, number, names))
+
+
+def _answer(patience: float, answer: Callable[..., Any], *question: Any) -> Any:
+    """What is asked for, or the `UserError` that is raised instead."""
+    with open(os.devnull, "w") as nowhere:
+        # A thread that needs no interpreter, which a library in an endless loop does not let go of.
+        faulthandler.dump_traceback_later(patience, exit=True, file=nowhere)
+        try:
+            return answer(*question)
+        except UserError as error:
+            return error
+        finally:
+            faulthandler.cancel_dump_traceback_later()
