@@ -18,9 +18,9 @@ import torch
 from glocal import models
 from glocal.core.types import Segment
 from glocal.data.segments import Recorded
-from glocal.models import Run
 from glocal.run import open_run
 from glocal.training import Fit, FitConfig
+from glocal.workspace import Run
 
 MEASURED = 10
 """Updates by which the speed is measured, after as many that are not counted."""

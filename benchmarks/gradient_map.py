@@ -20,10 +20,10 @@ from glocal import models
 from glocal.core.gradients import LINKS
 from glocal.evaluate.gradients import Question, agreement
 from glocal.gating import gate_windows, reader
-from glocal.models import Run
 from glocal.run import open_run
 from glocal.stages import local_loss
 from glocal.training import Fit
+from glocal.workspace import Run
 
 WINDOWS = 64
 FIRST = 8

@@ -12,8 +12,8 @@ from glocal.deploy.policy import Act, acting, recorded_fields
 from glocal.evaluate.gates import Reader
 from glocal.evaluate.gradients import acted
 from glocal.evaluate.real import wilson
-from glocal.models import Run
 from glocal.tasks.pusht import Array, PushT, pose_reached
+from glocal.workspace import Run
 
 
 def claims(run: Run, kind: str, read: Reader, real: Array) -> dict[str, Any]:

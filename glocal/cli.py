@@ -12,7 +12,7 @@ from glocal.files import UserError
 from glocal.progress import console
 
 if TYPE_CHECKING:
-    from glocal.models import Run
+    from glocal.workspace import Run
 
 USAGE = """usage: glocal VERB TARGET [--run FOLDER] [options]
 
@@ -138,7 +138,8 @@ def _usage() -> str:
 
 
 def _perform(verb: str, stage: str, target: str, options: list[str]) -> None:
-    from glocal.run import STAGES, perform, run_all, status
+    from glocal.plan import STAGES
+    from glocal.run import perform, run_all, status
 
     run = _open(verb, target, options)
     if verb == "status":
@@ -168,8 +169,8 @@ def _perform(verb: str, stage: str, target: str, options: list[str]) -> None:
 def _open(verb: str, target: str, options: list[str]) -> "Run":
     """The run that a target names, with the options applied to its configuration."""
     from glocal.config import PRESETS, Config
-    from glocal.models import Run
     from glocal.run import create_run, open_run
+    from glocal.workspace import Run
 
     is_preset = target in PRESETS
     if not is_preset and not Path(target).is_dir():

@@ -18,9 +18,9 @@ from glocal.data.store import EpisodeStore, recorded, seal, write_episode
 from glocal.deploy.view import check_robot
 from glocal.evaluate.recording import describe, told
 from glocal.files import UserError, write_json
-from glocal.models import Run
 from glocal.progress import Ticker, console
 from glocal.tasks.collect import record_episode
+from glocal.workspace import Run
 
 
 def collect(run: Run) -> None:

@@ -25,11 +25,12 @@ from glocal.evaluate.gates import Reader
 from glocal.evaluate.real import run_episodes
 from glocal.files import UserError, read_json, remove, sha256, write_json
 from glocal.gating import reader
-from glocal.models import Run
+from glocal.plan import STAGES
 from glocal.progress import Ticker, console
-from glocal.run import STAGES, create_run, open_run, perform, status
+from glocal.run import create_run, open_run, perform, status
 from glocal.stages import stage_seconds
 from glocal.training import read_log, threads
+from glocal.workspace import Run
 
 SHARED = ("collect", "codec", "global", "judge", "local")
 CHUNK = 10

@@ -20,10 +20,10 @@ from glocal.evaluate.gates import Pose, drift, errors, shuffled
 from glocal.evaluate.gradients import Agreement, Question, acted, agreement, recommended_horizon
 from glocal.files import UserError, read_json, sha256, write_json
 from glocal.gating import gate_windows, reader
-from glocal.models import Run
 from glocal.progress import Ticker, console
 from glocal.run import alone
 from glocal.training import threads
+from glocal.workspace import Run
 
 HORIZONS = (4, 8, 16, 32, 64)
 FIRST = 4

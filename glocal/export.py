@@ -16,10 +16,10 @@ from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.deploy.policy import acting
 from glocal.evaluate.gradients import acted
 from glocal.files import UserError
-from glocal.models import Run
 from glocal.progress import Ticker, console
 from glocal.run import open_run
 from glocal.tasks.pusht import HOLD, IMAGE_SIZE, REACH, STEPS_A_SECOND, TABLE
+from glocal.workspace import Run
 
 FPS = STEPS_A_SECOND / HOLD
 NAMES = {"image": "observation.image", "keypoints": "observation.environment_state", "agent": "observation.state"}

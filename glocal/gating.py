@@ -28,10 +28,10 @@ from glocal.evaluate.gates import (
 from glocal.evaluate.gradients import Question, agreement
 from glocal.evaluate.probe import Probe
 from glocal.files import UserError, appearing, write_json
-from glocal.models import Run
 from glocal.progress import console
 from glocal.tasks.pusht import TABLE, pose_of
 from glocal.training import Fit, train
+from glocal.workspace import Run
 from glocal.worlds.diffusion import DiffusionWorld
 from glocal.worlds.keypoints import KeypointWorld
 

@@ -23,7 +23,7 @@ from glocal.files import UserError, appearing, write_json
 from glocal.progress import Ticker, console
 
 if TYPE_CHECKING:
-    from glocal.models import Run
+    from glocal.workspace import Run
 
 ELSEWHERE = (
     "Robot logs of any known format. Two more verbs have a help of their own: `glocal data label` makes rewards for "

@@ -24,11 +24,11 @@ from glocal.deploy.policy import aimless, learned, playing
 from glocal.evaluate.real import Episodes, run_episodes, write_video
 from glocal.evaluate.report import write_report
 from glocal.files import appearing, read_json, write_json
-from glocal.models import Run
 from glocal.progress import Ticker, console
 from glocal.surrogates.mlp import MLPSurrogate
 from glocal.training import Fit, FitConfig, train
 from glocal.watch import Watch
+from glocal.workspace import Run, split_recorded
 
 MEASURED = 400
 """Recorded frames that a codec takes its statistics from."""
@@ -41,7 +41,7 @@ def train_codec(run: Run) -> None:
         return
     codec, store = models.build_codec(run.config), run.store
     assert isinstance(codec, LearnedCodec)
-    kept = int(store.starts[models.split_recorded(run.config, len(store))[0].stop])
+    kept = int(store.starts[split_recorded(run.config, len(store))[0].stop])
     draw = _frames(store, codec.reads, kept, run.device)
     codec.to(run.device).measure(draw(torch.randperm(kept)[:MEASURED]))
     fast = models.compiled(codec.loss, run.device)

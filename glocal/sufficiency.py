@@ -11,8 +11,8 @@ from glocal.core.improve import Metrics
 from glocal.data.doctor import Finding
 from glocal.data.segments import Recorded
 from glocal.files import UserError
-from glocal.models import Run
 from glocal.training import Fit, FitConfig, threads, train
+from glocal.workspace import Run, split_recorded
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
 """Of the training episodes."""
@@ -57,7 +57,7 @@ def enough(run: Run, updates: int) -> Finding:
 
     Each goes on from its last checkpoint. Raises `UserError` where there are too few episodes to halve three times.
     """
-    train_episodes, _, _ = models.split_recorded(run.config, len(run.store))
+    train_episodes, _, _ = split_recorded(run.config, len(run.store))
     counts = [round(share * len(train_episodes)) for share in SHARES]
     if counts[0] < 1:
         raise UserError(f"{len(train_episodes)} training episodes are too few to halve three times; record 8 or more")
@@ -77,7 +77,7 @@ def _loss(run: Run, count: int, updates: int) -> float:
     """The held-out loss of a small global model that was trained on so many episodes, spread over all."""
     config = replace(run.config, world=replace(run.config.world, size=min(1, run.config.world.size)))
     world, length = models.build_world(config).to(run.device), config.world.context + 1
-    episodes, *_ = models.split_recorded(config, len(run.store))
+    episodes, *_ = split_recorded(config, len(run.store))
     kept = _few(run, [episodes[i * len(episodes) // count] for i in range(count)])
     folder = run.folder / "enough" / f"{run.store.hash[:12]}-{count}-{updates}"
     with threads(config.threads):

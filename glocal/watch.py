@@ -11,9 +11,9 @@ from glocal.core.improve import PolicyIteration
 from glocal.deploy.policy import learned
 from glocal.evaluate.real import run_episodes
 from glocal.evaluate.trust import Grounds, alarm, trust
-from glocal.models import Run
 from glocal.progress import console
 from glocal.training import read_log
+from glocal.workspace import Run
 
 MOMENTS = 1024
 """Recorded windows that stand for what is familiar."""

@@ -37,7 +37,7 @@ CORNERS = ((60, 60), (450, 60), (60, 450), (450, 450))
 TRUTH = ("episode", "frame", "reward", "success", "coverage", "x", "y", "angle")
 
 
-def record_episode(seed: int, steps: int, number: int) -> tuple[dict[str, Array], list[tuple[Any, ...]]]:
+def record_episode(seed: int, steps: int, hold: int, number: int) -> tuple[dict[str, Array], list[tuple[Any, ...]]]:
     """An episode's features, (steps, ...), and what is true of each of its frames."""
     rng = np.random.default_rng([seed, number])
     play = PlayConfig()
@@ -48,7 +48,7 @@ def record_episode(seed: int, steps: int, number: int) -> tuple[dict[str, Array]
     targets: list[Array] = []
     while len(frames) < steps:
         target = np.clip(seen.agent + REACH * np.clip(hand.send(seen), -1, 1), 0, TABLE)
-        for _ in range(HOLD):
+        for _ in range(hold):
             frames.append(seen)
             targets.append(target)
             seen = env.move(target)
@@ -74,13 +74,21 @@ def photograph_goal(folder: Path) -> None:
             Image.fromarray(seen.image).save(file, "PNG")
 
 
-def main(out: tyro.conf.Positional[Path], episodes: int = 200, steps: int = 300, seed: int = 0, jobs: int = 2) -> None:
+def main(
+    out: tyro.conf.Positional[Path],
+    episodes: int = 200,
+    steps: int = 300,
+    hold: int = HOLD,
+    seed: int = 0,
+    jobs: int = 2,
+) -> None:
     """Record logs.
 
     Args:
         out: The folder to write; it must not exist.
         episodes: How many.
-        steps: Frames in each.
+        steps: Frames in each; a multiple of --hold.
+        hold: Frames for which a target stays what it is.
         seed: Of everything.
         jobs: Processes that record at once.
     """
@@ -88,7 +96,7 @@ def main(out: tyro.conf.Positional[Path], episodes: int = 200, steps: int = 300,
 
     def recorded() -> Iterator[dict[str, Array]]:
         with ProcessPoolExecutor(jobs) as pool, Ticker("record", episodes, unit="frames", per_iteration=steps) as tick:
-            found = pool.map(partial(record_episode, seed, steps), range(episodes))
+            found = pool.map(partial(record_episode, seed, steps, hold), range(episodes))
             for number, (features, rows) in enumerate(found):
                 truth.extend(rows)
                 yield features

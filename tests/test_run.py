@@ -16,7 +16,8 @@ import torch
 from glocal import cli, watch
 from glocal.checkpoints import load
 from glocal.config import PRESETS, from_dict, to_dict
-from glocal.run import STAGES, alone, open_run, status
+from glocal.plan import STAGES
+from glocal.run import alone, open_run, status
 from glocal.training import read_log
 
 LONGER = [

@@ -20,9 +20,11 @@ from glocal.files import UserError, appearing, sha256
 from glocal.labelling.job import Job, ticking
 from glocal.labels.contrast import Contrast, ContrastConfig
 from glocal.labels.geodesic import geodesic
-from glocal.models import Run, load_trained
-from glocal.run import STAGES, create_run, perform, status
+from glocal.models import load_trained
+from glocal.plan import STAGES
+from glocal.run import create_run, perform, status
 from glocal.training import Fit, FitConfig, threads, train
+from glocal.workspace import Run
 
 AT_ONCE = 512
 
