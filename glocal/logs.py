@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,11 @@ from PIL import Image
 from glocal.data import mapping
 from glocal.data.combined import Chosen, Merged, told
 from glocal.data.dataset import Array, Dataset
-from glocal.data.doctor import Finding, as_json, examine
+from glocal.data.doctor import Finding, Seen, as_json, examine, look_at
 from glocal.data.formats import open_dataset
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.ingest import beside, mapping_of
+from glocal.data.parallel import over_episodes
 from glocal.data.propose import OUTCOMES, propose
 from glocal.data.video import VideoWriter
 from glocal.files import UserError, appearing, write_json
@@ -125,6 +127,7 @@ def doctor(
     leave_out: bool = False,
     run: Path | None = None,
     updates: int = 1500,
+    processes: int = 2,
 ) -> None:
     """Look for what would spoil a model: delays, frozen cameras, dropped frames, saturated actions, and more.
 
@@ -137,12 +140,12 @@ def doctor(
         leave_out: Write into the mapping that episodes are left out where that would mend what is found.
         run: A run on these logs whose codec is trained; with it, it is also asked whether the logs are enough.
         updates: Of each of the four small global models that answer that.
+        processes: That read at once.
     """
     dataset = open_dataset(path)
     known = mapping_of(path, dataset)
     trained = None if run is None else _run_on(run, path)
-    with Ticker("doctor", len(known.episodes(len(dataset))), unit="episodes") as tick:
-        findings = examine(dataset, known, context, tick)
+    findings = examine(dataset, known, context, _looks(path, dataset, known, processes))
     if trained is not None:
         findings.append(_enough(trained, updates))
         write_json(trained.folder / "doctor.json", as_json(path, findings))
@@ -156,6 +159,16 @@ def doctor(
         console.print(f"{len(spoilt)} episodes are left out from now on ({beside(path)})")
     if any(one.verdict == "fail" for one in findings):
         sys.exit(1)
+
+
+def _looks(path: Path, dataset: Dataset, known: mapping.Mapping, processes: int) -> Iterator[Seen]:
+    """What the doctor keeps of each episode that is used, as they are read."""
+    numbers = known.episodes(len(dataset))
+    with Ticker("doctor", len(numbers), unit="episodes") as tick:
+        found = over_episodes(path, partial(look_at, known), numbers, processes)
+        for done, (_, seen) in enumerate(found, 1):
+            yield seen
+            tick(done)
 
 
 def _run_on(folder: Path, path: Path) -> "Run":

@@ -1,6 +1,6 @@
 """The doctor: what is the matter with recorded logs, found before a model is trained on them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -65,18 +65,17 @@ def raise_grave(path: Path, findings: Sequence[Finding]) -> None:
         )
 
 
-def examine(dataset: Dataset, mapping: TaskMapping, context: int, tick: Callable[[int], None]) -> list[Finding]:
-    """Everything that can be said without training anything; `context` is what the global model needs to see."""
+def examine(dataset: Dataset, mapping: TaskMapping, context: int, looks: Iterable[Seen]) -> list[Finding]:
+    """Everything that can be said without training anything; `context` is what the global model needs to see.
+
+    No look at an episode is taken where the mapping does not fit the dataset.
+    """
     wrong = check(mapping, dataset)
     if wrong:
         return [Finding("mapping", "fail", "; ".join(wrong), "mend the mapping (glocal.json)")]
-    seen, wanted = [], mapping.episodes(len(dataset))
-    if not wanted:
+    if not mapping.episodes(len(dataset)):
         return [Finding("episodes", "fail", f"all {len(dataset)} are left out", "mend leave_out in the mapping")]
-    for number in wanted:
-        seen.append(look(mapping, dataset.episode(number, features_of(mapping)), number))
-        tick(len(seen))
-    return judge(mapping, seen, context)
+    return judge(mapping, sorted(looks, key=lambda seen: seen.number), context)
 
 
 def judge(mapping: TaskMapping, seen: Sequence[Seen], context: int) -> list[Finding]:
@@ -90,6 +89,11 @@ def judge(mapping: TaskMapping, seen: Sequence[Seen], context: int) -> list[Find
     if mapping.state is not None:
         findings += [_jumps(seen), _coverage("states", np.concatenate([_state(one) for one in seen]))]
     return [*findings, _repeated(seen), _frozen(seen), _delay(seen, mapping)]
+
+
+def look_at(mapping: TaskMapping, dataset: Dataset, number: int) -> Seen:
+    """What is kept of an episode of a dataset."""
+    return look(mapping, dataset.episode(number, features_of(mapping)), number)
 
 
 def look(mapping: TaskMapping, found: Mapping[str, Array], number: int) -> Seen:

@@ -2,17 +2,15 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import lru_cache
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset
 from glocal.data.doctor import Seen, look
-from glocal.data.formats import open_dataset
 from glocal.data.mapping import NAME, Mapping, apply, features_of, load
+from glocal.data.parallel import over_episodes
 from glocal.data.propose import propose
 from glocal.data.store import recorded, recording_folder, write_episode
 from glocal.files import UserError, appearing, read_json
@@ -70,27 +68,17 @@ def ingest(
     Raises `UserError` naming file and episode where one is damaged; what was written before stays.
     """
     missing = [number for number in numbers if number not in recorded(folder)]
-    done = len(numbers) - len(missing)
-    size = max(1, min(16, len(missing) // (4 * processes)))
-    parts = [missing[i : i + size] for i in range(0, len(missing), size)]
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
-    try:
-        for task in as_completed([pool.submit(_ingest, path, mapping, folder, part) for part in parts]):
-            done += task.result()
-            tick(done)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    work = partial(_ingest, path, mapping, folder)
+    for done, _ in enumerate(over_episodes(path, work, missing, processes), len(numbers) - len(missing) + 1):
+        tick(done)
 
 
-def _ingest(path: Path, mapping: Mapping, folder: Path, numbers: Sequence[int]) -> int:
-    dataset = _opened(path)
-    for number in numbers:
-        found = dataset.episode(number, features_of(mapping))
-        _keep(folder, look(mapping, found, number))
-        episode = apply(mapping, found)
-        _check(episode, number, path)
-        write_episode(folder, number, episode)
-    return len(numbers)
+def _ingest(path: Path, mapping: Mapping, folder: Path, dataset: Dataset, number: int) -> None:
+    found = dataset.episode(number, features_of(mapping))
+    _keep(folder, look(mapping, found, number))
+    episode = apply(mapping, found)
+    _check(episode, number, path)
+    write_episode(folder, number, episode)
 
 
 def _keep(folder: Path, seen: Seen) -> None:
@@ -108,11 +96,6 @@ def looks(folder: Path, numbers: Sequence[int]) -> list[Seen]:
             state = file["state"] if "state" in file.files else None
             found.append(Seen(number, file["action"], state, file["change"], file["peak"]))
     return found
-
-
-@lru_cache(maxsize=1)
-def _opened(path: Path) -> Dataset:
-    return open_dataset(path)
 
 
 def _check(episode: dict[str, Array], number: int, path: Path) -> None:

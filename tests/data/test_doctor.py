@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from glocal.data.dataset import Dataset, Feature
-from glocal.data.doctor import examine
+from glocal.data.doctor import Finding, examine, look_at
 from glocal.data.mapping import Mapping
 
 MAPPING = Mapping("image", (64, 64), "state", "action", fps=10, rate=5, representation="delta", reach=1.0)
@@ -39,8 +39,13 @@ def healthy(seed: int, delay: int = 0) -> dict[str, np.ndarray]:
     return {"image": image, "state": state.astype(np.float32), "action": action}
 
 
+def findings_of(episodes, mapping=MAPPING) -> list[Finding]:
+    logs = Logs(episodes)
+    return examine(logs, mapping, 4, (look_at(mapping, logs, n) for n in reversed(range(len(logs)))))
+
+
 def verdicts(episodes, mapping=MAPPING) -> dict[str, str]:
-    return {one.name: one.verdict for one in examine(Logs(episodes), mapping, 4, lambda done: None)}
+    return {one.name: one.verdict for one in findings_of(episodes, mapping)}
 
 
 def damaged(change) -> list[dict[str, np.ndarray]]:
@@ -56,8 +61,7 @@ def test_healthy_logs_are_healthy():
 
 @pytest.mark.parametrize("delay", [0, 3])
 def test_a_delay_is_told_in_steps(delay):
-    findings = examine(Logs([healthy(seed, delay) for seed in range(4)]), MAPPING, 4, lambda done: None)
-    (found,) = [one for one in findings if one.name == "delay"]
+    (found,) = [one for one in findings_of([healthy(seed, delay) for seed in range(4)]) if one.name == "delay"]
     assert f"after {delay} steps" in found.found and found.verdict == ("ok" if delay == 0 else "warn")
 
 
@@ -100,8 +104,7 @@ def test_what_was_done_is_found(change, name, verdict):
 
 
 def test_a_copy_of_an_episode_is_found_and_named():
-    findings = examine(Logs([healthy(0), healthy(1), healthy(0)]), MAPPING, 4, lambda done: None)
-    (found,) = [one for one in findings if one.name == "copies"]
+    (found,) = [one for one in findings_of([healthy(0), healthy(1), healthy(0)]) if one.name == "copies"]
     assert found.verdict == "fail" and found.episodes == (2,)
 
 
