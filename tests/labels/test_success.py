@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from glocal.files import UserError
-from glocal.labelling.ways import cross_validated
+from glocal.labelling.seen import cross_validated
 from glocal.labels.success import Nearness, fit
 
 
