@@ -35,7 +35,7 @@ def take_in(run: Run) -> None:
     path, config = Path(run.config.logs), run.config
     dataset = open_dataset(path)
     known = mapping_of(path, dataset)
-    wrong = [*check(known, dataset), *check_robot(known, config.task.agent)]
+    wrong = [*check(known, dataset), *check_robot(known, config.task)]
     if not config.task.images:
         wrong.append("logs hold pictures, and this preset observes tracked keypoints; use --task.images True")
     if isinstance(config.codec, GridCodecConfig) and known.pose is None:

@@ -1,6 +1,7 @@
 """A run's episodes as LeRobotDataset v3.0: those it was trained on, or imagined ones (`glocal data export`)."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from glocal.evaluate.gradients import acted
 from glocal.files import UserError
 from glocal.progress import Ticker, console
 from glocal.run import open_run
-from glocal.tasks.pusht import HOLD, IMAGE_SIZE, REACH, STEPS_A_SECOND, TABLE
+from glocal.tasks.pusht import HOLD, IMAGE_SIZE, STEPS_A_SECOND, TABLE
 from glocal.workspace import Run
 
 FPS = STEPS_A_SECOND / HOLD
@@ -58,12 +59,12 @@ def export(
             out, _counted(chain([first], episodes), tick), Layout(FPS, _features(first), codec=codec)
         )
     if NAMES["image"] in first:
-        mapping.save(out / mapping.NAME, MAPPING)
+        mapping.save(out / mapping.NAME, replace(MAPPING, reach=known.config.task.reach))
     console.print(f"{written} {'imagined' if imagined else 'recorded'} episodes are in {out}")
 
 
 MAPPING = mapping.Mapping(
-    NAMES["image"], (IMAGE_SIZE, IMAGE_SIZE), NAMES["agent"], "action", FPS, FPS, reach=REACH, reward="next.reward",
+    NAMES["image"], (IMAGE_SIZE, IMAGE_SIZE), NAMES["agent"], "action", FPS, FPS, reward="next.reward",
     done="next.done",
 )  # fmt: skip
 
@@ -85,7 +86,8 @@ def _recorded(run: Run) -> Iterator[dict[str, Array]]:
     for number in range(len(run.store)):
         rows = run.store.episode(number)
         seen = {name: np.asarray(rows[name][:-1]) for name in NAMES if name in rows}
-        yield _episode(seen, *(np.asarray(rows[name][1:]) for name in ("action", "reward", "cont")))
+        labels = (np.asarray(rows[name][1:]) for name in ("action", "reward", "cont"))
+        yield _episode(seen, run.config.task.reach, *labels)
 
 
 def _imagined(run: Run, count: int, decisions: int) -> Iterator[dict[str, Array]]:
@@ -103,7 +105,7 @@ def _imagined(run: Run, count: int, decisions: int) -> Iterator[dict[str, Array]
             before = _before(window.obs[i, -1:], happened.seen.obs[i])
             seen = {name: field.cpu().numpy() for name, field in run.codec.decode(before).items()}
             labels = (happened.action[i], happened.seen.reward[i], happened.seen.cont[i])
-            yield _episode(seen, *(x.detach().cpu().numpy() for x in labels))
+            yield _episode(seen, run.config.task.reach, *(x.detach().cpu().numpy() for x in labels))
 
 
 def _before(first: Tensor, after: Tensor) -> Tensor:
@@ -111,10 +113,10 @@ def _before(first: Tensor, after: Tensor) -> Tensor:
     return torch.cat([first, after[:-1]])
 
 
-def _episode(seen: Mapping[str, Array], action: Array, reward: Array, cont: Array) -> dict[str, Any]:
+def _episode(seen: Mapping[str, Array], reach: float, action: Array, reward: Array, cont: Array) -> dict[str, Any]:
     """Rows of what was seen, the target that was chosen on it, and what came of that."""
     fields = {NAMES[name]: x if x.dtype == np.uint8 else x.astype(np.float32) for name, x in seen.items()}
-    target = np.clip(seen["agent"] + REACH * np.clip(action, -1, 1), 0, TABLE)
+    target = np.clip(seen["agent"] + reach * np.clip(action, -1, 1), 0, TABLE)
     done = cont < 0.5
     done[-1] = True
     return fields | {

@@ -19,7 +19,7 @@ from glocal.data.formats import open_dataset
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.ingest import beside, mapping_of
 from glocal.data.parallel import over_episodes
-from glocal.data.propose import OUTCOMES, propose
+from glocal.data.propose import LOOKED_AT, OUTCOMES, propose
 from glocal.data.video import VideoWriter
 from glocal.files import UserError, appearing, write_json
 from glocal.progress import Ticker, console
@@ -31,8 +31,6 @@ ELSEWHERE = (
     "Robot logs of any known format. Two more verbs have a help of their own: `glocal data label` makes rewards for "
     "logs that have none, and `glocal data export` writes the episodes of a run, imagined ones too."
 )
-LOOKED_AT = 50
-"""Episodes from which ranges are told, evenly spread."""
 
 
 def inspect(path: tyro.conf.Positional[Path], write: bool = False) -> None:

@@ -31,8 +31,8 @@ KEYPOINTS = 8
 def build_spec(config: Config) -> Spec:
     """What the models see: the T's own keypoints, or what the codec makes of images."""
     if not config.task.images:
-        return spec(Points(KEYPOINTS, rigid=True))
-    return spec(config.codec.layout)
+        return spec(Points(KEYPOINTS, rigid=True), config.task.reach)
+    return spec(config.codec.layout, config.task.reach)
 
 
 def build_codec(config: Config) -> Codec:

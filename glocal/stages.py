@@ -163,7 +163,7 @@ def evaluate(run: Run) -> None:
     controllers = {
         "policy": learned(run.codec, policy, view=run.view),
         "cloning": learned(run.codec, cloning, config.cloning.forget, run.view),
-        "play": playing(config.play, config.evaluate.first_seed),
+        "play": playing(config.play, config.evaluate.first_seed, config.task.reach),
         "random": aimless(config.evaluate.first_seed),
     }
     if run.mapping is not None:

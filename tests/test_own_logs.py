@@ -16,6 +16,7 @@ from glocal.data.ingest import ingest
 from glocal.data.store import recorded
 from glocal.deploy.view import check_robot, through
 from glocal.files import UserError
+from glocal.models import build_spec
 from glocal.run import open_run, status
 from glocal.tasks.pusht import PushT, PushTConfig
 from tests.logs import EPISODES, STEPS, small_logs
@@ -61,6 +62,23 @@ def test_logs_are_taken_in_by_their_mapping(logs, tmp_path):
     assert np.allclose(rows["action"][1:], np.clip(way, -1, 1), atol=1e-6)
     assert np.allclose(rows["reward"][1:], found["next.reward"][1:-1:2, 0])
     assert json.loads((tmp_path / "run" / "doctor.json").read_text())["findings"]
+
+
+def test_a_robot_of_another_reach_is_one_in_data_models_and_deployment(logs, tmp_path):
+    edit(logs, reach=66.0)
+    glocal("collect", "pusht-debug", "--run", tmp_path / "run", "--logs", logs, "--task.reach", "66")
+    run, found = open_run(tmp_path / "run"), open_dataset(logs).episode(4, ["observation.state", "action"])
+    way = (found["action"][1:-1:2] - found["observation.state"][:-2:2]) / 66
+    assert np.allclose(run.store.episode(4)["action"][1:], np.clip(way, -1, 1), atol=1e-6)
+    assert build_spec(run.config).reach == 66 / 256
+    robot = PushT(run.config.task)
+    robot.reset(3)
+    here = np.array(robot.agent)
+    robot.step(np.array([0.5, 0.0]))
+    wanted = PushT(PushTConfig())
+    wanted.reset(3)
+    wanted.step(np.array([0.5 * 66 / 50, 0.0]))
+    assert np.allclose(robot.agent, wanted.agent) and not np.allclose(robot.agent, here)
 
 
 def test_the_robot_is_seen_as_its_logs_were(logs, tmp_path):
@@ -123,7 +141,7 @@ def test_a_changed_mapping_and_changed_logs_make_it_stale_but_logs_that_are_gone
     "changes, said",
     [
         ({"rate": 2.5}, "the robot decides 5 times a second"),
-        ({"reach": 10.0}, "the robot's is 50"),
+        ({"reach": 66.0}, "the robot's is 50, say --task.reach 66"),
         ({"size": 32}, "models see pictures of 64"),
         ({"state": None}, "the agent's position is observed"),
         ({"camera": "observation.left"}, "which the dataset has not"),
@@ -151,7 +169,7 @@ def test_a_latent_grid_needs_poses_before_anything_is_trained(logs, tmp_path, ca
 
 def test_logs_in_other_units_fit_if_their_mapping_says_so(logs):
     known = replace(mapping.load(logs / mapping.NAME), low=(-1.0, -1.0), high=(1.0, 1.0), reach=100 / 512)
-    assert check_robot(known, agent=True) == []
+    assert check_robot(known, PushTConfig(images=True)) == []
 
 
 def test_unlabelled_logs_train_a_codec_and_no_more(tmp_path, capsys):
@@ -171,7 +189,7 @@ def test_what_the_doctor_will_not_let_pass_is_not_trained_on(tmp_path, capsys):
     for number in range(6):
         frames = np.random.default_rng(number).integers(0, 255, (40, 32, 32, 3), np.uint8)
         np.savez(folder / f"{number}.npz", image=frames if number else np.repeat(frames[:1], 40, 0),
-                 action=np.random.default_rng(number).normal(size=(40, 2)), reward=np.zeros(40))  # fmt: skip
+                 action=12 * np.random.default_rng(number).normal(size=(40, 2)), reward=np.zeros(40))  # fmt: skip
     command = ("collect", "pusht-images-debug", "--run", tmp_path / "run", "--logs", folder)
     assert "shows the same picture throughout 1 episodes: 0" in fails(capsys, *command)
     with pytest.raises(SystemExit) as stopped:

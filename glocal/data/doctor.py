@@ -11,7 +11,7 @@ import numpy as np
 
 from glocal.data.dataset import Array, Dataset
 from glocal.data.mapping import Mapping as TaskMapping
-from glocal.data.mapping import check, features_of
+from glocal.data.mapping import check, features_of, ways
 from glocal.files import UserError
 
 LAGS = range(-3, 7)
@@ -21,6 +21,8 @@ STILL = 5.0
 makes of nothing."""
 MOST_CHANGED = 0.002
 """Share of a picture's pixels that are its most changed ones."""
+CUT = 1.02
+"""Share of the reach beyond which an action counts as cut."""
 MOVES = 0.005
 """Share of a state's range that counts as motion."""
 
@@ -82,6 +84,8 @@ def judge(mapping: TaskMapping, seen: Sequence[Seen], context: int) -> list[Find
     """What looks at all episodes come to."""
     action = np.concatenate([one.action for one in seen])
     findings = [_lengths(mapping, seen, context), _finite(seen), _twins(seen), *_dimensions(action), _outliers(action)]
+    if mapping.representation != "absolute" or mapping.state is not None:
+        findings.append(_reach(mapping, seen))
     if mapping.representation != "absolute":
         findings.append(_coverage("actions", action))
     elif mapping.state is not None:
@@ -163,6 +167,19 @@ def _outliers(action: Array) -> Finding:
     return Finding(
         "outliers", verdict, f"{share:.2%} of actions are more than 10 spreads off", advice, {"share": share}
     )
+
+
+def _reach(mapping: TaskMapping, seen: Sequence[Seen]) -> Finding:
+    """Decisions that ask for more than an action of 1 gives, and are cut; or for so little that it is hardly used."""
+    asked = np.concatenate([np.abs(ways(mapping, one.action, one.state)).max(1) for one in seen]) / mapping.reach
+    asked = asked[np.isfinite(asked)]
+    if not len(asked):
+        return Finding("reach", "warn", "no episode holds a whole decision with finite numbers")
+    cut, far = float(np.mean(asked > CUT)), float(np.quantile(asked, 0.99))
+    spoilt = cut > 0.05 or far < 0.5
+    advice = f"set the mapping's reach to about {far * mapping.reach:.2g}, and --task.reach" if spoilt else ""
+    found = f"{cut:.1%} of decisions go farther than {mapping.reach:.4g} and are cut; 99 % stay under {far:.0%} of it"
+    return Finding("reach", "warn" if spoilt else "ok", found, advice, {"cut": cut, "99 %": far})
 
 
 def _jumps(seen: Sequence[Seen]) -> Finding:

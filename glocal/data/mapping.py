@@ -153,9 +153,10 @@ def apply(mapping: Mapping, found: typing.Mapping[str, Array]) -> dict[str, Arra
         raise ValueError(f"{len(found[mapping.action])} steps are too few for one decision")
     state = None if mapping.state is None else found[mapping.state][:, list(mapping.state_columns)].astype(np.float64)
     told = found[mapping.action][:, list(mapping.action_columns)].astype(np.float64)
+    asked = ways(mapping, told, state) / mapping.reach
     fields = {
         "image": np.stack([shown(mapping, frame) for frame in found[mapping.camera][rows]]),
-        "action": _actions(mapping, told, state, rows),
+        "action": np.concatenate([np.zeros((1, 2)), np.clip(asked, -1, 1)]).astype(np.float32),
         "cont": np.ones(len(rows), np.float32),
     }
     if state is not None:
@@ -177,18 +178,26 @@ def _outcome(values: Array, rows: Array) -> Array:
     return values.reshape(-1)[np.maximum(rows - 1, 0)].astype(np.float32)
 
 
-def _actions(mapping: Mapping, told: Array, state: Array | None, rows: Array) -> Array:
-    """What led to each row, in [-1, 1]: the first row's is zero."""
-    last = np.minimum(rows[:-1] + mapping.stride - 1, len(told) - 1)
+def ways(mapping: Mapping, told: Array, state: Array | None) -> Array:
+    """How far each decision of an episode sends the agent's target, (decisions, 2) in the state's units.
+
+    `told` (steps, 2) are the actions, and `state` the agent's positions. The last target of a decision counts.
+    """
+    rows = np.arange(0, len(told), mapping.stride)
+    if len(rows) < 2:
+        return np.zeros((0, 2))
     if mapping.representation == "absolute":
         if state is None:
             raise UserError("absolute actions need the agent's position (state) to become deltas")
-        delta = (told[last] - state[rows[:-1]]) / mapping.reach
-    elif mapping.representation == "delta":
-        delta = np.add.reduceat(told[: rows[-1]], rows[:-1]) / mapping.reach
-    else:
-        delta = np.add.reduceat(told[: rows[-1]], rows[:-1]) / mapping.fps / mapping.reach
-    return np.concatenate([np.zeros((1, 2)), np.clip(delta, -1, 1)]).astype(np.float32)
+        last = np.minimum(rows[:-1] + mapping.stride - 1, len(told) - 1)
+        return told[last] - state[rows[:-1]]
+    summed = np.add.reduceat(told[: rows[-1]], rows[:-1])
+    return summed if mapping.representation == "delta" else summed / mapping.fps
+
+
+def reach_in_pixels(mapping: Mapping) -> Array:
+    """How far an action of 1 takes the agent's target, along x and y, in pixels of a table of 512."""
+    return 512.0 * mapping.reach / (np.array(mapping.high) - np.array(mapping.low))
 
 
 def pixels(mapping: Mapping, state: Any) -> Array:

@@ -1,13 +1,14 @@
 """A first guess at how a dataset maps to a task, from the names and the numbers in it."""
 
+import typing
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from glocal.data.dataset import Dataset
-from glocal.data.mapping import Mapping
+from glocal.data.dataset import Array, Dataset
+from glocal.data.mapping import Mapping, check, reach_in_pixels, ways
 from glocal.files import UserError
 
 CAMERAS = (
@@ -23,6 +24,12 @@ CAMERAS = (
 STATES = ("observation.state", "state", "observation.agent_pos", "agent_pos", "observation.environment_state")
 ACTIONS = ("action", "actions")
 POSES = ("observation.pose",)
+TABLES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 96.0), (0.0, 512.0))
+"""Units that positions on a table come in."""
+LOOKED_AT = 50
+"""Episodes, evenly spread, that numbers are looked at in."""
+FARTHEST, TOO_FAR = 0.99, 1.25
+"""The reach is to hold this share of what decisions ask for; it is left as it usually is where it is so near."""
 OUTCOMES = {"reward": ("next.reward", "reward"), "done": ("next.done", "done"), "success": ("next.success", "success")}
 
 
@@ -51,7 +58,41 @@ def propose(dataset: Dataset, rate: float = 5.0) -> tuple[Mapping, list[str]]:
     proposed = Mapping(
         camera, (height, width), state, action, fps, rate, representation, pose=_named(dataset.features, POSES)
     )
-    return replace(proposed, **outcomes), [*said, why]
+    fitted, told = _fitted(replace(proposed, **outcomes), dataset)
+    return fitted, [*said, why, *told]
+
+
+def _fitted(mapping: Mapping, dataset: Dataset) -> tuple[Mapping, list[str]]:
+    """With the table's corners and the reach that the numbers of some episodes tell of, and why, in words."""
+    if check(mapping, dataset):
+        return mapping, []
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, LOOKED_AT).astype(int))
+    names = [name for name in (mapping.state, mapping.action) if name is not None]
+    parts = [dataset.episode(int(number), names) for number in chosen]
+    said = []
+    if mapping.state is not None:
+        low, high = _table(np.concatenate([part[mapping.state][:, list(mapping.state_columns)] for part in parts]))
+        mapping = replace(mapping, low=(low, low), high=(high, high), reach=mapping.reach * (high - low) / 512)
+        said.append(f"states are taken for positions on a table from {low:g} to {high:g}")
+    far = np.concatenate([np.abs(_ways(mapping, part)) for part in parts])
+    reach = float(f"{np.nanquantile(far, FARTHEST):.2g}") if np.isfinite(far).any() else np.nan
+    if not reach > 0 or 1 / TOO_FAR < reach / mapping.reach < TOO_FAR:
+        return mapping, said
+    mapping = replace(mapping, reach=reach)
+    pixels = reach_in_pixels(mapping)[0]
+    return mapping, [*said, f"decisions go as far as {reach:g}: use --task.reach {pixels:.6g} with these logs"]
+
+
+def _ways(mapping: Mapping, part: typing.Mapping[str, Array]) -> Array:
+    state = None if mapping.state is None else part[mapping.state][:, list(mapping.state_columns)].astype(np.float64)
+    return ways(mapping, part[mapping.action][:, list(mapping.action_columns)].astype(np.float64), state)
+
+
+def _table(state: Array) -> tuple[float, float]:
+    """The narrowest usual table that all positions are on, or else one that just holds them."""
+    low, high = float(np.nanmin(state)), float(np.nanmax(state))
+    usual = [(a, b) for a, b in TABLES if a <= low and high <= b]
+    return usual[0] if usual else (low, high)
 
 
 def _representation(dataset: Dataset, action: str, state: str | None) -> tuple[Any, str]:

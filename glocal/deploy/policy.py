@@ -11,7 +11,7 @@ from glocal.core.improve import Pilot
 from glocal.core.types import Belief, Codec
 from glocal.deploy.view import View, plain
 from glocal.tasks.play import PlayConfig, player
-from glocal.tasks.pusht import Array, Seen
+from glocal.tasks.pusht import REACH, Array, Seen
 
 Controller = Generator[Array, Sequence[Seen], None]
 """Sent what is seen in each of n environments, it yields the next actions (n, 2); its first yield is empty."""
@@ -49,15 +49,15 @@ def learned(codec: Codec, pilot: Pilot, forget: float = 0.0, view: View = plain)
         belief = pilot.surrogate.correct(pilot.surrogate.predict(belief, action), obs)
 
 
-def playing(cfg: PlayConfig, seed: int) -> Controller:
-    """The play that the logs were made with."""
+def playing(cfg: PlayConfig, seed: int, reach: float = REACH) -> Controller:
+    """The play that the logs were made with, for a robot of some reach."""
     nothing = np.zeros((0, 2))
     seen = yield nothing
     hands = [player(np.random.default_rng([seed, i]), cfg) for i in range(len(seen))]
     for hand in hands:
         next(hand)
     while True:
-        seen = yield np.stack([hand.send(one) for hand, one in zip(hands, seen, strict=True)])
+        seen = yield np.stack([hand.send(one) for hand, one in zip(hands, seen, strict=True)]) * (REACH / reach)
 
 
 def aimless(seed: int) -> Controller:

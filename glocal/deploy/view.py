@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from glocal.data.mapping import Mapping, pixels, shown
+from glocal.data.mapping import Mapping, pixels, reach_in_pixels, shown
 from glocal.files import UserError
-from glocal.tasks.pusht import HOLD, IMAGE_SIZE, REACH, STEPS_A_SECOND, TABLE, Seen
+from glocal.tasks.pusht import HOLD, IMAGE_SIZE, STEPS_A_SECOND, TABLE, PushTConfig, Seen
 
 View = Callable[[Seen], Seen]
 
@@ -27,20 +27,18 @@ def through(mapping: Mapping) -> View:
     return view
 
 
-def check_robot(mapping: Mapping, agent: bool) -> list[str]:
-    """What of a mapping does not fit the robot of this task, in words; `agent` says that its position is observed."""
-    reach = pixels(replace(mapping, low=(0, 0), high=_extent(mapping)), [mapping.reach] * 2)
-    wrong = []
+def check_robot(mapping: Mapping, task: PushTConfig) -> list[str]:
+    """What of a mapping does not fit the robot of this task, in words."""
+    reach, wrong = reach_in_pixels(mapping), []
     if abs(mapping.rate - STEPS_A_SECOND / HOLD) > 1e-6:
         wrong.append(f"rate is {mapping.rate:g}, the robot decides {STEPS_A_SECOND / HOLD:g} times a second")
-    if abs(reach - REACH).max() > 1e-3:
-        wrong.append(f"reach is {mapping.reach:g}, which is {reach} of {TABLE:g} pixels; the robot's is {REACH:g}")
+    if abs(reach - task.reach).max() > 1e-3:
+        wrong.append(
+            f"reach is {mapping.reach:g}, which is {reach} of {TABLE:g} pixels; the robot's is {task.reach:g}, say "
+            f"--task.reach {reach.mean():.6g} or mend the mapping"
+        )
     if mapping.size != IMAGE_SIZE:
         wrong.append(f"size is {mapping.size}, models see pictures of {IMAGE_SIZE}")
-    if agent and mapping.state is None:
+    if task.agent and mapping.state is None:
         wrong.append("there is no state, but the agent's position is observed; use a preset of images alone")
     return wrong
-
-
-def _extent(mapping: Mapping) -> tuple[float, float]:
-    return mapping.high[0] - mapping.low[0], mapping.high[1] - mapping.low[1]

@@ -14,8 +14,8 @@ from glocal.codecs.keypoints import KeypointCodec
 from glocal.config import PRESETS
 from glocal.core.improve import Metrics
 from glocal.data.dataset import Array, Dataset
-from glocal.data.ingest import source_digest
-from glocal.data.mapping import Mapping, shown
+from glocal.data.ingest import mapping_of, source_digest
+from glocal.data.mapping import Mapping, reach_in_pixels, shown
 from glocal.files import UserError, appearing, sha256
 from glocal.labelling.job import Job, ticking
 from glocal.labels.contrast import Contrast, ContrastConfig
@@ -100,7 +100,7 @@ def _pictures(dataset: Dataset, known: Mapping) -> Iterator[Array]:
         yield np.stack([shown(known, frame) for frame in frames])
 
 
-def learn_embedding(job: Job, kind: str, updates: int) -> Embed:
+def learn_embedding(job: Job, dataset: Dataset, kind: str, updates: int) -> Embed:
     """The codec of the preset, or a time-contrastive network, learned from all but the held-out episodes.
 
     The work is done as in a run, in the folder beside the logs: what is there already and still holds is not done
@@ -108,7 +108,12 @@ def learn_embedding(job: Job, kind: str, updates: int) -> Embed:
     """
     if job.preset not in PRESETS or not PRESETS[job.preset].task.images:
         raise UserError(f"{job.preset!r} is no preset of images; expected one as pusht")
-    config = replace(PRESETS[job.preset], logs=str(job.path), held_out=job.held_out, seed=job.seed, threads=job.threads)
+    preset = PRESETS[job.preset]
+    reach = float(reach_in_pixels(mapping_of(job.path, dataset))[0])
+    config = replace(
+        preset, logs=str(job.path), held_out=job.held_out, seed=job.seed, threads=job.threads,
+        task=replace(preset.task, reach=reach),
+    )  # fmt: skip
     folder = job.work or job.path.with_name(job.path.name + ".work")
     run = create_run(folder, config)
     for name in ("collect", "codec") if kind == "codec" else ("collect",):

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from glocal.tasks.play import PlayConfig, draw_placement, player
-from glocal.tasks.pusht import Array, PushT, PushTConfig, Seen, reward_of
+from glocal.tasks.pusht import REACH, Array, PushT, PushTConfig, Seen, reward_of
 
 
 def record_episode(task: PushTConfig, play: PlayConfig, seed: int, number: int) -> dict[str, Array]:
@@ -21,7 +21,7 @@ def record_episode(task: PushTConfig, play: PlayConfig, seed: int, number: int) 
     seen = env.reset(int(rng.integers(2**31)), draw_placement(rng, play))
     rows = [_row(seen, np.zeros(2))]
     for _ in range(task.decisions):
-        action = hand.send(seen)
+        action = np.clip(hand.send(seen) * (REACH / task.reach), -1, 1)
         seen = env.step(action)
         rows.append(_row(seen, action))
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}

@@ -22,7 +22,7 @@ Array = NDArray[Any]
 TABLE = 512.0
 """Side of the table in pixels."""
 REACH = 50.0
-"""Pixels that an action of 1 puts the target away from the agent."""
+"""Pixels, usually."""
 STEPS_A_SECOND = 10.0
 """Of the environment."""
 HOLD = 2
@@ -50,6 +50,8 @@ class PushTConfig:
     agent: bool = True
     """Whether the agent's own position is observed; without it, it has to be found in the images."""
     decisions: int = DECISIONS
+    reach: float = REACH
+    """Pixels that an action of 1 puts the target away from the agent."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,9 @@ class Seen:
     image: Array | None
 
 
-def spec(layout: Points | Grid) -> Spec:
+def spec(layout: Points | Grid, reach: float = REACH) -> Spec:
     """The task as the models see it, in a layout of observations; positions are pixels / 256 - 1."""
-    return Spec(layout, action_dim=2, reach=2 * REACH / TABLE)
+    return Spec(layout, action_dim=2, reach=2 * reach / TABLE)
 
 
 def place(pose: Array) -> Array:
@@ -145,7 +147,7 @@ class PushT:
 
     def step(self, action: Array) -> Seen:
         """Hold one decision, an end-effector delta in [-1, 1]^2, for 0.2 s. Coverage is the best of the two steps."""
-        target = np.clip(self.agent + REACH * np.clip(action, -1, 1), 0, TABLE).astype(np.float32)
+        target = np.clip(self.agent + self.cfg.reach * np.clip(action, -1, 1), 0, TABLE).astype(np.float32)
         obs, _, success, _, info = self.env.step(target)
         coverage = info["coverage"]
         for _ in range(HOLD - 1):

@@ -1,5 +1,7 @@
 """The doctor finds what was done to healthy logs, and nothing in those."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from glocal.data.dataset import Dataset, Feature
 from glocal.data.doctor import Finding, examine, look_at
 from glocal.data.mapping import Mapping
 
-MAPPING = Mapping("image", (64, 64), "state", "action", fps=10, rate=5, representation="delta", reach=1.0)
+MAPPING = Mapping("image", (64, 64), "state", "action", fps=10, rate=5, representation="delta", reach=8.0)
 STEPS = 80
 
 
@@ -106,6 +108,15 @@ def test_what_was_done_is_found(change, name, verdict):
 def test_a_copy_of_an_episode_is_found_and_named():
     (found,) = [one for one in findings_of([healthy(0), healthy(1), healthy(0)]) if one.name == "copies"]
     assert found.verdict == "fail" and found.episodes == (2,)
+
+
+@pytest.mark.parametrize("reach, share", [(8.0, 0.0), (2.0, 0.75), (100.0, 0.0)], ids=["fits", "cut", "too much"])
+def test_a_reach_that_commands_exceed_or_do_not_use_is_found(reach, share):
+    (found,) = [
+        one for one in findings_of([healthy(n) for n in range(4)], replace(MAPPING, reach=reach)) if one.name == "reach"
+    ]
+    assert found.verdict == ("ok" if reach == 8.0 else "warn")
+    assert found.numbers["cut"] == pytest.approx(share, abs=0.1)
 
 
 def test_only_what_was_visited_counts_as_covered():

@@ -1,0 +1,48 @@
+"""The first guess at a mapping: its units and its reach are those that the numbers tell of."""
+
+import numpy as np
+import pytest
+
+from glocal.data.dataset import Feature
+from glocal.data.mapping import reach_in_pixels
+from glocal.data.propose import propose
+from tests.data.test_doctor import Logs
+
+STEPS = 400
+
+
+def logs(unit: float, low: float, far: float) -> Logs:
+    """An agent that follows targets as far as `far` pixels away, told in a unit of so many pixels from `low` on."""
+    rng = np.random.default_rng(0)
+    state = rng.uniform(0, 512, (STEPS, 2))
+    target = state + rng.uniform(-far, far, (STEPS, 2))
+    target[1::2] = target[0::2]  # a decision is two steps long
+    told = {"state": state / unit + low, "action": target / unit + low}
+    return Logs([{"image": np.zeros((STEPS, 8, 8, 3), np.uint8), **told}])
+
+
+@pytest.mark.parametrize(
+    "unit, low, table", [(512.0, 0.0, (0, 1)), (256.0, -1.0, (-1, 1)), (5.34, 0.0, (0, 96)), (1.0, 0.0, (0, 512))]
+)
+def test_the_table_is_the_narrowest_usual_one_that_holds_all_positions(unit, low, table):
+    known, said = propose(logs(unit, low, 50.0))
+    assert (known.low[0], known.high[0]) == table and known.representation == "absolute"
+    assert reach_in_pixels(known) == pytest.approx(50.0, abs=0.2) and not any("reach" in line for line in said)
+
+
+@pytest.mark.parametrize("far", [12.0, 120.0])
+def test_a_reach_that_is_not_the_usual_one_is_proposed_and_said(far):
+    known, said = propose(logs(512.0, 0.0, far))
+    assert reach_in_pixels(known) == pytest.approx(far, rel=0.05)
+    assert any(f"--task.reach {reach_in_pixels(known)[0]:.6g}" in line for line in said)
+
+
+def test_numbers_that_tell_nothing_leave_the_usual_reach():
+    some = logs(1.0, 0.0, 50.0)
+    some.episodes[0]["action"][:] = np.nan
+    assert propose(some)[0].reach == 50.0
+    some.episodes[0]["action"][:] = 0
+    assert propose(some)[0].reach == 50.0
+    some.features = {**some.features, "action": Feature((1,), "float64")}
+    some.episodes[0]["action"] = some.episodes[0]["action"][:, :1]
+    assert propose(some)[0].reach == 50.0
