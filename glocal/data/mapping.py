@@ -181,17 +181,17 @@ def _outcome(values: Array, rows: Array) -> Array:
 def ways(mapping: Mapping, told: Array, state: Array | None) -> Array:
     """How far each decision of an episode sends the agent's target, (decisions, 2) in the state's units.
 
-    `told` (steps, 2) are the actions, and `state` the agent's positions. The last target of a decision counts.
+    `told` (steps, 2) are the actions, and `state` the agent's positions. Of a decision's targets their mean counts:
+    held all the while, it leads an agent that follows targets where they led it one after the other (LOG.md).
     """
     rows = np.arange(0, len(told), mapping.stride)
     if len(rows) < 2:
         return np.zeros((0, 2))
+    summed = np.add.reduceat(told[: rows[-1]], rows[:-1])
     if mapping.representation == "absolute":
         if state is None:
             raise UserError("absolute actions need the agent's position (state) to become deltas")
-        last = np.minimum(rows[:-1] + mapping.stride - 1, len(told) - 1)
-        return told[last] - state[rows[:-1]]
-    summed = np.add.reduceat(told[: rows[-1]], rows[:-1])
+        return summed / mapping.stride - state[rows[:-1]]
     return summed if mapping.representation == "delta" else summed / mapping.fps
 
 

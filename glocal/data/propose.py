@@ -28,8 +28,10 @@ TABLES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 96.0), (0.0, 512.0))
 """Units that positions on a table come in."""
 LOOKED_AT = 50
 """Episodes, evenly spread, that numbers are looked at in."""
-FARTHEST, TOO_FAR = 0.99, 1.25
-"""The reach is to hold this share of what decisions ask for; it is left as it usually is where it is so near."""
+FARTHEST = 0.99
+"""The reach is to hold this share of what decisions ask for."""
+USUAL = (0.5, 1.05)
+"""Shares of the usual reach between which it is left as it is."""
 OUTCOMES = {"reward": ("next.reward", "reward"), "done": ("next.done", "done"), "success": ("next.success", "success")}
 
 
@@ -76,7 +78,7 @@ def _fitted(mapping: Mapping, dataset: Dataset) -> tuple[Mapping, list[str]]:
         said.append(f"states are taken for positions on a table from {low:g} to {high:g}")
     far = np.concatenate([np.abs(_ways(mapping, part)) for part in parts])
     reach = float(f"{np.nanquantile(far, FARTHEST):.2g}") if np.isfinite(far).any() else np.nan
-    if not reach > 0 or 1 / TOO_FAR < reach / mapping.reach < TOO_FAR:
+    if not reach > 0 or USUAL[0] <= reach / mapping.reach <= USUAL[1]:
         return mapping, said
     mapping = replace(mapping, reach=reach)
     pixels = reach_in_pixels(mapping)[0]

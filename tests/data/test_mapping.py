@@ -26,11 +26,11 @@ def recorded() -> dict[str, np.ndarray]:
 
 
 def test_absolute_targets_become_ways_from_where_the_agent_is():
-    """Rows 0, 2, 4; the target held last in a decision counts: that of steps 1 and 3, from positions 0 and 2."""
+    """Rows 0, 2, 4; of a decision's targets their mean counts: of steps 0 and 1, of 2 and 3, from positions 0 and 2."""
     fields = apply(PLAIN, recorded())
-    assert np.allclose(fields["action"], [[0, 0], [1.0, -1.0], [1.0, -1.0]])  # 14, -21 and 14, -21, over 10, cut to 1
+    assert np.allclose(fields["action"], [[0, 0], [0.9, -1.0], [0.9, -1.0]])  # 9, -20.5 and 9, -20.5, over 10, cut to 1
     wide = apply(replace(PLAIN, reach=100.0), recorded())
-    assert np.allclose(wide["action"], [[0, 0], [0.14, -0.21], [0.14, -0.21]])
+    assert np.allclose(wide["action"], [[0, 0], [0.09, -0.205], [0.09, -0.205]])
     assert np.allclose(fields["agent"], 5.12 * np.array([[0, 50], [20, 48], [40, 46]]))
     assert fields["image"].shape == (3, 4, 4, 3) and fields["image"][:, 0, 0, 0].tolist() == [0, 80, 160]
 
