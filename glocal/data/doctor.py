@@ -184,10 +184,10 @@ def _reach(mapping: TaskMapping, seen: Sequence[Seen]) -> Finding:
 
 def _jumps(seen: Sequence[Seen]) -> Finding:
     """Steps in which the state goes much farther than it ever does: frames were dropped."""
-    ways = [np.linalg.norm(np.diff(one.state, axis=0), axis=1) for one in seen if one.state is not None]
-    every = np.concatenate(ways)
+    steps = [np.linalg.norm(np.diff(one.state, axis=0), axis=1) for one in seen if one.state is not None]
+    every = np.concatenate(steps)
     limit = 6 * np.quantile(every, 0.95) + 1e-12
-    jumps = tuple(one.number for one, way in zip(seen, ways, strict=True) if (way > limit).any())
+    jumps = tuple(one.number for one, step in zip(seen, steps, strict=True) if (step > limit).any())
     if not jumps:
         return Finding("dropped frames", "ok", f"no step is longer than {limit:.3g}, six times what 95 % stay under")
     found = f"{len(jumps)} episodes jump by more than {limit:.3g}: {_few(jumps)}"

@@ -25,7 +25,9 @@ STATES = ("observation.state", "state", "observation.agent_pos", "agent_pos", "o
 ACTIONS = ("action", "actions")
 POSES = ("observation.pose",)
 TABLES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 96.0), (0.0, 512.0))
-"""Units that positions on a table come in."""
+"""Units that positions on a table come in; the last one is taken where nothing can be told."""
+OFF = 0.01
+"""Share of a table by which positions may be off it."""
 LOOKED_AT = 50
 """Episodes, evenly spread, that numbers are looked at in."""
 FARTHEST = 0.99
@@ -92,9 +94,10 @@ def _ways(mapping: Mapping, part: typing.Mapping[str, Array]) -> Array:
 
 def _table(state: Array) -> tuple[float, float]:
     """The narrowest usual table that all positions are on, or else one that just holds them."""
-    low, high = float(np.nanmin(state)), float(np.nanmax(state))
-    usual = [(a, b) for a, b in TABLES if a <= low and high <= b]
-    return usual[0] if usual else (low, high)
+    known = state[np.isfinite(state)]
+    low, high = (float(known.min()), float(known.max())) if len(known) else TABLES[-1]
+    usual = [(a, b) for a, b in TABLES if a - OFF * (b - a) <= low and high <= b + OFF * (b - a)]
+    return usual[0] if usual else (low, high) if high > low else TABLES[-1]
 
 
 def _representation(dataset: Dataset, action: str, state: str | None) -> tuple[Any, str]:

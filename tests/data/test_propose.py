@@ -37,6 +37,17 @@ def test_a_reach_that_is_not_the_usual_one_is_proposed_and_said(far):
     assert any(f"--task.reach {reach_in_pixels(known)[0]:.6g}" in line for line in said)
 
 
+@pytest.mark.parametrize(
+    "values, table", [((-3.0, 514.0), (0, 512)), ((100.0, 700.0), (100, 700)), ((600.0, 600.0), (0, 512)),
+                      ((np.nan, np.nan), (0, 512))]
+)  # fmt: skip
+def test_positions_off_every_usual_table_make_one_of_their_own(values, table):
+    some = logs(1.0, 0.0, 50.0)
+    some.episodes[0]["state"][:] = np.where(np.arange(STEPS) % 2 == 0, *values)[:, None]
+    known, _ = propose(some)
+    assert (known.low[0], known.high[0]) == table
+
+
 def test_numbers_that_tell_nothing_leave_the_usual_reach():
     some = logs(1.0, 0.0, 50.0)
     some.episodes[0]["action"][:] = np.nan
