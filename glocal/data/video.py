@@ -52,6 +52,16 @@ def read_frames(path: Path, first: float, count: int, fps: float) -> Iterator[Fr
     raise UserError(f"{path} ends before {wanted:.3f} s: {found} of {count} frames were found from {first:.3f} s on")
 
 
+def stacked(frames: Iterable[Frame], count: int, shape: tuple[int, ...]) -> Frame:
+    """So many pictures of a shape (h, w, 3) one behind the other; raises `ValueError` where one is of another."""
+    stack = np.empty((count, *shape), np.uint8)
+    for row, frame in enumerate(frames):
+        if frame.shape != shape:
+            raise ValueError(f"a picture is {frame.shape}, not {shape}")
+        stack[row] = frame
+    return stack
+
+
 def _video_stream(container: Any, path: Path) -> Any:
     if not container.streams.video or container.streams.video[0].codec_context is None:
         raise UserError(f"{path} holds no video stream that can be decoded; it is damaged, or of an unknown codec")

@@ -106,18 +106,23 @@ def open_zarr(path: Path) -> Dataset:
 def open_hdf5(path: Path) -> Dataset:
     """One file, or a folder of them, with arrays of all steps and the episodes' lengths (`ep_len` or `lengths`)."""
     files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix in H5_ENDINGS)
-    return FlatDataset(path, "HDF5", [_shard(file) for file in files])
+    try:
+        return FlatDataset(path, "HDF5", [_shard(file) for file in files])
+    except UserError:
+        raise
+    except Exception as error:  # h5py raises what it likes wherever it meets damage, types of arrays included
+        raise UserError(f"{path} does not read as HDF5 ({error!r}); it is damaged or cut short") from error
 
 
 def _shard(file: Path) -> tuple[Path, Mapping[str, Any], Array]:
     h5py = library("h5py")
     try:
         handle = h5py.File(file, "r")
-        found = {name: array for name, array in handle.items() if isinstance(array, h5py.Dataset) and array.shape}
-        lengths = next((np.asarray(found[name][:]).reshape(-1) for name in LENGTHS if name in found), None)
-        offsets = np.asarray(found["ep_offset"][:]).reshape(-1) if "ep_offset" in found else None
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except OSError as error:
         raise UserError(f"{file} does not read as HDF5 ({error}); it is damaged or cut short") from error
+    found = {str(name): array for name, array in handle.items() if isinstance(array, h5py.Dataset) and array.shape}
+    lengths = next((np.asarray(found[name][:]).reshape(-1) for name in LENGTHS if name in found), None)
+    offsets = np.asarray(found["ep_offset"][:]).reshape(-1) if "ep_offset" in found else None
     if lengths is None or not len(lengths) or not np.issubdtype(lengths.dtype, np.integer):
         raise UserError(
             f"{file} tells no lengths of episodes: expected one of {', '.join(LENGTHS)} beside {list(found)}"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset, Feature, Format
-from glocal.data.video import read_frames, video_info
+from glocal.data.video import read_frames, stacked, video_info
 from glocal.files import UserError
 
 VIDEO, ACTION = "image", "action"
@@ -51,12 +51,19 @@ class FolderDataset(Dataset):
                     f"{self.features.get(name)} as in {self.files[0][0]}"
                 )
         if video is not None and VIDEO in names:
-            assert self.fps is not None
-            found[VIDEO] = np.stack(list(read_frames(video, 0.0, self.lengths[number], self.fps)))
+            found[VIDEO] = self._film(video, number)
         missing = [name for name in names if name not in found]
         if missing:
             raise UserError(f"{path} has no {', '.join(missing)}; expected {', '.join(self.features)} in every episode")
         return {name: found[name].reshape(self.lengths[number], *self.features[name].shape) for name in names}
+
+    def _film(self, video: Path, number: int) -> Array:
+        length, shape = self.lengths[number], self.features[VIDEO].shape
+        assert self.fps is not None
+        try:
+            return stacked(read_frames(video, 0.0, length, self.fps), length, shape)
+        except ValueError as error:
+            raise UserError(f"episode {number} in {video}: {error} as in {self.files[0][1]}") from error
 
 
 def _numbers(path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ In 3.0 many episodes share a table and a video, and `meta/episodes` says where e
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
 from glocal.data.dataset import Array, Dataset, Feature, Format
-from glocal.data.video import read_frames
+from glocal.data.video import read_frames, stacked
 from glocal.files import UserError
 
 VERSIONS = ("v3.0", "v2.1")
@@ -65,10 +65,10 @@ class LeRobotDataset(Dataset):
             if self.stored[name] == "video":
                 path, begin = place.videos[name]
                 assert self.fps is not None
-                return _stacked(read_frames(path, begin, place.length, self.fps), place.length, feature)
+                return stacked(read_frames(path, begin, place.length, self.fps), place.length, feature.shape)
             column = rows[name].combine_chunks()
             if self.stored[name] == "image":
-                return _stacked(map(_picture, column.to_pylist()), place.length, feature)
+                return stacked(map(_picture, column.to_pylist()), place.length, feature.shape)
             return _numbers(column, place.length, feature)
         except UserError as error:
             raise UserError(f"{name} of episode {number}: {error}") from error
@@ -149,8 +149,15 @@ def _places_v3(folder: Path, info: Mapping[str, Any]) -> list[Place]:
     if not paths:
         raise UserError(f"{folder / 'meta' / 'episodes'} holds no parquet file, so that no episode can be found")
     cameras = [name for name, told in info["features"].items() if told.get("dtype") == "video"]
-    rows = [(path, row) for path in paths for row in _table(path, None, None).to_pylist()]
+    rows = [(path, row) for path in paths for row in _records(path)]
     return [_place_v3(folder, info, cameras, path, row) for path, row in sorted(rows, key=lambda one: _number(*one))]
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    try:
+        return _table(path, None, None).to_pylist()
+    except ValueError as error:  # names and texts that are no UTF-8
+        raise UserError(f"{path} does not read as parquet ({error}); it is damaged") from error
 
 
 def _number(path: Path, row: Mapping[str, Any]) -> int:
@@ -224,17 +231,6 @@ def _picture(cell: Any) -> Array:
         raise ValueError("a picture's bytes are missing")
     with Image.open(io.BytesIO(cell["bytes"])) as picture:
         return np.asarray(picture.convert("RGB"))
-
-
-def _stacked(frames: Iterator[Array], length: int, feature: Feature) -> Array:
-    """Pictures one behind the other, (length, h, w, 3)."""
-    height, width = feature.shape[:2]
-    stack = np.empty((length, height, width, 3), np.uint8)
-    for row, frame in enumerate(frames):
-        if frame.shape != (height, width, 3):
-            raise ValueError(f"a picture is {frame.shape}, not {(height, width, 3)}")
-        stack[row] = frame
-    return stack
 
 
 def _recognises(path: Path) -> bool:
