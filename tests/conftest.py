@@ -1,8 +1,18 @@
-"""Small tensors are fastest on one thread; shapes in signatures are checked while testing."""
+"""Small tensors are fastest on one thread; shapes in signatures are checked while testing.
+
+Fuzzing takes the same few examples every time, so that a run that passed passes again. To look for new damage:
+`pytest tests/data/test_formats.py -k damage --hypothesis-profile long`.
+"""
 
 import torch
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
+settings.register_profile(
+    "few", max_examples=16, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+)
+settings.register_profile("long", settings.get_profile("few"), max_examples=2000, derandomize=False)
+settings.load_profile("few")
 torch.set_num_threads(1)
 install_import_hook(
     ["glocal.core", "glocal.worlds", "glocal.surrogates", "glocal.agents"], "beartype.beartype"

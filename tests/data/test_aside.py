@@ -52,7 +52,7 @@ def test_a_refusal_comes_back_and_reading_goes_on(tmp_path):
 
 @pytest.mark.parametrize("number", [2, 3], ids=["crashes", "never comes back"])
 def test_a_reader_that_dies_is_an_error_that_names_file_and_episode(tmp_path, monkeypatch, number):
-    monkeypatch.setattr(aside, "PATIENCE", 1.0)
+    monkeypatch.setattr(aside, "PATIENCE", 3.0)
     dataset = Aside(Moody, tmp_path)
     with pytest.raises(UserError, match=f"episode {number} in {re.escape(str(tmp_path))} cannot be read"):
         dataset.episode(number, ["action"])

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zarr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
@@ -24,6 +24,8 @@ from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.video import read_frames, write_frames
 from glocal.files import UserError
 
+STRUCTURE = 6000
+"""Bytes at a file's beginning, where damage does most."""
 LENGTHS = (5, 9, 4)
 CAMERA, STATE = "observation.image", "observation.state"
 FEATURES = {
@@ -269,7 +271,6 @@ def test_a_path_of_no_known_format_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", MAKERS)
 @given(seed=st.integers(0, 2**20), cut=st.booleans())
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 def test_damage_gives_a_clear_error_or_none(made, impatient, tmp_path_factory, name, seed, cut):
     """Truncated and bit-flipped copies: whatever is raised is a `UserError` that names a path."""
     folder, rng = tmp_path_factory.mktemp("damaged"), random.Random(seed)
@@ -280,8 +281,9 @@ def test_damage_gives_a_clear_error_or_none(made, impatient, tmp_path_factory, n
     if cut:
         content = content[: rng.randrange(len(content))]
     else:
+        end = len(content) if rng.random() < 0.3 else min(len(content), STRUCTURE)
         for _ in range(rng.randint(1, 20)):
-            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+            content[rng.randrange(end)] ^= 1 << rng.randrange(8)
     victim.write_bytes(content)
     try:
         dataset = open_dataset(copy)

@@ -54,7 +54,7 @@ def test_frames_are_marked_by_keys_in_a_browser(server):
     service = webdriver.ChromeService(shutil.which("chromedriver"))
     with webdriver.Chrome(options, service) as browser:
         browser.get(f"http://127.0.0.1:{made.server_port}/")
-        wait = WebDriverWait(browser, 10)
+        wait = WebDriverWait(browser, 60)
 
         def press(key: str, shown: str, where: str = "where", shift: bool = False) -> None:
             keys = ActionChains(browser)
