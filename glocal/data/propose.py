@@ -28,6 +28,8 @@ TABLES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 96.0), (0.0, 512.0))
 """Units that positions on a table come in; the last one is taken where nothing can be told."""
 OFF = 0.01
 """Share of a table by which positions may be off it."""
+USED = 0.2
+"""Share of a table that positions have to spread over for it to be that table."""
 LOOKED_AT = 50
 """Episodes, evenly spread, that numbers are looked at in."""
 FARTHEST = 0.99
@@ -96,8 +98,14 @@ def _table(state: Array) -> tuple[float, float]:
     """The narrowest usual table that all positions are on, or else one that just holds them."""
     known = state[np.isfinite(state)]
     low, high = (float(known.min()), float(known.max())) if len(known) else TABLES[-1]
-    usual = [(a, b) for a, b in TABLES if a - OFF * (b - a) <= low and high <= b + OFF * (b - a)]
-    return usual[0] if usual else (low, high) if high > low else TABLES[-1]
+    if not high > low:
+        return TABLES[-1]
+    usual = [
+        (a, b)
+        for a, b in TABLES
+        if low >= a - OFF * (b - a) and high <= b + OFF * (b - a) and high - low > USED * (b - a)
+    ]
+    return usual[0] if usual else (low, high)
 
 
 def _representation(dataset: Dataset, action: str, state: str | None) -> tuple[Any, str]:
