@@ -38,8 +38,8 @@ def test_a_reach_that_is_not_the_usual_one_is_proposed_and_said(far):
 
 
 @pytest.mark.parametrize(
-    "values, table", [((-3.0, 514.0), (0, 512)), ((100.0, 700.0), (100, 700)), ((-2.0, 3.0), (-2, 3)), ((600.0, 600.0), (0, 512)),
-                      ((np.nan, np.nan), (0, 512))]
+    "values, table", [((-3.0, 514.0), (0, 512)), ((100.0, 700.0), (100, 700)), ((-2.0, 3.0), (-2, 3)),
+                      ((600.0, 600.0), (0, 512)), ((np.nan, np.nan), (0, 512))]
 )  # fmt: skip
 def test_positions_off_every_usual_table_make_one_of_their_own(values, table):
     some = logs(1.0, 0.0, 50.0)
