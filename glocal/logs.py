@@ -14,10 +14,11 @@ from PIL import Image
 from glocal.data import mapping
 from glocal.data.combined import Chosen, Merged, told
 from glocal.data.dataset import Array, Dataset
-from glocal.data.doctor import Finding, Seen, as_json, examine, look_at
+from glocal.data.doctor import Finding, as_json, examine
 from glocal.data.formats import open_dataset
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.ingest import beside, mapping_of
+from glocal.data.looks import Seen, look_at
 from glocal.data.parallel import over_episodes
 from glocal.data.propose import LOOKED_AT, OUTCOMES, propose
 from glocal.data.video import VideoWriter

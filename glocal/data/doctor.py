@@ -2,16 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset
+from glocal.data.looks import Seen
 from glocal.data.mapping import Mapping as TaskMapping
-from glocal.data.mapping import check, features_of, ways
+from glocal.data.mapping import check, ways
 from glocal.files import UserError
 
 LAGS = range(-3, 7)
@@ -19,8 +18,6 @@ LAGS = range(-3, 7)
 STILL = 5.0
 """Change of a picture's most changed pixels (0 to 255) below which it counts as the one before: what a video's loss
 makes of nothing."""
-MOST_CHANGED = 0.002
-"""Share of a picture's pixels that are its most changed ones."""
 CUT = 1.02
 """Share of the reach beyond which an action counts as cut."""
 MOVES = 0.005
@@ -38,18 +35,6 @@ class Finding:
     numbers: Mapping[str, float] | None = None
     episodes: tuple[int, ...] = ()
     """Those that it is found in, where leaving them out would mend it."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What is kept of an episode: actions, the agent's state, and how much each picture differs from the one before:
-    in the mean, and where it does most."""
-
-    number: int
-    action: Array
-    state: Array | None
-    change: Array
-    peak: Array
 
 
 def as_json(path: Path, findings: Sequence[Finding]) -> dict[str, Any]:
@@ -93,26 +78,6 @@ def judge(mapping: TaskMapping, seen: Sequence[Seen], context: int) -> list[Find
     if mapping.state is not None:
         findings += [_jumps(seen), _coverage("states", np.concatenate([_state(one) for one in seen]))]
     return [*findings, _repeated(seen), _frozen(seen), _delay(seen, mapping)]
-
-
-def look_at(mapping: TaskMapping, dataset: Dataset, number: int) -> Seen:
-    """What is kept of an episode of a dataset."""
-    return look(mapping, dataset.episode(number, features_of(mapping)), number)
-
-
-def look(mapping: TaskMapping, found: Mapping[str, Array], number: int) -> Seen:
-    """What is kept of an episode's features."""
-    changes = np.array([_change(*pair) for pair in pairwise(found[mapping.camera])]).reshape(-1, 2)
-    state = None if mapping.state is None else found[mapping.state][:, list(mapping.state_columns)].astype(float)
-    return Seen(number, found[mapping.action][:, list(mapping.action_columns)].astype(float), state, *changes.T)
-
-
-def _change(before: Array, after: Array) -> tuple[float, float]:
-    """By how much two pictures differ, from 0 to 255: in the mean, and where they do most."""
-    change = cv2.absdiff(before, after)
-    strongest = cv2.max(cv2.max(change[..., 0], change[..., 1]), change[..., 2]).reshape(-1)
-    most = max(1, round(MOST_CHANGED * strongest.size))
-    return float(change.mean()), float(np.partition(strongest, -most)[-most:].mean())
 
 
 def _lengths(mapping: TaskMapping, seen: Sequence[Seen], context: int) -> Finding:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset
-from glocal.data.doctor import Seen, look
+from glocal.data.looks import Seen, look
 from glocal.data.mapping import NAME, Mapping, apply, features_of, load
 from glocal.data.parallel import over_episodes
 from glocal.data.propose import propose

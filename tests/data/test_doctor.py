@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from glocal.data.dataset import Dataset, Feature
-from glocal.data.doctor import Finding, examine, look_at
+from glocal.data.doctor import Finding, examine
+from glocal.data.looks import look_at
 from glocal.data.mapping import Mapping
 
 MAPPING = Mapping("image", (64, 64), "state", "action", fps=10, rate=5, representation="delta", reach=8.0)
