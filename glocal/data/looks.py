@@ -9,7 +9,7 @@ import numpy as np
 
 from glocal.data.dataset import Array, Dataset
 from glocal.data.mapping import Mapping as TaskMapping
-from glocal.data.mapping import features_of
+from glocal.data.mapping import features_of, motion
 
 MOST_CHANGED = 0.002
 """Share of a picture's pixels that are its most changed ones."""
@@ -35,8 +35,7 @@ def look_at(mapping: TaskMapping, dataset: Dataset, number: int) -> Seen:
 def look(mapping: TaskMapping, found: Mapping[str, Array], number: int) -> Seen:
     """What is kept of an episode's features."""
     changes = np.array([_change(*pair) for pair in pairwise(found[mapping.camera])]).reshape(-1, 2)
-    state = None if mapping.state is None else found[mapping.state][:, list(mapping.state_columns)].astype(float)
-    return Seen(number, found[mapping.action][:, list(mapping.action_columns)].astype(float), state, *changes.T)
+    return Seen(number, *motion(mapping, found), *changes.T)
 
 
 def _change(before: Array, after: Array) -> tuple[float, float]:

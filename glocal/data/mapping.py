@@ -151,8 +151,7 @@ def apply(mapping: Mapping, found: typing.Mapping[str, Array]) -> dict[str, Arra
     rows = np.arange(0, len(found[mapping.action]), mapping.stride)
     if len(rows) < 2:
         raise ValueError(f"{len(found[mapping.action])} steps are too few for one decision")
-    state = None if mapping.state is None else found[mapping.state][:, list(mapping.state_columns)].astype(np.float64)
-    told = found[mapping.action][:, list(mapping.action_columns)].astype(np.float64)
+    told, state = motion(mapping, found)
     asked = ways(mapping, told, state) / mapping.reach
     fields = {
         "image": np.stack([shown(mapping, frame) for frame in found[mapping.camera][rows]]),
@@ -176,6 +175,14 @@ def apply(mapping: Mapping, found: typing.Mapping[str, Array]) -> dict[str, Arra
 def _outcome(values: Array, rows: Array) -> Array:
     """What the step before each of the rows brought; the first row's is that of its own step."""
     return values.reshape(-1)[np.maximum(rows - 1, 0)].astype(np.float32)
+
+
+def motion(mapping: Mapping, found: typing.Mapping[str, Array]) -> tuple[Array, Array | None]:
+    """An episode's actions and, where they are known, the agent's positions, (steps, 2) each, in their own units."""
+    told = found[mapping.action][:, list(mapping.action_columns)].astype(np.float64)
+    if mapping.state is None:
+        return told, None
+    return told, found[mapping.state][:, list(mapping.state_columns)].astype(np.float64)
 
 
 def ways(mapping: Mapping, told: Array, state: Array | None) -> Array:

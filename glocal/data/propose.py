@@ -1,6 +1,5 @@
 """A first guess at how a dataset maps to a task, from the names and the numbers in it."""
 
-import typing
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset
-from glocal.data.mapping import Mapping, check, reach_in_pixels, ways
+from glocal.data.mapping import Mapping, check, motion, reach_in_pixels, ways
 from glocal.files import UserError
 
 CAMERAS = (
@@ -76,22 +75,18 @@ def _fitted(mapping: Mapping, dataset: Dataset) -> tuple[Mapping, list[str]]:
     names = [name for name in (mapping.state, mapping.action) if name is not None]
     parts = [dataset.episode(int(number), names) for number in chosen]
     said = []
+    moved = [motion(mapping, part) for part in parts]
     if mapping.state is not None:
-        low, high = _table(np.concatenate([part[mapping.state][:, list(mapping.state_columns)] for part in parts]))
+        low, high = _table(np.concatenate([state for _, state in moved if state is not None]))
         mapping = replace(mapping, low=(low, low), high=(high, high), reach=mapping.reach * (high - low) / 512)
         said.append(f"states are taken for positions on a table from {low:g} to {high:g}")
-    far = np.concatenate([np.abs(_ways(mapping, part)) for part in parts])
+    far = np.abs(np.concatenate([ways(mapping, *one) for one in moved]))
     reach = float(f"{np.nanquantile(far, FARTHEST):.2g}") if np.isfinite(far).any() else np.nan
     if not reach > 0 or USUAL[0] <= reach / mapping.reach <= USUAL[1]:
         return mapping, said
     mapping = replace(mapping, reach=reach)
     pixels = reach_in_pixels(mapping)[0]
     return mapping, [*said, f"decisions go as far as {reach:g}: use --task.reach {pixels:.6g} with these logs"]
-
-
-def _ways(mapping: Mapping, part: typing.Mapping[str, Array]) -> Array:
-    state = None if mapping.state is None else part[mapping.state][:, list(mapping.state_columns)].astype(np.float64)
-    return ways(mapping, part[mapping.action][:, list(mapping.action_columns)].astype(np.float64), state)
 
 
 def _table(state: Array) -> tuple[float, float]:

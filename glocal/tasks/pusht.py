@@ -22,7 +22,7 @@ Array = NDArray[Any]
 TABLE = 512.0
 """Side of the table in pixels."""
 REACH = 50.0
-"""Pixels, usually."""
+"""Pixels that an action of 1 puts the target away from the agent, unless a robot is said to have another reach."""
 STEPS_A_SECOND = 10.0
 """Of the environment."""
 HOLD = 2
