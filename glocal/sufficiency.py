@@ -101,7 +101,7 @@ def _few(run: Run, numbers: Sequence[int]) -> Recorded:
     firsts = np.cumsum([0, *(len(part) for part in parts[:-1])])
     steps = parts[0].steps.tensors(lambda *x: torch.cat(x), *(part.steps for part in parts[1:]))
     first = torch.cat([part.first + int(offset) for part, offset in zip(parts, firsts, strict=True)])
-    return Recorded(steps, first)
+    return Recorded.joined(steps, first)
 
 
 @torch.no_grad()

@@ -101,7 +101,7 @@ class Fit:
         """The learning rate of the next update."""
         cfg = self.cfg
         fall = 0.5 * (1 + math.cos(math.pi * self.iteration / cfg.updates))
-        return cfg.rate * min(1.0, (self.iteration + 1) / cfg.warm_up) * max(cfg.final_rate, fall)
+        return cfg.rate * min(1.0, (self.iteration + 1) / max(1, cfg.warm_up)) * max(cfg.final_rate, fall)
 
     def state(self) -> Tree:
         return {

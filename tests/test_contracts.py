@@ -115,6 +115,7 @@ class TestSurrogates:
         belief = warm_up(surrogate, segment)
         assert belief.feat.shape == (3, surrogate.feat_dim)
         assert surrogate.reward(belief).shape == (3,)
+        assert surrogate.cont(belief).shape == (3,) and surrogate.cont(belief).sub(0.5).abs().le(0.5).all()
         assert surrogate.observe(belief).shape == (3, spec.obs_dim)
 
     def test_prior_and_posterior_have_the_same_form(self, name):
@@ -162,6 +163,37 @@ class TestSurrogates:
         belief = warm_up(surrogate, Segment(obs, segment.action, segment.reward, segment.cont)[:, :3])
         (slope,) = torch.autograd.grad(belief.feat.sum(), obs)
         assert torch.equal(slope[:, 3:], torch.zeros_like(slope[:, 3:]))
+
+    def test_it_learns_where_episodes_end(self, name):
+        make, spec = SURROGATES[name]
+        surrogate, segment = built(make, spec), experience(spec, 32, 3)
+        ends = torch.arange(32) % 2 == 0
+        cont = torch.stack([torch.ones(32), torch.ones(32), 1 - ends.float()], dim=1)
+        elsewhere = 1.0 * ends[:, None, None] * torch.tensor([0.0, 0.0, 1.0])[:, None]
+        segment = Segment(segment.obs + elsewhere, segment.action, segment.reward, cont)
+        optimizer = torch.optim.Adam(surrogate.parameters(), 1e-2)
+        for _ in range(150):
+            loss, _ = surrogate.loss(segment)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        found = surrogate.cont(warm_up(surrogate, segment))
+        assert found[~ends].mean() > found[ends].mean() + 0.2
+
+    def test_what_comes_after_an_end_does_not_count_in_its_loss(self, name):
+        make, spec = SURROGATES[name]
+        surrogate, segment = built(make, spec), experience(spec)
+        cont = segment.cont.clone()
+        cont[:, 2] = 0
+        after = [segment.obs.clone(), segment.action.clone(), segment.reward.clone(), cont.clone()]
+        for field in after[:3]:
+            field[:, 3:] += 1.0
+        after[3][:, 3:] = 0.3
+        losses = []
+        for one in (Segment(segment.obs, segment.action, segment.reward, cont), Segment(*after)):
+            torch.manual_seed(0)
+            losses.append(float(surrogate.loss(one)[0].detach()))
+        assert losses[0] == losses[1]
 
     def test_its_loss_is_a_finite_scalar_and_falls(self, name):
         make, spec = SURROGATES[name]

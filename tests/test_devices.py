@@ -77,8 +77,9 @@ def test_fitting_a_codec_stays_on_its_device(preset):
 
 
 def test_windows_are_cut_where_the_experience_is():
-    draw = source(PRESETS["pusht-keypoints-debug"])
-    whole = Recorded(draw(1, 50)[0], torch.zeros(50, dtype=torch.long)).to(META)
+    flat = torch.ones(50)
+    steps = Segment(flat[:, None], flat[:, None], flat, flat)
+    whole = Recorded.joined(steps, torch.zeros(50, dtype=torch.long)).to(META)
     assert whole.draw(4, 5).obs.device == whole.starts(4, 5).obs.device == META
 
 

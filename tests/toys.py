@@ -47,6 +47,14 @@ class QuantisedWorld(LinearWorld):
         return ((x + 0.5 * action) / 0.05).round() * 0.05
 
 
+class EndingWorld(LinearWorld):
+    """The same moves; every step earns 1, and an episode ends where it comes beyond 1."""
+
+    def step(self, context: Place, action: Tensor) -> tuple[Place, Step]:
+        x = self.move(context.x, action)
+        return Place(x, context.key + 1), Step(x, torch.ones_like(x[:, 0]), (x[:, 0] <= 1).to(x))
+
+
 class LinearSurrogate(Surrogate[PlaceBelief]):
     """x' = x + slope a + offset, with the true reward; a slope of 0.5 and no offset are perfect."""
 
@@ -67,6 +75,9 @@ class LinearSurrogate(Surrogate[PlaceBelief]):
     def reward(self, belief: PlaceBelief) -> Tensor:
         return -(belief.x - 1).pow(2).squeeze(-1)
 
+    def cont(self, belief: PlaceBelief) -> Tensor:
+        return torch.ones_like(belief.x).squeeze(-1)
+
     def observe(self, belief: PlaceBelief) -> Tensor:
         return belief.x
 
@@ -74,6 +85,16 @@ class LinearSurrogate(Surrogate[PlaceBelief]):
         predicted = segment.obs[:, :-1] + self.slope * segment.action[:, 1:] + self.offset
         error = (predicted - segment.obs[:, 1:]).pow(2).mean()
         return error, {"squared": error}
+
+
+class EndingSurrogate(LinearSurrogate):
+    """Knows that every step earns 1, and about where episodes end."""
+
+    def reward(self, belief: PlaceBelief) -> Tensor:
+        return torch.ones_like(belief.x).squeeze(-1)
+
+    def cont(self, belief: PlaceBelief) -> Tensor:
+        return (4 * (1 - belief.x)).sigmoid().squeeze(-1)
 
 
 def resting(count: int, length: int) -> Segment:

@@ -9,20 +9,30 @@ while the policy stays near. These passes over a rollout are to a first-order po
 from jaxtyping import Float
 from torch import Tensor
 
+from glocal.core.returns import weighted_mean
+
 
 def improved(
-    action: Float[Tensor, "*batch a"], slope: Float[Tensor, "*batch a"], step: float, longest: float
+    action: Float[Tensor, "*batch a"],
+    slope: Float[Tensor, "*batch a"],
+    weight: Float[Tensor, "*batch"],
+    step: float,
+    longest: float,
 ) -> Float[Tensor, "*batch a"]:
     """Actions moved along the return's slope, by `step` in root mean square over all, and none by more than `longest`.
+
+    Each counts by its `weight` in that mean.
 
     A rollout has a few contacts whose slopes are a hundred times the others'; unbounded, nothing else would be learned.
     """
     size = slope.norm(dim=-1, keepdim=True)
-    move = slope * (step / size.pow(2).mean().sqrt().clamp_min(1e-12))
+    move = slope * (step / weighted_mean(size.pow(2).squeeze(-1), weight).sqrt().clamp_min(1e-12))
     held = longest / move.norm(dim=-1, keepdim=True).clamp_min(longest)
     return (action + held * move).clamp(-1.0, 1.0)
 
 
-def departure(action: Float[Tensor, "n a"], wanted: Float[Tensor, "n a"], step: float) -> Float[Tensor, ""]:
+def departure(
+    action: Float[Tensor, "n a"], wanted: Float[Tensor, "n a"], weight: Float[Tensor, " n"], step: float
+) -> Float[Tensor, ""]:
     """What fitting the actor descends: |a - a*|^2 / (2 step), at first along the return's slope, scaled."""
-    return (action - wanted).pow(2).sum(-1).mean() / (2 * step)
+    return weighted_mean((action - wanted).pow(2).sum(-1), weight) / (2 * step)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from glocal.core.rollout import warm_up
@@ -25,7 +26,8 @@ class Imagined(Batched):
 
 
 class Environments:
-    """`count` of them, each begun from `window` recorded steps and begun anew after `episode` imagined ones."""
+    """`count` of them, each begun from `window` recorded steps, and begun anew where its episode has ended or been
+    `episode` imagined steps long."""
 
     def __init__(self, world: World, surrogate: Surrogate[Any], starts: Source, count: int, window: int, episode: int):
         self.world, self.surrogate, self.starts = world, surrogate, starts
@@ -38,7 +40,12 @@ class Environments:
         with torch.no_grad():
             return Imagined(context, warm_up(self.surrogate, recent), recent, age)
 
+    def aged(self, age: Tensor, cont: Float[Tensor, "b t"]) -> Tensor:
+        """Ages after further steps with these continuations; one that has ended has run its time."""
+        ended = (cont < 0.5).any(1)
+        return torch.where(ended, torch.full_like(age, self.episode), age + cont.shape[1])
+
     def restart(self, imagined: Imagined) -> Imagined:
-        """Begin anew those that have run for an episode."""
+        """Begin anew those that have run their time."""
         fresh, over = self.begin(torch.zeros_like(imagined.age)), imagined.age >= self.episode
         return where(over, fresh, imagined)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glocal.core.nets import harmonics, mlp
+from glocal.core.nets import harmonics, outcome_head
 from glocal.core.types import Points, Spec
 
 OUTLOOK_SCALES = 1
@@ -178,7 +178,7 @@ class Outcome(nn.Module):
     def __init__(self, obs_dim: int, width: int):
         super().__init__()
         self.reference = nn.Parameter(torch.zeros(obs_dim - 2))
-        self.body = mlp(obs_dim + (obs_dim - 2) // 2 + 8, width, 2, 2)
+        self.body = outcome_head(obs_dim + (obs_dim - 2) // 2 + 8, width)
 
     def forward(self, obs: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor]:
         """Reward (*batch,) and the logit of continuation (*batch,)."""

@@ -17,7 +17,7 @@ from glocal.core.fitting import descend, flat, minibatches
 from glocal.core.gradients import LINKS
 from glocal.core.matching import Matching
 from glocal.core.memory import Memory
-from glocal.core.returns import discount_weights, lambda_return
+from glocal.core.returns import alive, discount_weights, lambda_return, weighted_mean
 from glocal.core.rollout import rollout
 from glocal.core.types import Belief, Segment, Surrogate, Trajectory, World, cat
 
@@ -57,8 +57,9 @@ class ImproveConfig:
     critic_batches: int = 4
     temperature: float = 0.02
     temperature_rate: float = 2e-2
-    target_entropy: float = -1.0
-    final_target_entropy: float = -4.0
+    target_entropy: float = -0.5
+    """For each dimension of an action, as in SAPO (arXiv 2412.12089)."""
+    final_target_entropy: float = -2.0
     """In the second half the target falls linearly to this: a policy paid for noise stops just short of its goal."""
     refresh_batches: int = 2
     refresh_size: int = 16
@@ -104,6 +105,7 @@ class PolicyIteration:
         self.memory = Memory(cfg.memory)
         self.iteration = 0
         self.imagined = self.environments.begin(torch.randint(cfg.episode, (cfg.envs,), device=device))
+        self.action_dim = self.imagined.recent.action.shape[-1]
 
     @property
     def total(self) -> int:
@@ -165,7 +167,7 @@ class PolicyIteration:
         Also returns the zeros that were added to the actions, for derivatives.
         """
         now, horizon = self.imagined, self.cfg.horizon
-        nudge = torch.zeros(self.cfg.envs, horizon, now.recent.action.shape[-1], device=self.log_temperature.device)
+        nudge = torch.zeros(self.cfg.envs, horizon, self.action_dim, device=self.log_temperature.device)
         nudge.requires_grad_()
         context, belief, trajectory = rollout(
             self.actor, self.world, self.surrogate, now.context, now.belief, horizon, self.link, nudge
@@ -174,13 +176,14 @@ class PolicyIteration:
         happened = cat([now.recent, Segment(seen.obs, trajectory.action.detach(), seen.reward, seen.cont)])
         self.memory.add(happened)
         recent = happened[:, -self.cfg.warm_up :]
-        self.imagined = Imagined(context.detach(), belief.detach(), recent, now.age + horizon)
+        age = self.environments.aged(now.age, trajectory.cont.detach())
+        self.imagined = Imagined(context.detach(), belief.detach(), recent, age)
         return trajectory, nudge
 
     def return_of(self, trajectory: Trajectory) -> Float[Tensor, " b"]:
         """J = sum_t gamma^t (r_t + alpha H_t) + gamma^H V(b_H), for each environment."""
         temperature = self.log_temperature.detach().exp()
-        weights = discount_weights(trajectory.seen.cont, self.cfg.gamma)
+        weights = discount_weights(trajectory.cont, self.cfg.gamma)
         soft = trajectory.reward + temperature * self._normalised(trajectory.entropy)
         value = self._values(trajectory.after[:, -1]).mean(0)
         return (weights[:, :-1] * soft).sum(1) + weights[:, -1] * value
@@ -189,15 +192,16 @@ class PolicyIteration:
         """Fit the actor to actions improved along dJ/da, and to its entropy's target."""
         return_ = self.return_of(trajectory)
         (slope,) = torch.autograd.grad(return_.sum(), nudge, materialize_grads=True)
-        wanted = improved(trajectory.action.detach(), slope, self.cfg.step, self.cfg.longest_step)
+        lived = alive(trajectory.cont.detach())
+        wanted = improved(trajectory.action.detach(), slope, lived, self.cfg.step, self.cfg.longest_step)
         belief, noise, wanted = trajectory.belief.detach().tensors(flat), flat(trajectory.noise), flat(wanted)
-        temperature, norms = self.log_temperature.detach().exp(), []
+        weight, temperature, norms = flat(lived), self.log_temperature.detach().exp(), []
         for rows in minibatches(len(wanted), self.cfg.actor_passes, self.cfg.actor_batches, wanted.device):
             choice = self.actor(belief[rows])
-            away = departure(choice.rsample(noise[rows]), wanted[rows], self.cfg.step)
-            loss = away - temperature * self._normalised(choice.entropy()).mean()
+            away = departure(choice.rsample(noise[rows]), wanted[rows], weight[rows], self.cfg.step)
+            loss = away - temperature * weighted_mean(self._normalised(choice.entropy()), weight[rows])
             norms.append(descend(loss, self.actor, self.actor_optimizer, self.cfg.clip))
-        entropy = trajectory.entropy.detach().mean()
+        entropy = weighted_mean(trajectory.entropy.detach(), lived)
         self._tune_temperature(entropy)
         return {
             "imag/return": return_.detach().mean(),
@@ -209,17 +213,20 @@ class PolicyIteration:
 
     def _normalised(self, entropy: Tensor) -> Tensor:
         """(H + |H_target|) / (2 |H_target|) (arXiv 2412.12089, Sec. 4.2)."""
-        scale = abs(self.cfg.target_entropy)
+        scale = abs(self.cfg.target_entropy) * self.action_dim
         return (entropy + scale) / (2 * scale)
 
     def _tune_temperature(self, entropy: Tensor) -> None:
         """Raise the temperature where the entropy is below its target, lower it where it is above."""
         self.temperature_optimizer.zero_grad()
+        (self.log_temperature * (entropy - self._entropy_target())).backward(inputs=[self.log_temperature])
+        self.temperature_optimizer.step()
+
+    def _entropy_target(self) -> float:
+        """Held for half of all iterations, then falling; each dimension of an action adds its own."""
         cfg = self.cfg
         falling = max(0.0, 2 * self.iteration / cfg.iterations - 1)
-        target = cfg.target_entropy + falling * (cfg.final_target_entropy - cfg.target_entropy)
-        (self.log_temperature * (entropy - target)).backward(inputs=[self.log_temperature])
-        self.temperature_optimizer.step()
+        return self.action_dim * (cfg.target_entropy + falling * (cfg.final_target_entropy - cfg.target_entropy))
 
     def _values(self, belief: Belief) -> Float[Tensor, "..."]:
         """V(b) = R(b) / (1 - gamma) + v(b): what staying where one is would earn, and what the critics add to it.
@@ -235,13 +242,13 @@ class PolicyIteration:
     def _fit_critics(self, trajectory: Trajectory) -> Metrics:
         """Regress both critics on TD(lambda) targets of the world's rewards, along the world's trajectory."""
         feat, target = self._value_targets(trajectory)
-        losses = []
+        weight, losses = flat(alive(trajectory.cont)), []
         for rows in minibatches(len(target), self.cfg.critic_passes, self.cfg.critic_batches, target.device):
-            loss = (self.critics(feat[rows]) - target[rows]).pow(2).sum(0).mean()
+            loss = weighted_mean((self.critics(feat[rows]) - target[rows]).pow(2).sum(0), weight[rows])
             descend(loss, self.critics, self.critic_optimizer, self.cfg.clip)
             losses.append(loss.detach())
         fitted = {"critic/loss": torch.stack(losses).mean()} if losses else {}
-        return fitted | {"critic/target": target.mean()}
+        return fitted | {"critic/target": weighted_mean(target, weight)}
 
     @torch.no_grad()
     def _value_targets(self, trajectory: Trajectory) -> tuple[Float[Tensor, "n f"], Float[Tensor, " n"]]:
@@ -249,7 +256,7 @@ class PolicyIteration:
         cfg = self.cfg
         value = self._values(trajectory.after).amin(0)
         soft = trajectory.reward + self.log_temperature.exp() * self._normalised(trajectory.entropy)
-        target = lambda_return(soft, value, trajectory.seen.cont, cfg.gamma, cfg.lam)
+        target = lambda_return(soft, value, trajectory.cont, cfg.gamma, cfg.lam)
         added = target - self._staying(trajectory.belief)
         return flat(trajectory.belief.feat), added.flatten()
 

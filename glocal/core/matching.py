@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from glocal.core.returns import alive, weighted_mean
 from glocal.core.rollout import warm_up
 from glocal.core.types import Segment, Surrogate, World
 
@@ -42,7 +43,7 @@ class Matching:
 
     def loss(self, surrogate: Surrogate, segment: Segment) -> Float[Tensor, ""]:
         """Huber loss of the slopes of what comes of the last action of each window, (B, T >= length, ...)."""
-        segment = segment[:, -self.length :]
+        weight, segment = alive(segment.cont)[:, -1], segment[:, -self.length :]
         action = nn.functional.normalize(torch.randn_like(segment.action[:, -1]), dim=-1) * self.cfg.action
         agent = self.cfg.agent * torch.randn_like(segment.obs[:, 0, -2:])
         ahead, behind = (varied(segment, sign * action, sign * agent) for sign in (1, -1))
@@ -50,7 +51,7 @@ class Matching:
         true = self._answer(ahead, key) - self._answer(behind, key)
         found = _expected(surrogate, ahead, key) - _expected(surrogate, behind, key)
         slope = (found - true) / (2 * (self.cfg.action + self.cfg.agent) * self.scale)
-        return nn.functional.huber_loss(slope, torch.zeros_like(slope))
+        return weighted_mean(nn.functional.huber_loss(slope, torch.zeros_like(slope), reduction="none").mean(1), weight)
 
     @torch.no_grad()
     def _answer(self, segment: Segment, key: int) -> Float[Tensor, "b d"]:

@@ -21,6 +21,13 @@ def mlp(inputs: int, width: int, depth: int, outputs: int, last_scale: float = 1
     return nn.Sequential(*layers, last)
 
 
+def outcome_head(inputs: int, width: int) -> nn.Sequential:
+    """Reward and the logit of continuation, (*batch, 2); untrained, it expects that episodes go on (0.95)."""
+    head = mlp(inputs, width, 2, 2)
+    nn.init.constant_(head[-1].bias[1:], 3.0)  # pyright: ignore[reportIndexIssue]
+    return head
+
+
 class Residual(nn.Module):
     """x + W2 silu(W1 norm(x)); it starts as the identity."""
 

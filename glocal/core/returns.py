@@ -14,6 +14,20 @@ def discount_weights(cont: Float[Tensor, "b t"], gamma: float) -> Float[Tensor, 
     return torch.cumprod(steps, dim=1)
 
 
+def alive(cont: Float[Tensor, "b t"]) -> Float[Tensor, "b t"]:
+    """1 for steps that are taken before the episode has ended, the one that ends it included, and 0 after it.
+
+    A continuation below one half counts as the end.
+    """
+    goes_on = (cont >= 0.5).to(cont.dtype)
+    return torch.cumprod(torch.cat([torch.ones_like(goes_on[:, :1]), goes_on[:, :-1]], dim=1), dim=1)
+
+
+def weighted_mean(x: Float[Tensor, "*batch"], weight: Float[Tensor, "*batch"]) -> Float[Tensor, ""]:
+    """The mean of `x` in which each element counts by its weight; 0 where none counts."""
+    return (weight * x).sum() / weight.sum().clamp_min(1e-6)
+
+
 def lambda_return(
     reward: Float[Tensor, "b t"],
     value: Float[Tensor, "b t"],

@@ -44,10 +44,9 @@ def rollout(
         prior = surrogate.predict(belief, action)
         posterior = surrogate.correct(prior, seen.obs)
         after = link(posterior, prior)
-        reward = link(seen.reward, surrogate.reward(after))
-        steps.append(
-            Trajectory(belief, action, noise, choice.entropy(), reward, after, seen, distance(posterior, prior))
-        )
+        reward, cont = link(seen.reward, surrogate.reward(after)), link(seen.cont, surrogate.cont(after))
+        gap = distance(posterior, prior)
+        steps.append(Trajectory(belief, action, noise, choice.entropy(), reward, cont, after, seen, gap))
         belief = after
     return context, belief, stack(steps)
 

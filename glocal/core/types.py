@@ -159,8 +159,8 @@ class Trajectory(Batched):
     """Imagined experience, (B, T, ...), differentiable in the actions.
 
     `belief[t]` is what `action[t]` was chosen on, by `noise[t]` and with `entropy[t]` to choose from, and `after[t]`
-    what followed; `reward[t]` is the linked reward, `seen[t]` the world's own answer, whose gradient is kept in BPTT
-    alone, and `gap[t]` how far the posterior was from the prior.
+    what followed; `reward[t]` and `cont[t]` are the linked reward and continuation, `seen[t]` the world's own answer,
+    whose gradient is kept in BPTT alone, and `gap[t]` how far the posterior was from the prior.
     """
 
     belief: Belief
@@ -168,6 +168,7 @@ class Trajectory(Batched):
     noise: Float[Tensor, "*batch a"]
     entropy: Float[Tensor, "*batch"]
     reward: Float[Tensor, "*batch"]
+    cont: Float[Tensor, "*batch"]
     after: Belief
     seen: Step
     gap: Float[Tensor, "*batch"]
@@ -206,12 +207,16 @@ class Surrogate(nn.Module, ABC, Generic[S]):
         """The reward (*batch,) for having arrived at a belief."""
 
     @abstractmethod
+    def cont(self, belief: S) -> Tensor:
+        """The probability (*batch,) that the episode goes on at a belief."""
+
+    @abstractmethod
     def observe(self, belief: S) -> Tensor:
         """The observation (*batch, d) that the belief expects."""
 
     @abstractmethod
     def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
-        """A scalar to minimise on experience (B, T, ...), and metrics."""
+        """A scalar to minimise on experience (B, T, ...), and metrics. Rows after an episode's end do not count."""
 
 
 class Distribution(Protocol):

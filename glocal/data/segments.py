@@ -16,15 +16,21 @@ class Recorded:
     """Whole episodes one behind the other, (rows, ...); `first[i]` is the first row of row i's episode.
 
     A window that reaches back beyond an episode's first row sees that row again, with actions of zero: the agent at
-    rest, as it is before every episode.
+    rest, as it is before every episode. `decided` are the rows that a decision led to, all but the first ones of
+    episodes, and `open` those after which an episode goes on (`cont`), so that it can be imagined how.
     """
 
     steps: Segment
     first: Tensor
+    decided: Tensor
+    open: Tensor
 
     @classmethod
     def of(cls, store: EpisodeStore, obs: Tensor, episodes: range | None = None) -> "Recorded":
-        """The experience in a store's episodes (all, or a range), observed as `obs` (all rows of the store, d)."""
+        """The experience in a store's episodes (all, or a range), observed as `obs` (all rows of the store, d).
+
+        What follows an end (`cont` 0) within a recording is an episode of its own.
+        """
         episodes = range(len(store)) if episodes is None else episodes
         start, stop = int(store.starts[episodes.start]), int(store.starts[episodes.stop])
         if "reward" not in store.fields:
@@ -32,14 +38,23 @@ class Recorded:
                 f"{store.folder} holds no rewards, because its logs had none; `glocal data label` makes them"
             )
         fields = {name: torch.from_numpy(np.array(store.fields[name][start:stop])) for name in _LABELS}
-        lengths = torch.from_numpy(np.diff(store.starts[episodes.start : episodes.stop + 1]))
         _check_finite(obs[start:stop], fields, store, start)
-        begins = torch.from_numpy(store.starts[episodes.start : episodes.stop] - start)
-        return cls(Segment(obs[start:stop].float(), **fields), torch.repeat_interleave(begins, lengths))
+        begins = torch.zeros(stop - start, dtype=torch.bool)
+        begins[store.starts[episodes.start : episodes.stop] - start] = True
+        begins[1:] |= fields["cont"][:-1] < 0.5
+        first = torch.where(begins, torch.arange(len(begins)), 0).cummax(0).values
+        return cls.joined(Segment(obs[start:stop].float(), **fields), first)
+
+    @classmethod
+    def joined(cls, steps: Segment, first: Tensor) -> "Recorded":
+        """Rows of which `first` says where their episodes begin."""
+        decided = torch.arange(len(first), device=first.device) != first
+        return cls(steps, first, decided.nonzero()[:, 0], (steps.cont >= 0.5).nonzero()[:, 0])
 
     def to(self, device: torch.device) -> "Recorded":
         """The same experience in a device's memory."""
-        return Recorded(self.steps.tensors(lambda x: x.to(device)), self.first.to(device))
+        rows = (self.first, self.decided, self.open)
+        return Recorded(self.steps.tensors(lambda x: x.to(device)), *(x.to(device) for x in rows))
 
     def __len__(self) -> int:
         return len(self.first)
@@ -54,26 +69,28 @@ class Recorded:
 
     def draw(self, count: int, length: int) -> Segment:
         """Random windows that end with a decision, (count, length, ...)."""
-        last = torch.randint(len(self), (count,), device=self.first.device)
-        last = torch.where(self.first[last] == last, last + 1, last)
-        return self.windows(last, length)
+        return self.windows(_drawn(self.decided, count), length)
 
     def starts(self, count: int, length: int) -> Segment:
-        """Random windows to begin imagining from: any moment, an episode's first included."""
-        return self.windows(torch.randint(len(self), (count,), device=self.first.device), length)
+        """Random windows to begin imagining from: any moment at which the episode goes on, its first included."""
+        return self.windows(_drawn(self.open, count), length)
 
     def beginnings(self, count: int, length: int) -> Segment:
         """The windows that end where episodes begin, (n, length, ...): of `count` episodes, or of all."""
         return self.windows(_spread(self.first.unique(), count), length)
 
     def spread(self, count: int, length: int) -> Segment:
-        """Windows spread evenly over everything recorded, (n, length, ...): `count`, or one for every row."""
-        return self.windows(_spread(torch.arange(len(self), device=self.first.device), count), length)
+        """Windows spread evenly over all moments at which an episode goes on, (n, length, ...): `count` or all."""
+        return self.windows(_spread(self.open, count), length)
 
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
         """All (before, after, reward) of single decisions: (n, d), (n, d), (n,)."""
-        decided = (torch.arange(len(self), device=self.first.device) != self.first).nonzero()[:, 0]
-        return self.steps.obs[decided - 1], self.steps.obs[decided], self.steps.reward[decided]
+        return self.steps.obs[self.decided - 1], self.steps.obs[self.decided], self.steps.reward[self.decided]
+
+
+def _drawn(rows: Tensor, count: int) -> Tensor:
+    """`count` of them at random, with replacement."""
+    return rows[torch.randint(len(rows), (count,), device=rows.device)]
 
 
 def _spread(rows: Tensor, count: int) -> Tensor:

@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from glocal.core.gradients import Link, freeze
+from glocal.core.returns import discount_weights
 from glocal.core.rollout import replay, rollout, warm_up
-from glocal.core.types import Belief, Segment, Surrogate, Trajectory, World
+from glocal.core.types import Belief, Segment, Step, Surrogate, Trajectory, World
 
 DIRECTIONS = 24
 QUIET = 1000.0
@@ -68,7 +69,8 @@ class Playback:
 
 @dataclass(frozen=True)
 class Question:
-    """What gradients are of: the discounted rewards of `action` (B, H, a) after `begin`, by its first steps."""
+    """What gradients are of: the discounted rewards of `action` (B, H, a) after `begin` until the episode ends, by its
+    first steps."""
 
     world: World
     surrogate: Surrogate
@@ -78,17 +80,13 @@ class Question:
     first: int
     """Actions, from the first on, with respect to which gradients are taken."""
 
-    @property
-    def weights(self) -> Float[Tensor, " h"]:
-        return self.gamma ** torch.arange(self.action.shape[1], device=self.action.device)
-
     def gradient(self, link: Link, key: int) -> tuple[Float[Tensor, "b k a"], Float[Tensor, "b h"]]:
         """As a link makes it; and the gaps on the way."""
         played = self.action.clone().requires_grad_()
         context, belief = self.world.begin(self.begin, key), warm_up(self.surrogate, self.begin)
         horizon = played.shape[1]
         _, _, happened = rollout(Playback(played), self.world, self.surrogate, context, belief, horizon, link)
-        (slope,) = torch.autograd.grad((self.weights * happened.reward).sum(), played)
+        (slope,) = torch.autograd.grad(self._discounted(happened).sum(), played)
         return slope[:, : self.first], happened.gap
 
     def difference(self, direction: Float[Tensor, "b k a"], key: int) -> Float[Tensor, " b"]:
@@ -99,7 +97,11 @@ class Question:
     def _return(self, shift: Tensor, key: int) -> Tensor:
         action = self.action.clone()
         action[:, : self.first] += shift
-        return (self.weights * replay(self.world, self.begin, action, key).reward).sum(1)
+        return self._discounted(replay(self.world, self.begin, action, key))
+
+    def _discounted(self, answers: Step | Trajectory) -> Float[Tensor, " b"]:
+        """The return of rewards and continuations (B, H)."""
+        return (discount_weights(answers.cont, self.gamma)[:, :-1] * answers.reward).sum(1)
 
 
 def agreement(

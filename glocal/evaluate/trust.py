@@ -10,6 +10,7 @@ from torch import Tensor
 
 from glocal.core.gradients import decouple
 from glocal.core.improve import Pilot
+from glocal.core.returns import alive
 from glocal.core.rollout import warm_up
 from glocal.core.types import Belief, Segment, Trajectory, World
 from glocal.evaluate.gradients import Question, acted, agreement
@@ -46,14 +47,14 @@ def trust(pilot: Pilot, grounds: Grounds) -> dict[str, float]:
     recorded ones from each other; `cosine` that of the gradient (`decouple`) with finite differences.
     """
     happened, again = (_episodes(pilot, grounds.world, grounds, grounds.key + draw) for draw in (0, 1))
-    own = happened.seen.reward.mean(1)
+    own = _mean_reward(happened)
     found = {
         "own": own.mean(),
-        "noise": (own - again.seen.reward.mean(1)).abs().mean(),
+        "noise": (own - _mean_reward(again)).abs().mean(),
         "distance": _distance(pilot, happened, grounds.moments),
     }
     if grounds.judge is not None:
-        judged = _episodes(pilot, grounds.judge, grounds, grounds.key).seen.reward.mean(1)
+        judged = _mean_reward(_episodes(pilot, grounds.judge, grounds, grounds.key))
         optimism = own - judged
         error = optimism.std() / math.sqrt(len(optimism))
         found |= {"judge": judged.mean(), "optimism": optimism.mean(), "optimism_error": error}
@@ -82,6 +83,12 @@ def strangeness(visited: Float[Tensor, "n f"], recorded: Float[Tensor, "m f"]) -
 
 def _episodes(pilot: Pilot, world: World, grounds: Grounds, key: int) -> Trajectory:
     return acted(_mean(pilot), world, pilot.surrogate, grounds.beginnings, grounds.decisions, key)
+
+
+def _mean_reward(happened: Trajectory) -> Float[Tensor, " b"]:
+    """Each episode's mean reward of a decision until it ends."""
+    lived = alive(happened.seen.cont)
+    return (lived * happened.seen.reward).sum(1) / lived.sum(1)
 
 
 def _mean(pilot: Pilot) -> Callable[[Belief], Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from glocal.core.geometry import Outcome, Scene, rotate
 from glocal.core.nets import Residual
+from glocal.core.returns import alive, weighted_mean
 from glocal.core.types import Belief, Segment, Spec, Surrogate
 
 WINDOW = 2
@@ -89,20 +90,27 @@ class MLPSurrogate(Surrogate[Observed]):
     def reward(self, belief: Observed) -> Float[Tensor, "*batch"]:
         return self.outcome(belief.obs)[0]
 
+    def cont(self, belief: Observed) -> Float[Tensor, "*batch"]:
+        return self.outcome(belief.obs)[1].sigmoid()
+
     def observe(self, belief: Observed) -> Float[Tensor, "*batch d"]:
         return belief.obs
 
     def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
-        """Huber loss of every one-step change in the segments (B, T >= 3, ...), and of the rewards."""
+        """Huber loss of every one-step change in the segments (B, T >= 3, ...), and the outcomes' losses."""
+        weight = alive(segment.cont)[:, 2:].flatten()
         previous, before, after = (segment.obs[:, i : i - 2 or None].flatten(0, 1) for i in range(3))
         last, action = (segment.action[:, i : i - 2 or None].flatten(0, 1) for i in (1, 2))
         shift = self.cfg.smoothing * torch.randn_like(before[:, -2:])
         shift = torch.cat([torch.zeros_like(before[:, :-2]), shift], dim=-1)
         predicted = self._change(previous + shift, before + shift, last, action)
-        change = nn.functional.huber_loss(predicted, self.scene.change(before, after))
-        reward, _ = self.outcome(after)
-        reward_loss = nn.functional.smooth_l1_loss(reward, segment.reward[:, 2:].flatten(), beta=0.02)
-        return change + reward_loss, {"change": change, "reward": reward_loss}
+        error = nn.functional.huber_loss(predicted, self.scene.change(before, after), reduction="none")
+        reward, cont = self.outcome(after)
+        off = nn.functional.smooth_l1_loss(reward, segment.reward[:, 2:].flatten(), beta=0.02, reduction="none")
+        surprise = nn.functional.binary_cross_entropy_with_logits(cont, segment.cont[:, 2:].flatten(), reduction="none")
+        metrics = {"change": error.mean(1), "reward": off, "cont": surprise}
+        metrics = {name: weighted_mean(loss, weight) for name, loss in metrics.items()}
+        return metrics["change"] + metrics["reward"] + metrics["cont"], metrics
 
     def _change(self, previous: Tensor, obs: Tensor, last: Tensor, action: Tensor) -> Tensor:
         window, actions = torch.stack([previous, obs], 1), torch.stack([last, action], 1)

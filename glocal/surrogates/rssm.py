@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glocal.core.gradients import Draw, Latent
-from glocal.core.nets import mlp
+from glocal.core.nets import mlp, outcome_head
+from glocal.core.returns import alive, weighted_mean
 from glocal.core.types import Belief, Segment, Spec, Surrogate, stack
 
 
@@ -121,7 +122,7 @@ class RSSM(Surrogate[Recurrent]):
         self.prior = mlp(cfg.recurrent, width, 1, self.space.parameter_dim)
         self.posterior = mlp(cfg.recurrent + spec.obs_dim, width, 2, self.space.parameter_dim)
         self.decoder = mlp(self.feat_dim, width, 2, spec.obs_dim)
-        self.outcome = mlp(self.feat_dim, width, 2, 2)
+        self.outcome = outcome_head(self.feat_dim, width)
 
     @property
     def feat_dim(self) -> int:
@@ -142,20 +143,24 @@ class RSSM(Surrogate[Recurrent]):
     def reward(self, belief: Recurrent) -> Float[Tensor, "*batch"]:
         return self.outcome(belief.feat)[..., 0]
 
+    def cont(self, belief: Recurrent) -> Float[Tensor, "*batch"]:
+        return self.outcome(belief.feat)[..., 1].sigmoid()
+
     def observe(self, belief: Recurrent) -> Float[Tensor, "*batch d"]:
         return self.decoder(belief.feat)
 
     def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
         """Reconstruction, outcome and balanced KL (arXiv 2301.04104, Eqs. 4 and 5) on segments (B, T, ...)."""
         posterior, prior = self._unroll(segment)
-        expected = self.decoder(posterior.feat)
-        error = (expected - segment.obs[:, 1:]) / self.cfg.obs_std
-        reconstruction = 0.5 * error.pow(2).sum(-1).mean()
+        weight = alive(segment.cont)[:, 1:]
+        error = (self.decoder(posterior.feat) - segment.obs[:, 1:]) / self.cfg.obs_std
+        reconstruction = 0.5 * weighted_mean(error.pow(2).sum(-1), weight)
         reward, cont = self.outcome(posterior.feat).unbind(-1)
-        reward_loss = (reward - segment.reward[:, 1:]).pow(2).mean()
-        cont_loss = nn.functional.binary_cross_entropy_with_logits(cont, segment.cont[:, 1:])
-        dynamics = self._free(self.space.kl(posterior.z.detach(), prior.z))
-        representation = self._free(self.space.kl(posterior.z, prior.z.detach()))
+        reward_loss = weighted_mean((reward - segment.reward[:, 1:]).pow(2), weight)
+        surprise = nn.functional.binary_cross_entropy_with_logits(cont, segment.cont[:, 1:], reduction="none")
+        cont_loss = weighted_mean(surprise, weight)
+        dynamics = self._free(self.space.kl(posterior.z.detach(), prior.z), weight)
+        representation = self._free(self.space.kl(posterior.z, prior.z.detach()), weight)
         loss = reconstruction + 100 * reward_loss + cont_loss
         loss = loss + self.cfg.dynamics_scale * dynamics + self.cfg.representation_scale * representation
         metrics = {"reconstruction": reconstruction, "reward": reward_loss, "cont": cont_loss, "kl": dynamics}
@@ -174,5 +179,5 @@ class RSSM(Surrogate[Recurrent]):
     def _look(self, h: Tensor, obs: Tensor) -> Recurrent:
         return Recurrent(h, self.space.draw(self.posterior(torch.cat([h, obs], dim=-1))))
 
-    def _free(self, kl: Tensor) -> Tensor:
-        return kl.mean().clamp_min(self.cfg.free_nats)
+    def _free(self, kl: Tensor, weight: Tensor) -> Tensor:
+        return weighted_mean(kl, weight).clamp_min(self.cfg.free_nats)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glocal.core.nets import ResidualConv, half_precision, mlp
+from glocal.core.nets import ResidualConv, half_precision, mlp, outcome_head
 from glocal.core.types import Grid, Spec
 from glocal.worlds.diffusion import LEVEL_FEATURES, DiffusionConfig, DiffusionWorld, level_features, preconditioned
 
@@ -73,7 +73,7 @@ class GridWorld(DiffusionWorld):
         seen_agent = 4 * cfg.context
         seen_maps = cfg.context * layout.channels + drawn + 2 + 1 + seen_agent
         self.denoiser = GridDenoiser(*SIZES[cfg.size], layout, seen_maps, seen_agent)
-        self.head = mlp(spec.obs_dim, cfg.head_width, 2, 2)
+        self.head = outcome_head(spec.obs_dim, cfg.head_width)
 
     @torch.no_grad()
     def measure(self, before: Tensor, after: Tensor, reward: Tensor) -> None:

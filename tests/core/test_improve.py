@@ -1,12 +1,15 @@
 """Policy iteration learns where nothing can be differentiated."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from glocal.agents.actor import Actor, ActorConfig, TwinCritics
 from glocal.core.improve import ImproveConfig, Pilot, PolicyIteration
 from glocal.core.memory import Memory
-from tests.toys import LinearSurrogate, QuantisedWorld, resting
+from glocal.core.types import Step, Trajectory, stack
+from tests.toys import EndingSurrogate, EndingWorld, LinearSurrogate, QuantisedWorld, resting
 
 CONFIG = ImproveConfig(
     iterations=150, envs=32, horizon=8, episode=16, warm_up=2, gamma=0.9, actor_rate=3e-3, refresh_batches=4, memory=256
@@ -63,6 +66,74 @@ def test_parts_can_be_left_out(part):
     pilot, critics = Pilot(surrogate, Actor(agent, 1, 1)), TwinCritics(agent, 1)
     work = PolicyIteration(cfg, QuantisedWorld(), pilot, critics, resting, resting)
     assert torch.isfinite(work.iterate()["imag/return"])
+
+
+def ending(**choices: object) -> PolicyIteration:
+    """In a world whose episodes end beyond 1."""
+    torch.manual_seed(0)
+    cfg, agent = ImproveConfig(**{**CONFIG.__dict__, **choices}), ActorConfig(width=32)
+    pilot, critics = Pilot(EndingSurrogate(), Actor(agent, 1, 1)), TwinCritics(agent, 1)
+    return PolicyIteration(cfg, EndingWorld(), pilot, critics, resting, resting)
+
+
+def test_episodes_that_end_begin_anew():
+    work = ending()
+    work.imagined = replace(work.imagined, context=work.imagined.context.map(lambda x: torch.full_like(x, 5.0)))
+    work.iterate()
+    assert (work.imagined.age == CONFIG.episode).all() and (work.imagined.context.x > 1).all()
+    work.iterate()
+    assert (work.imagined.context.x < 3).all()
+
+
+def test_a_policy_learns_not_to_end_its_episode_from_the_continuation_alone():
+    work = ending(temperature=1e-6, temperature_rate=0.0)
+    for _ in range(60):
+        work.iterate()
+    assert float(work.actor(work.surrogate.initial(torch.tensor([[0.8]]))).mean.detach()) < -0.2
+
+
+def test_the_return_slopes_by_the_continuation_it_is_linked_to():
+    work, cont = ending(gamma=0.5), torch.tensor([[1.0, 0.8]], requires_grad=True)
+    belief = work.surrogate.initial(torch.zeros(1, 1))
+    two = stack([belief, belief])
+    seen = Step(torch.zeros(1, 2, 1), torch.ones(1, 2), torch.ones(1, 2))
+    zeros = torch.zeros(1, 2)
+    trajectory = Trajectory(two, zeros[..., None], zeros[..., None], zeros, zeros + 1, cont, two, seen, zeros)
+    (slope,) = torch.autograd.grad(work.return_of(trajectory).sum(), cont)
+    soft = 1 + 0.5 * float(work.log_temperature.detach().exp())  # entropies of 0 count half when normalised
+    value = float(work._values(belief).mean(0).detach())
+    assert slope[0].tolist() == pytest.approx([0.5 * soft + 0.25 * 0.8 * value, 0.25 * value])
+
+
+@pytest.mark.parametrize("dimensions", [1, 3])
+def test_the_entropy_target_adds_up_over_dimensions_and_falls_in_the_second_half(dimensions):
+    work = ending(iterations=100, target_entropy=-0.5, final_target_entropy=-2.0)
+    work.action_dim, found = dimensions, []
+    for iteration in (0, 50, 75, 100):
+        work.iteration = iteration
+        found.append(work._entropy_target())
+    assert found == [dimensions * each for each in (-0.5, -0.5, -1.25, -2.0)]
+
+
+def test_steps_after_an_end_are_fitted_by_neither_actor_nor_critics():
+    work, other = ending(), ending()
+    for one, strange in ((work, 0.0), (other, 3.0)):
+        torch.manual_seed(1)
+        trajectory, nudge = one._imagine()
+        cont = torch.zeros_like(trajectory.cont)
+        belief = trajectory.belief.map(lambda x, s=strange: torch.cat([x[:, :1], x[:, 1:] + s], 1))
+        action = torch.cat([trajectory.action[:, :1], trajectory.action[:, 1:] * (1 - strange / 4)], 1)
+        ended = replace(trajectory, belief=belief, action=action, cont=cont)
+        torch.manual_seed(2)
+        one._improve_actor(ended, nudge)
+        one._fit_critics(ended.detach())
+    for module in ("actor", "critics"):
+        for a, b in zip(work_parameters(work, module), work_parameters(other, module), strict=True):
+            assert torch.allclose(a, b, atol=1e-6)
+
+
+def work_parameters(work: PolicyIteration, module: str) -> list[torch.Tensor]:
+    return list(getattr(work, module).parameters())
 
 
 def test_memory_keeps_the_newest():

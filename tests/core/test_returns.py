@@ -2,12 +2,22 @@
 
 import torch
 
-from glocal.core.returns import discount_weights, lambda_return
+from glocal.core.returns import alive, discount_weights, lambda_return, weighted_mean
 
 
 def test_weights_are_powers_of_gamma_until_the_episode_ends():
     cont = torch.tensor([[1.0, 0.0, 1.0]])
     assert torch.allclose(discount_weights(cont, 0.5), torch.tensor([[1.0, 0.5, 0.0, 0.0]]))
+
+
+def test_the_step_that_ends_an_episode_is_its_last_one():
+    cont = torch.tensor([[1.0, 0.4, 1.0, 0.0], [0.5, 0.9, 0.6, 0.1]])
+    assert alive(cont).tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+
+
+def test_a_weighted_mean_by_hand():
+    assert float(weighted_mean(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([1.0, 3.0, 0.0]))) == 7 / 4
+    assert float(weighted_mean(torch.tensor([1.0]), torch.tensor([0.0]))) == 0.0
 
 
 def test_lambda_zero_is_one_step():

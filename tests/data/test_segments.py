@@ -1,0 +1,62 @@
+"""Experience in memory: where episodes begin and end, and which windows are drawn."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from glocal.data.segments import Recorded
+from glocal.data.store import EpisodeStore
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Two recorded episodes, of 5 and 3 rows; in the third row of the first one it ended."""
+
+    cont: tuple[float, ...] = (1, 1, 0, 1, 1, 1, 1, 0)
+
+    def recorded(self) -> Recorded:
+        count = len(self.cont)
+        fields = {
+            "action": np.arange(1, count + 1, dtype=np.float32)[:, None],
+            "reward": np.arange(count, dtype=np.float32),
+            "cont": np.array(self.cont, np.float32),
+        }
+        store = EpisodeStore(None, fields, np.array([0, 5, 8]), {}, "")  # pyright: ignore[reportArgumentType]
+        return Recorded.of(store, torch.arange(float(count))[:, None])
+
+
+def test_what_follows_an_end_within_a_recording_is_an_episode_of_its_own():
+    assert Rows().recorded().first.tolist() == [0, 0, 0, 3, 3, 5, 5, 5]
+
+
+def test_windows_do_not_reach_back_over_an_end():
+    window = Rows().recorded().windows(torch.tensor([4]), 3)
+    assert window.obs.flatten().tolist() == [3, 3, 4]
+    assert window.action.flatten().tolist() == [0, 4, 5]
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_imagination_begins_only_where_an_episode_goes_on(length):
+    torch.manual_seed(0)
+    begun = Rows().recorded().starts(400, length)
+    assert set(begun.obs[:, -1, 0].tolist()) == {0, 1, 3, 4, 5, 6}
+
+
+def test_spread_windows_end_only_where_an_episode_goes_on():
+    assert Rows().recorded().spread(100, 2).obs[:, -1, 0].tolist() == [0, 1, 3, 4, 5, 6]
+
+
+def test_drawn_windows_end_with_a_decision_and_all_decisions_are_drawn_alike():
+    torch.manual_seed(0)
+    last = Rows().recorded().draw(5000, 2).obs[:, -1, 0].long()
+    counts = torch.bincount(last, minlength=8)
+    assert counts[[0, 3, 5]].tolist() == [0, 0, 0]
+    assert (counts[[1, 2, 4, 6, 7]] - 1000).abs().max() < 150
+
+
+def test_pairs_are_those_of_decisions():
+    before, after, reward = Rows().recorded().pairs()
+    assert before.flatten().tolist() == [0, 1, 3, 5, 6]
+    assert after.flatten().tolist() == reward.tolist() == [1, 2, 4, 6, 7]
