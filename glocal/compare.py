@@ -151,6 +151,13 @@ def _first_order(link: str) -> Callable[[Study], Config]:
     return chosen
 
 
+def _restarted(study: Study) -> Config:
+    """`imagine` whose belief never strays farther from what was recorded than a horizon, as Dreamer's does not: every
+    rollout begins from recorded windows."""
+    config = _first_order("imagine")(study)
+    return replace(config, learn=replace(config.learn, episode=config.learn.horizon))
+
+
 def _ppo(study: Study) -> Config:
     learn, ppo = study.config.learn, study.ppo
     iterations = max(1, math.ceil(study.steps / (learn.envs * ppo.horizon)))
@@ -175,6 +182,7 @@ def _chunks(study: Study) -> Config:
 CLONED = ("cloning", "chunks")
 METHODS: Mapping[str, Callable[[Study], Config]] = {
     **{link: _first_order(link) for link in LINKS},
+    "imagine-restarted": _restarted,
     "ppo": _ppo,
     "decouple-warm": _warm(_first_order("decouple")),
     "ppo-warm": _warm(_ppo),

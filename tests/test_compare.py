@@ -5,6 +5,10 @@ import json
 import pytest
 
 from glocal.cli import main
+from glocal.compare import METHODS as METHODS_KNOWN
+from glocal.compare import Study
+from glocal.config import PRESETS
+from glocal.core.improve import ImproveConfig
 from glocal.evaluate.comparison import claimed, over_seeds, steps_to, summary
 from glocal.training import read_log
 
@@ -55,6 +59,13 @@ def test_what_is_done_is_not_done_again(study):
     compare(study, "--methods", *METHODS, *PLAIN)
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert {path: path.stat().st_mtime_ns for path in policies} == policies
+
+
+def test_imagination_that_is_restarted_runs_for_one_horizon():
+    config = PRESETS["pusht-keypoints"]
+    found = METHODS_KNOWN["imagine-restarted"](Study(config, 1e5)).learn
+    assert isinstance(found, ImproveConfig)
+    assert (found.link, found.episode, found.horizon) == ("imagine", config.learn.horizon, config.learn.horizon)
 
 
 def test_a_method_that_does_not_exist_is_refused(tmp_path, capsys):

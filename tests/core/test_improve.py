@@ -8,7 +8,7 @@ import torch
 from glocal.agents.actor import Actor, ActorConfig, TwinCritics
 from glocal.core.improve import ImproveConfig, Pilot, PolicyIteration
 from glocal.core.memory import Memory
-from glocal.core.types import Step, Trajectory, stack
+from glocal.core.types import Segment, Step, Trajectory, stack
 from tests.toys import EndingSurrogate, EndingWorld, LinearSurrogate, QuantisedWorld, resting
 
 CONFIG = ImproveConfig(
@@ -134,6 +134,24 @@ def test_steps_after_an_end_are_fitted_by_neither_actor_nor_critics():
 
 def work_parameters(work: PolicyIteration, module: str) -> list[torch.Tensor]:
     return list(getattr(work, module).parameters())
+
+
+def test_with_an_episode_of_one_horizon_every_rollout_begins_from_a_recorded_window():
+    torch.manual_seed(0)
+    cfg, agent = replace(CONFIG, link="imagine", episode=CONFIG.horizon), ActorConfig(width=32)
+    pilot, critics = Pilot(LinearSurrogate(), Actor(agent, 1, 1)), TwinCritics(agent, 1)
+    work = PolicyIteration(cfg, QuantisedWorld(), pilot, critics, nailed, resting)
+    for _ in range(3):
+        work.iterate()
+    kept = work.memory.windows
+    assert kept is not None and work.memory.written == 3 * CONFIG.envs
+    assert (kept.obs[: work.memory.written, : CONFIG.warm_up] == 0.625).all()
+
+
+def nailed(count: int, length: int) -> Segment:
+    """Windows that all rest at the same place."""
+    windows = resting(count, length)
+    return replace(windows, obs=torch.full_like(windows.obs, 0.625))
 
 
 def test_memory_keeps_the_newest():
