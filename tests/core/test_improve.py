@@ -115,6 +115,12 @@ def test_the_entropy_target_adds_up_over_dimensions_and_falls_in_the_second_half
     assert found == [dimensions * each for each in (-0.5, -0.5, -1.25, -2.0)]
 
 
+def test_entropy_is_normalised_by_the_target_of_all_dimensions():
+    work = ending(target_entropy=-0.5)
+    work.action_dim = 3
+    assert work._normalised(torch.tensor([-1.5, 0.0, 1.5])).tolist() == [0.0, 0.5, 1.0]
+
+
 def test_steps_after_an_end_are_fitted_by_neither_actor_nor_critics():
     work, other = ending(), ending()
     for one, strange in ((work, 0.0), (other, 3.0)):
