@@ -158,6 +158,11 @@ def _ppo(study: Study) -> Config:
     return _watched(replace(study.config, learn=replace(ppo, iterations=iterations, **same)))
 
 
+def _ppo_same(study: Study) -> Config:
+    """PPO with the first-order policy's networks in place of the library's."""
+    return _ppo(replace(study, ppo=replace(study.ppo, networks="policy")))
+
+
 def _watched(config: Config) -> Config:
     every = max(1, config.learn.iterations // LOOKS)
     return replace(config, watch=replace(config.watch, every=every))
@@ -176,6 +181,7 @@ CLONED = ("cloning", "chunks")
 METHODS: Mapping[str, Callable[[Study], Config]] = {
     **{link: _first_order(link) for link in LINKS},
     "ppo": _ppo,
+    "ppo-same": _ppo_same,
     "decouple-warm": _warm(_first_order("decouple")),
     "ppo-warm": _warm(_ppo),
     "cloning": lambda study: study.config,
