@@ -35,6 +35,8 @@ from glocal.workspace import Run
 SHARED = ("collect", "codec", "global", "judge", "local")
 CHUNK = 10
 """Actions that chunked cloning tells at once: two seconds."""
+BEST = 0.25
+"""Share of the training episodes that filtered cloning clones."""
 LOOKS = 10
 """At the real environment while a policy is trained."""
 
@@ -177,7 +179,11 @@ def _chunks(study: Study) -> Config:
     return replace(study.config, cloning=replace(study.config.cloning, chunk=CHUNK))
 
 
-CLONED = ("cloning", "chunks")
+def _best(study: Study) -> Config:
+    return replace(study.config, cloning=replace(study.config.cloning, best=BEST))
+
+
+CLONED = ("cloning", "cloning-best", "chunks")
 METHODS: Mapping[str, Callable[[Study], Config]] = {
     **{link: _first_order(link) for link in LINKS},
     "ppo": _ppo,
@@ -185,5 +191,6 @@ METHODS: Mapping[str, Callable[[Study], Config]] = {
     "decouple-warm": _warm(_first_order("decouple")),
     "ppo-warm": _warm(_ppo),
     "cloning": lambda study: study.config,
+    "cloning-best": _best,
     "chunks": _chunks,
 }

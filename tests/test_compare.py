@@ -5,11 +5,12 @@ import json
 import pytest
 
 from glocal.cli import main
+from glocal.compare import CLONED
 from glocal.evaluate.comparison import claimed, over_seeds, steps_to, summary
 from glocal.training import read_log
 
 PLAIN = ("--seeds", "0", "1", "--watch.imagined", "0")
-METHODS = ("decouple", "bptt", "ppo", "ppo-warm", "cloning", "chunks")
+METHODS = ("decouple", "bptt", "ppo", "ppo-same", "ppo-warm", "cloning", "cloning-best", "chunks")
 
 
 def compare(folder, *options):
@@ -44,7 +45,7 @@ def test_cells_share_their_models_and_differ_in_their_policies(study):
         for seed in (0, 1):
             cell = study / method / f"seed{seed}"
             assert (cell / "global").resolve() == (study / "base" / "global").resolve()
-            kind = "cloning" if method in ("cloning", "chunks") else "policy"
+            kind = "cloning" if method in CLONED else "policy"
             weights[method, seed] = (cell / kind / "last" / "model.safetensors").read_bytes()
     assert len(set(weights.values())) == len(weights)
 

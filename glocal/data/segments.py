@@ -44,6 +44,31 @@ class Recorded:
     def __len__(self) -> int:
         return len(self.first)
 
+    @property
+    def episodes(self) -> int:
+        """How many there are."""
+        return len(self.first.unique())
+
+    def only(self, episodes: Tensor) -> "Recorded":
+        """The experience in some episodes, by their numbers (n,), in the order in which they were recorded."""
+        kept = torch.isin(self.first, self.first.unique()[episodes])
+        moved = kept.cumsum(0) - 1
+        return Recorded(self.steps[kept], moved[self.first[kept]])
+
+    def best(self, share: float) -> "Recorded":
+        """The experience in a share of the episodes, at least one: those whose decisions earned most on average.
+
+        The mean and not the sum, which would rank episodes by their length.
+        """
+        _, episode = self.first.unique(return_inverse=True)
+        decided = torch.arange(len(self), device=self.first.device) != self.first
+        earned, decisions = (
+            torch.zeros(self.episodes, dtype=torch.float64, device=self.first.device).index_add(0, episode, each)
+            for each in (self.steps.reward.double() * decided, decided.double())
+        )
+        ranked = (earned / decisions.clamp_min(1)).argsort(descending=True, stable=True)
+        return self.only(ranked[: max(1, round(share * self.episodes))])
+
     def windows(self, last: Tensor, length: int) -> Segment:
         """The windows (n, length, ...) that end at rows `last` (n,)."""
         rows = last[:, None] + torch.arange(1 - length, 1, device=last.device)
