@@ -6,7 +6,7 @@ import pytest
 
 from glocal.cli import main
 from glocal.compare import CLONED
-from glocal.evaluate.comparison import claimed, over_seeds, steps_to, summary
+from glocal.evaluate.comparison import claimed, steps_to, summary
 from glocal.training import read_log
 
 PLAIN = ("--seeds", "0", "1", "--watch.imagined", "0")
@@ -101,13 +101,6 @@ def test_a_preset_is_needed(capsys):
         main(["compare", "nowhere"])
     assert stopped.value.code == 2
     assert "not a preset" in capsys.readouterr().err
-
-
-def test_the_interval_over_seeds_is_students():
-    found = over_seeds([0.2, 0.4, 0.6])
-    assert found["mean"] == pytest.approx(0.4)
-    assert found["high"] == pytest.approx(0.4 + 4.303 * 0.2 / 3**0.5)  # df = 2, s = 0.2
-    assert over_seeds([0.5])["low"] is None
 
 
 def test_episodes_of_all_seeds_are_counted_together():
