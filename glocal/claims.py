@@ -11,7 +11,7 @@ from glocal.core.types import Segment, World
 from glocal.deploy.policy import Act, acting, recorded_fields
 from glocal.evaluate.gates import Reader
 from glocal.evaluate.gradients import acted
-from glocal.evaluate.real import wilson
+from glocal.evaluate.intervals import wilson
 from glocal.tasks.pusht import Array, PushT, pose_reached
 from glocal.workspace import Run
 

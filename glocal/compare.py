@@ -35,6 +35,8 @@ from glocal.workspace import Run
 SHARED = ("collect", "codec", "global", "judge", "local")
 CHUNK = 10
 """Actions that chunked cloning tells at once: two seconds."""
+BEST = 0.25
+"""Share of the training episodes that filtered cloning clones."""
 LOOKS = 10
 """At the real environment while a policy is trained."""
 
@@ -165,6 +167,11 @@ def _ppo(study: Study) -> Config:
     return _watched(replace(study.config, learn=replace(ppo, iterations=iterations, **same)))
 
 
+def _ppo_same(study: Study) -> Config:
+    """PPO with the first-order policy's networks in place of the library's."""
+    return _ppo(replace(study, ppo=replace(study.ppo, networks="policy")))
+
+
 def _watched(config: Config) -> Config:
     every = max(1, config.learn.iterations // LOOKS)
     return replace(config, watch=replace(config.watch, every=every))
@@ -179,13 +186,19 @@ def _chunks(study: Study) -> Config:
     return replace(study.config, cloning=replace(study.config.cloning, chunk=CHUNK))
 
 
-CLONED = ("cloning", "chunks")
+def _best(study: Study) -> Config:
+    return replace(study.config, cloning=replace(study.config.cloning, best=BEST))
+
+
+CLONED = ("cloning", "cloning-best", "chunks")
 METHODS: Mapping[str, Callable[[Study], Config]] = {
     **{link: _first_order(link) for link in LINKS},
     "imagine-restarted": _restarted,
     "ppo": _ppo,
+    "ppo-same": _ppo_same,
     "decouple-warm": _warm(_first_order("decouple")),
     "ppo-warm": _warm(_ppo),
     "cloning": lambda study: study.config,
+    "cloning-best": _best,
     "chunks": _chunks,
 }

@@ -9,7 +9,7 @@ import torch
 from glocal import checkpoints
 from glocal.agents.actor import Actor, TwinCritics
 from glocal.agents.cloning import ChunkActor
-from glocal.agents.ppo import PPOActor, PPOConfig
+from glocal.agents.ppo import NETWORKS, PPOConfig
 from glocal.checkpoints import Checkpoint
 from glocal.codecs.grid import GridCodec, GridCodecConfig
 from glocal.codecs.identity import IdentityCodec
@@ -112,7 +112,8 @@ def build_pilot(config: Config, surrogate: MLPSurrogate | RSSM, kind: str = "pol
     """What the stage `kind` (policy or cloning) trains."""
     actions = build_spec(config).action_dim
     if kind == "policy" and isinstance(config.learn, PPOConfig):
-        return Pilot(surrogate, PPOActor(config.learn, surrogate.feat_dim, actions))
+        actor = NETWORKS[config.learn.networks].actor
+        return Pilot(surrogate, actor(config.learn, config.agent, surrogate.feat_dim, actions))
     if kind == "cloning" and config.cloning.chunk > 1:
         return Pilot(surrogate, ChunkActor(config.agent, surrogate.feat_dim, actions, config.cloning.chunk))
     return Pilot(surrogate, Actor(config.agent, surrogate.feat_dim, actions))

@@ -107,10 +107,10 @@ def local_loss(run: Run, surrogate: Any) -> Callable[[], tuple[Tensor, Metrics]]
 
 
 def train_cloning(run: Run) -> None:
-    """Behaviour cloning on the same logs, with the same network and beliefs."""
-    experience, _ = run.experience
-    surrogate, cfg = run.surrogate(), run.config.cloning_fit
-    pilot, told = models.build_pilot(run.config, surrogate, "cloning").to(run.device), run.config.cloning
+    """Behaviour cloning on the same logs, or the best of their episodes, with the same network and beliefs."""
+    surrogate, cfg, told = run.surrogate(), run.config.cloning_fit, run.config.cloning
+    experience = run.experience[0].best(told.best)
+    pilot = models.build_pilot(run.config, surrogate, "cloning").to(run.device)
     loss = partial(chunk_loss, chunk=told.chunk) if told.chunk > 1 else cloning_loss
     length = told.window - 1 + told.chunk
     _fit(run, "cloning", pilot, cfg, lambda: loss(pilot, experience.draw(cfg.batch, length)))

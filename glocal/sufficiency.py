@@ -12,7 +12,7 @@ from glocal.data.doctor import Finding
 from glocal.data.segments import Recorded
 from glocal.files import UserError
 from glocal.training import Fit, FitConfig, threads, train
-from glocal.workspace import Run, split_recorded
+from glocal.workspace import Run
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
 """Of the training episodes."""
@@ -57,10 +57,10 @@ def enough(run: Run, updates: int) -> Finding:
 
     Each goes on from its last checkpoint. Raises `UserError` where there are too few episodes to halve three times.
     """
-    train_episodes, _, _ = split_recorded(run.config, len(run.store))
-    counts = [round(share * len(train_episodes)) for share in SHARES]
+    episodes = run.experience[0].episodes
+    counts = [round(share * episodes) for share in SHARES]
     if counts[0] < 1:
-        raise UserError(f"{len(train_episodes)} training episodes are too few to halve three times; record 8 or more")
+        raise UserError(f"{episodes} training episodes are too few to halve three times; record 8 or more")
     losses = [_loss(run, count, updates) for count in counts]
     law, total = fitted(counts, losses), counts[-1]
     now, then = law.at(total), law.at(2 * total)
@@ -77,8 +77,8 @@ def _loss(run: Run, count: int, updates: int) -> float:
     """The held-out loss of a small global model that was trained on so many episodes, spread over all."""
     config = replace(run.config, world=replace(run.config.world, size=min(1, run.config.world.size)))
     world, length = models.build_world(config).to(run.device), config.world.context + 1
-    episodes, *_ = split_recorded(config, len(run.store))
-    kept = _few(run, [episodes[i * len(episodes) // count] for i in range(count)])
+    experience, held_out = run.experience
+    kept = experience.only(torch.arange(count) * experience.episodes // count)
     folder = run.folder / "enough" / f"{run.store.hash[:12]}-{count}-{updates}"
     with threads(config.threads):
         torch.manual_seed(config.seed)
@@ -92,16 +92,7 @@ def _loss(run: Run, count: int, updates: int) -> float:
         checkpoint = checkpoints.load(folder, f"{count}ep")
         assert checkpoint is not None
         checkpoints.restore(world, checkpoint)
-        return _measured(world, run.experience[1], length, config.seed)
-
-
-def _few(run: Run, numbers: Sequence[int]) -> Recorded:
-    """The experience in some episodes."""
-    parts = [run.recorded(range(number, number + 1)) for number in numbers]
-    firsts = np.cumsum([0, *(len(part) for part in parts[:-1])])
-    steps = parts[0].steps.tensors(lambda *x: torch.cat(x), *(part.steps for part in parts[1:]))
-    first = torch.cat([part.first + int(offset) for part, offset in zip(parts, firsts, strict=True)])
-    return Recorded.joined(steps, first)
+        return _measured(world, held_out, length, config.seed)
 
 
 @torch.no_grad()

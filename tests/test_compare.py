@@ -5,15 +5,15 @@ import json
 import pytest
 
 from glocal.cli import main
+from glocal.compare import CLONED, Study
 from glocal.compare import METHODS as METHODS_KNOWN
-from glocal.compare import Study
 from glocal.config import PRESETS
 from glocal.core.improve import ImproveConfig
-from glocal.evaluate.comparison import claimed, over_seeds, steps_to, summary
+from glocal.evaluate.comparison import claimed, steps_to, summary
 from glocal.training import read_log
 
 PLAIN = ("--seeds", "0", "1", "--watch.imagined", "0")
-METHODS = ("decouple", "bptt", "ppo", "ppo-warm", "cloning", "chunks")
+METHODS = ("decouple", "bptt", "ppo", "ppo-same", "ppo-warm", "cloning", "cloning-best", "chunks")
 
 
 def compare(folder, *options):
@@ -48,7 +48,7 @@ def test_cells_share_their_models_and_differ_in_their_policies(study):
         for seed in (0, 1):
             cell = study / method / f"seed{seed}"
             assert (cell / "global").resolve() == (study / "base" / "global").resolve()
-            kind = "cloning" if method in ("cloning", "chunks") else "policy"
+            kind = "cloning" if method in CLONED else "policy"
             weights[method, seed] = (cell / kind / "last" / "model.safetensors").read_bytes()
     assert len(set(weights.values())) == len(weights)
 
@@ -111,13 +111,6 @@ def test_a_preset_is_needed(capsys):
         main(["compare", "nowhere"])
     assert stopped.value.code == 2
     assert "not a preset" in capsys.readouterr().err
-
-
-def test_the_interval_over_seeds_is_students():
-    found = over_seeds([0.2, 0.4, 0.6])
-    assert found["mean"] == pytest.approx(0.4)
-    assert found["high"] == pytest.approx(0.4 + 4.303 * 0.2 / 3**0.5)  # df = 2, s = 0.2
-    assert over_seeds([0.5])["low"] is None
 
 
 def test_episodes_of_all_seeds_are_counted_together():

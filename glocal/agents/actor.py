@@ -51,10 +51,14 @@ class Actor(nn.Module):
         self.body = mlp(feat_dim, cfg.width, cfg.depth, 2 * action_dim, last_scale=0.1)
 
     def forward(self, belief: Belief) -> TanhNormal:
-        location, spread = self.body(belief.feat).chunk(2, dim=-1)
+        location, std = self.gaussian(belief.feat)
+        return TanhNormal(belief.turned(location), std)
+
+    def gaussian(self, feat: Float[Tensor, "*batch f"]) -> tuple[Float[Tensor, "*batch a"], Float[Tensor, "*batch a"]]:
+        """Location, in the axes of `feat`, and standard deviation, before squashing."""
+        location, spread = self.body(feat).chunk(2, dim=-1)
         scale = self.cfg.first_std - self.cfg.least_std
-        location = belief.turned(location)
-        return TanhNormal(location, self.cfg.least_std + scale * nn.functional.softplus(spread + 0.5413))
+        return location, self.cfg.least_std + scale * nn.functional.softplus(spread + 0.5413)
 
 
 class TwinCritics(nn.Module):

@@ -23,6 +23,8 @@ class CloningConfig:
 
     window: int = 5
     """Steps: all but the last are seen, the last one's action is to be told."""
+    best: float = 1.0
+    """Share of the training episodes that are cloned: those with the highest mean reward (filtered cloning)."""
     chunk: int = 1
     """Actions told at once; with more than one they are averaged over time when deployed."""
     forget: float = 0.1

@@ -3,19 +3,18 @@
 Not ours: `rsl-rl-lib` learns, and this hands it the beliefs and rewards that the first-order policy sees.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from glocal.agents.actor import TanhNormal
+from glocal.agents import rsl
+from glocal.agents.actor import Actor, ActorConfig, TanhNormal
 from glocal.core.environments import Environments, Imagined, Source
 from glocal.core.improve import Pilot
 from glocal.core.types import Belief, Surrogate, World, where
-from glocal.files import UserError
-
-GROUPS = {"actor": ["belief"], "critic": ["belief"]}
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,10 @@ class PPOConfig:
     The discount and the episode's length are the first-order policy's, and so are the networks' sizes.
     """
 
+    networks: Literal["library", "policy"] = "library"
+    """The library's (ELU on normalised beliefs, one spread for all beliefs), of the sizes below; or the first-order
+    policy's (LayerNorm, SiLU, a spread that depends on the belief, values on top of what staying would earn), by the
+    choices for these."""
     iterations: int = 800
     envs: int = 256
     horizon: int = 24
@@ -51,35 +54,68 @@ class PPOActor(nn.Module):
 
     def __init__(self, cfg: PPOConfig, feat_dim: int, action_dim: int):
         super().__init__()
-        distribution = {"class_name": "GaussianDistribution", "init_std": cfg.first_std, "std_type": "log"}
-        self.network = _network(cfg, "actor", feat_dim, action_dim, distribution)
+        self.network = rsl.policy_model(feat_dim, action_dim, [cfg.width] * cfg.depth, cfg.first_std)
 
     def measure(self, feat: Tensor) -> None:
         """Take the scales of beliefs from some (n, f), before anything is learned at those scales."""
-        self.network.update_normalization(_seen(feat))
+        self.network.update_normalization(_plain(feat))
 
     def forward(self, belief: Belief) -> TanhNormal:
         flat = belief.feat.flatten(0, -2)
-        location = self.network(_seen(flat)).unflatten(0, belief.feat.shape[:-1])
+        location = self.network(_plain(flat)).unflatten(0, belief.feat.shape[:-1])
         std = self.network.distribution.log_std_param.exp().expand_as(location)
         return TanhNormal(belief.turned(location), std)
+
+
+def _plain(feat: Tensor) -> Any:
+    """Beliefs for networks that do not ask what staying would earn."""
+    return rsl.shown(feat, torch.zeros_like(feat[:, 0]))
+
+
+class Networks(NamedTuple):
+    """Whose networks PPO trains: how the deployed policy is made, and the library's models of it and of its value."""
+
+    actor: Callable[[PPOConfig, ActorConfig, int, int], nn.Module]
+    models: Callable[[PPOConfig, Any, int, int], tuple[Any, Any]]
+
+
+def _library_actor(cfg: PPOConfig, agent: ActorConfig, feat_dim: int, action_dim: int) -> nn.Module:
+    return PPOActor(cfg, feat_dim, action_dim)
+
+
+def _library_models(cfg: PPOConfig, actor: PPOActor, feat_dim: int, action_dim: int) -> tuple[Any, Any]:
+    return actor.network, rsl.value_model(feat_dim, [cfg.width] * cfg.depth)
+
+
+def _policy_actor(cfg: PPOConfig, agent: ActorConfig, feat_dim: int, action_dim: int) -> nn.Module:
+    return Actor(agent, feat_dim, action_dim)
+
+
+def _policy_models(cfg: PPOConfig, actor: Actor, feat_dim: int, action_dim: int) -> tuple[Any, Any]:
+    return rsl.around_actor(actor, feat_dim, action_dim), rsl.around_critic(actor, feat_dim)
+
+
+NETWORKS: Mapping[str, Networks] = {
+    "library": Networks(_library_actor, _library_models),
+    "policy": Networks(_policy_actor, _policy_models),
+}
 
 
 class PPOIteration:
     """Improves a pilot by PPO; one `iterate` is `horizon` steps of all environments and the library's update."""
 
     def __init__(self, cfg: PPOConfig, world: World, pilot: Pilot, starts: Source):
-        _, algorithm, storage = _library()
+        rsl_rl = rsl.library()
         self.cfg, self.world, self.model = cfg, world, pilot
         self.surrogate: Surrogate[Any] = pilot.surrogate
         device = next(pilot.actor.parameters()).device
         self.environments = Environments(world, pilot.surrogate, starts, cfg.envs, cfg.warm_up, cfg.episode)
         self.imagined = self.environments.begin(torch.randint(cfg.episode, (cfg.envs,), device=device))
-        feat = self.imagined.belief.feat
-        actor: Any = pilot.actor.network
-        critic = _network(cfg, "critic", feat.shape[-1], 1, None).to(device)
-        kept = storage("rl", cfg.envs, cfg.horizon, _seen(feat), [actor.distribution.output_dim], str(device))
-        self.algorithm = algorithm(
+        feat_dim, action_dim = self.imagined.belief.feat.shape[-1], self.imagined.recent.action.shape[-1]
+        actor, critic = NETWORKS[cfg.networks].models(cfg, pilot.actor, feat_dim, action_dim)
+        seen = self._shown(self.imagined.belief)
+        kept = rsl_rl.storage("rl", cfg.envs, cfg.horizon, seen, [action_dim], str(device))
+        self.algorithm = rsl_rl.algorithm(
             actor, critic, kept, num_learning_epochs=cfg.epochs, num_mini_batches=cfg.batches, clip_param=cfg.clip,
             gamma=cfg.gamma, lam=cfg.lam, entropy_coef=cfg.entropy, learning_rate=cfg.rate, desired_kl=cfg.desired_kl,
             device=str(device),
@@ -101,7 +137,7 @@ class PPOIteration:
         with torch.no_grad():
             fresh = self.environments.begin(torch.zeros_like(self.imagined.age))
             rewards = torch.stack([self._act(fresh) for _ in range(self.cfg.horizon)])
-            self.algorithm.compute_returns(_seen(self.imagined.belief.feat))
+            self.algorithm.compute_returns(self._shown(self.imagined.belief))
         losses = self.algorithm.update()
         self.iteration += 1
         steps = torch.tensor(float(self.iteration * self.per_iteration), dtype=torch.float64)
@@ -112,17 +148,23 @@ class PPOIteration:
     def _act(self, fresh: Imagined) -> Tensor:
         """One step of all environments, those that are over then standing as in `fresh`; returns the rewards (B,)."""
         now = self.imagined
-        draw = self.algorithm.act(_seen(now.belief.feat))
+        draw = self.algorithm.act(self._shown(now.belief))
         action = now.belief.turned(draw).tanh()
         context, seen = self.world.step(now.context, action)
         belief = self.surrogate.correct(self.surrogate.predict(now.belief, action), seen.obs)
         age = now.age + 1
-        over = (age >= self.cfg.episode).float()
-        done = torch.maximum(over, (seen.cont < 0.5).float())
-        self.imagined = where(done == 0, Imagined(context, belief, now.recent, age), fresh)
-        seen_next = _seen(self.imagined.belief.feat)
-        self.algorithm.process_env_step(seen_next, seen.reward, done, {"time_outs": over})
+        ended, over = seen.cont < 0.5, age >= self.cfg.episode
+        done = ended | over
+        self.imagined = where(done, fresh, Imagined(context, belief, now.recent, age))
+        # Time-outs are bootstrapped, by the value before the last action; what has ended earns nothing more.
+        told = {"time_outs": (over & ~ended).float()}
+        self.algorithm.process_env_step(self._shown(self.imagined.belief), seen.reward, done.float(), told)
         return seen.reward
+
+    @torch.no_grad()
+    def _shown(self, belief: Belief) -> Any:
+        """Beliefs (n) as the library is shown them."""
+        return rsl.shown(belief.feat, self.surrogate.reward(belief) / (1 - self.cfg.gamma))
 
     def state(self) -> dict[str, Any]:
         """All that the next iterations depend on, besides the world and the random state."""
@@ -133,30 +175,3 @@ class PPOIteration:
         self.iteration = state["iteration"]
         self.algorithm.load(state["learned"], None, strict=True)
         self.imagined = self.imagined.filled(state["imagined"])
-
-
-def _network(cfg: PPOConfig, role: str, inputs: int, outputs: int, distribution: dict[str, Any] | None) -> Any:
-    network, _, _ = _library()
-    shown = _seen(torch.zeros(1, inputs))
-    hidden = [cfg.width] * cfg.depth
-    return network(
-        shown, GROUPS, role, outputs, hidden_dims=hidden, obs_normalization=True, distribution_cfg=distribution
-    )
-
-
-def _seen(feat: Tensor) -> Any:
-    """Beliefs as the library wants observations."""
-    from tensordict import TensorDict
-
-    return TensorDict({"belief": feat}, batch_size=[len(feat)])
-
-
-def _library() -> tuple[Any, Any, Any]:
-    """Network, algorithm and storage; raises `UserError` where the library is not installed."""
-    try:
-        from rsl_rl.algorithms import PPO
-        from rsl_rl.models import MLPModel
-        from rsl_rl.storage import RolloutStorage
-    except ImportError as error:
-        raise UserError(f"PPO needs rsl-rl-lib ({error}); install it with `pip install 'glocal[ppo]'`") from error
-    return MLPModel, PPO, RolloutStorage

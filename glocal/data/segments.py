@@ -59,6 +59,30 @@ class Recorded:
     def __len__(self) -> int:
         return len(self.first)
 
+    @property
+    def episodes(self) -> int:
+        """How many there are."""
+        return len(self.first.unique())
+
+    def only(self, episodes: Tensor) -> "Recorded":
+        """The experience in some episodes, by their numbers (n,), in the order in which they were recorded."""
+        kept = torch.isin(self.first, self.first.unique()[episodes])
+        moved = kept.cumsum(0) - 1
+        return Recorded.joined(self.steps[kept], moved[self.first[kept]])
+
+    def best(self, share: float) -> "Recorded":
+        """The experience in a share of the episodes, at least one: those whose decisions earned most on average.
+
+        The mean and not the sum, which would rank episodes by their length.
+        """
+        _, episode = self.first.unique(return_inverse=True)
+        earned, decisions = (
+            each.new_zeros(self.episodes, dtype=torch.float64).index_add(0, episode[self.decided], each.double())
+            for each in (self.steps.reward[self.decided], torch.ones_like(self.decided))
+        )
+        ranked = (earned / decisions.clamp_min(1)).argsort(descending=True, stable=True)
+        return self.only(ranked[: max(1, round(share * self.episodes))])
+
     def windows(self, last: Tensor, length: int) -> Segment:
         """The windows (n, length, ...) that end at rows `last` (n,)."""
         rows = last[:, None] + torch.arange(1 - length, 1, device=last.device)

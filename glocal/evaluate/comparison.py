@@ -1,5 +1,6 @@
 """What a comparison found: a table and a plot over methods, with the spread over seeds."""
 
+import html
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,8 +10,8 @@ import matplotlib as mpl
 import numpy as np
 
 from glocal.evaluate.diagnosis import rank_correlation
+from glocal.evaluate.intervals import Count, difference, over_seeds, wilson
 from glocal.evaluate.page import figure_html, table_html, write_page
-from glocal.evaluate.real import wilson
 from glocal.files import write_json
 
 mpl.use("Agg")
@@ -18,6 +19,9 @@ import matplotlib.pyplot as plt
 
 Cells = Mapping[tuple[str, int], Mapping[str, Any]]
 """By method and seed: the verdict, the looks along training, and the seconds."""
+SCORES = {"pose": "pose", "coverage95": "coverage > 0.95"}
+"""By what success is counted, and how it is called."""
+TOO_FEW = "(too few seeds)"
 REACHED = (0.5, 0.9)
 """Success rates for which it is told after how many imagined steps they were reached."""
 CLAIMS = {
@@ -26,8 +30,6 @@ CLAIMS = {
     "looks": ("imagined reward of a decision", "real mean largest coverage"),
 }
 """What is imagined and what is real, by the kind of claim."""
-T_975 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""97.5 % quantiles of Student's t by degrees of freedom."""
 
 
 def write_comparison(folder: Path, cells: Cells, episodes: int) -> None:
@@ -38,16 +40,21 @@ def write_comparison(folder: Path, cells: Cells, episodes: int) -> None:
     pairs["looks"] = looked(cells)
     claims = {name: {"policies": len(dots), "rank_correlation": ranked(dots)} for name, dots in pairs.items()}
     seeds = sorted({seed for _, seed in cells})
-    found = {"episodes": episodes, "seeds": seeds, "methods": rows, "claims": claims}
+    against = {
+        "method": methods[0],
+        "differences": {name: differences(cells, name, methods[0]) for name in methods[1:]},
+    }
+    found = {"episodes": episodes, "seeds": seeds, "methods": rows, "against": against, "claims": claims}
     write_json(folder / "comparison.json", found)
     lines = [[method, *_cells(row)] for method, row in rows.items()]
     reached = [f"pose {rate:.0%} after" for rate in REACHED]
     heads = ["", "pose, all seeds", "by seed", "coverage > 0.95, all seeds", "by seed", *reached, "seconds a seed"]
     note = (
-        f"<p>{episodes} episodes a seed, from the same initial states for all; in brackets 95 % intervals: Wilson's "
-        "over all episodes, and Student's over seeds, of the success rate. Lines: mean over seeds, with its range.</p>"
+        f"<p>{episodes} episodes a seed, from the same initial states for all; in brackets 95 % intervals of the "
+        "success rate: Wilson's over all episodes, and a bootstrap's over seeds and the episodes of each. Lines: mean "
+        "over seeds, with its range.</p>"
     )
-    body = table_html(heads, lines) + note + figure_html(_plot(cells, methods))
+    body = table_html(heads, lines) + note + _against(against) + figure_html(_plot(cells, methods))
     body += "<h2>Does imagination tell the truth?</h2>" + figure_html(_plot_claims(pairs))
     write_page(folder / "comparison.html", "Comparison", body)
 
@@ -91,16 +98,49 @@ def _plot_claims(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> Any:
 def summary(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One method over its seeds: all episodes together, and the mean over seeds with its interval."""
     found: dict[str, Any] = {"seconds": float(np.mean([cell["seconds"] for cell in cells]))}
-    for name in ("pose", "coverage95"):
-        counts = [cell["verdict"][name] for cell in cells]
-        pooled = wilson(sum(count["k"] for count in counts), sum(count["n"] for count in counts))
+    for name in SCORES:
+        counts = [_count(cell, name) for cell in cells]
+        pooled = wilson(sum(count.k for count in counts), sum(count.n for count in counts))
         steps = {str(rate): steps_to([cell["looks"] for cell in cells], name, rate) for rate in REACHED}
         found[name] = {
             "steps_to": steps,
             "pooled": pooled,
-            "by_seed": over_seeds([count["k"] / count["n"] for count in counts]),
+            "by_seed": over_seeds(counts),
         }
     return found
+
+
+def differences(cells: Cells, method: str, other: str) -> dict[str, Any]:
+    """By score, how far a method's success is from another's, over seeds."""
+    return {score: difference(_by_seed(cells, method, score), _by_seed(cells, other, score)) for score in SCORES}
+
+
+def _by_seed(cells: Cells, method: str, score: str) -> dict[int, Count]:
+    return {seed: _count(cell, score) for (name, seed), cell in cells.items() if name == method}
+
+
+def _count(cell: Mapping[str, Any], score: str) -> Count:
+    found = cell["verdict"][score]
+    return Count(found["k"], found["n"])
+
+
+def _against(against: Mapping[str, Any]) -> str:
+    """The differences as a table; nothing where there is but one method."""
+    lines = [[name, *(_apart(found[score]) for score in SCORES)] for name, found in against["differences"].items()]
+    if not lines:
+        return ""
+    note = (
+        "<p>Differences of the success rate, with a bootstrap's 95 % intervals over seeds and the episodes of each; p "
+        "is a permutation test's over seeds. Each is told by itself: of many methods some differ by chance.</p>"
+    )
+    return f"<h2>Against {html.escape(against['method'])}</h2>" + table_html(["", *SCORES.values()], lines) + note
+
+
+def _apart(found: Mapping[str, Any]) -> str:
+    told = f"{found['difference']:+.2f}"
+    if found["low"] is None:
+        return f"{told} {TOO_FEW}"
+    return f"{told} [{found['low']:+.2f}, {found['high']:+.2f}], p {found['p']:.2g}"
 
 
 def steps_to(looks: Sequence[Sequence[Mapping[str, float]]], score: str, rate: float) -> float | None:
@@ -111,21 +151,13 @@ def steps_to(looks: Sequence[Sequence[Mapping[str, float]]], score: str, rate: f
     return None
 
 
-def over_seeds(rates: Sequence[float]) -> dict[str, Any]:
-    """Mean of rates over seeds, with its 95 % interval by Student's t, clipped to [0, 1]."""
-    mean, n = float(np.mean(rates)), len(rates)
-    half = T_975[min(n - 1, len(T_975) - 1)] * float(np.std(rates, ddof=1)) / math.sqrt(n) if n > 1 else math.nan
-    low, high = (None, None) if math.isnan(half) else (max(0.0, mean - half), min(1.0, mean + half))
-    return {"mean": mean, "low": low, "high": high, "rates": list(rates)}
-
-
 def _cells(row: Mapping[str, Any]) -> list[str]:
     shown = []
-    for name in ("pose", "coverage95"):
+    for name in SCORES:
         pooled, seeds = row[name]["pooled"], row[name]["by_seed"]
-        spread = "" if seeds["low"] is None else f" [{seeds['low']:.2f}, {seeds['high']:.2f}]"
+        spread = TOO_FEW if seeds["low"] is None else f"[{seeds['low']:.2f}, {seeds['high']:.2f}]"
         shown.append(f"{pooled['k']}/{pooled['n']} [{pooled['low']:.2f}, {pooled['high']:.2f}]")
-        shown.append(f"{seeds['mean']:.2f}{spread}")
+        shown.append(f"{seeds['mean']:.2f} {spread}")
     steps = ["-" if steps is None else f"{steps / 1e6:.2f} M" for steps in row["pose"]["steps_to"].values()]
     return [*shown, *steps, f"{row['seconds']:.0f}"]
 
@@ -138,14 +170,14 @@ def _plot(cells: Cells, methods: Sequence[str]) -> Any:
             continue
         steps = np.array([row["imag/steps"] for row in looks[0]]) / 1e6
         seconds = np.mean([cell["seconds"] for (name, _), cell in cells.items() if name == method])
-        for line, score in zip(grid, ("pose", "coverage95"), strict=True):
+        for line, score in zip(grid, SCORES, strict=True):
             rates = np.array([[row[f"eval/{score}"] for row in rows[: len(steps)]] for rows in looks])
             for axes, x in zip(line, (steps, steps / steps[-1] * seconds), strict=True):
                 axes.plot(x, rates.mean(0), marker="o", ms=3, label=method)
                 axes.fill_between(x, rates.min(0), rates.max(0), alpha=0.15, lw=0)
     for axes, label in zip(grid[1], ("million imagined steps", "seconds"), strict=True):
         axes.set(xlabel=label)
-    for axes, label in zip(grid[:, 0], ("pose", "coverage > 0.95"), strict=True):
+    for axes, label in zip(grid[:, 0], SCORES.values(), strict=True):
         axes.set(ylabel=f"real success: {label}", ylim=(-0.03, 1.03))
     grid[0, 0].legend()
     figure.tight_layout()

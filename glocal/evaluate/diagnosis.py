@@ -12,6 +12,7 @@ from glocal.evaluate.page import figure_html, table_html, write_page
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import NullLocator
 
 
 def usable_horizon(medians: Sequence[tuple[float, float]], limits: tuple[float, float]) -> int:
@@ -55,16 +56,12 @@ def calibration(predicted: NDArray[np.floating], recorded: NDArray[np.floating],
 
 def rank_correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     """Spearman's: the correlation of ranks, ties sharing their mean rank; NaN where one does not vary."""
-    first, second = _ranks(a), _ranks(b)
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
+    from scipy.stats import spearmanr
+
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
-    return float(np.corrcoef(first, second)[0, 1])
-
-
-def _ranks(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[inverse]
+    found: Any = spearmanr(a, b)
+    return float(found.statistic)
 
 
 def write_diagnosis(folder: Path, found: Mapping[str, Any]) -> None:
@@ -136,6 +133,8 @@ def _plot_gradients(gradients: Mapping[str, Mapping[str, Mapping[str, float]]]) 
             axes.plot(horizons, [links[link][key] for links in gradients.values()], marker="o", ms=3, label=link)
     for axes, title in zip(panels, ("cosine", "length ratio", "signal to noise"), strict=True):
         axes.set(title=title, xscale="log", xlabel="horizon")
+        axes.set_xticks(horizons, map(str, horizons), minor=False)
+        axes.xaxis.set_minor_locator(NullLocator())
     panels[2].set(yscale="log")
     panels[0].legend()
     figure.tight_layout()

@@ -9,6 +9,7 @@ from typing import Any
 import av
 import numpy as np
 
+from glocal.evaluate.intervals import wilson
 from glocal.files import appearing
 from glocal.tasks.pusht import (
     COVERAGE,
@@ -54,14 +55,6 @@ class Episodes:
             "max_coverage": float(self.coverage.mean()),
             "median_best_keypoint_px": float(np.median(self.distance)),
         }
-
-
-def wilson(k: int, n: int, z: float = 1.959964) -> dict[str, float]:
-    """Successes, trials, and the 95 % Wilson score interval of the success rate (Wilson 1927)."""
-    rate, spread = k / n, z * z / n
-    centre = (rate + spread / 2) / (1 + spread)
-    half = z * math.sqrt(rate * (1 - rate) / n + spread / (4 * n)) / (1 + spread)
-    return {"k": k, "n": n, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}
 
 
 def run_episodes(

@@ -1,19 +1,13 @@
-"""Intervals, episodes, videos."""
+"""Episodes, videos."""
 
 import av
 import numpy as np
 import pytest
 
 from glocal.deploy.policy import aimless, playing
-from glocal.evaluate.real import run_episodes, wilson, write_video
+from glocal.evaluate.real import run_episodes, write_video
 from glocal.tasks.play import PlayConfig
 from glocal.tasks.pusht import PushTConfig
-
-
-def test_wilson_against_the_textbook():
-    found = wilson(8, 10)  # Wilson 1927: 0.4902 to 0.9433
-    assert found["low"] == pytest.approx(0.4902, abs=1e-4) and found["high"] == pytest.approx(0.9433, abs=1e-4)
-    assert wilson(0, 5)["low"] == 0.0 and wilson(5, 5)["high"] == 1.0
 
 
 def test_episodes_of_a_seed_are_always_the_same():
