@@ -5,7 +5,7 @@ import torch
 
 from glocal.core.gradients import LINKS, Draw, bptt, decouple, freeze, imagine, infer_noise
 from glocal.core.rollout import rollout, warm_up
-from tests.toys import LinearSurrogate, LinearWorld, QuantisedWorld, resting
+from tests.toys import EndingSurrogate, EndingWorld, LinearSurrogate, LinearWorld, QuantisedWorld, resting
 
 
 class Always:
@@ -72,6 +72,17 @@ def test_bptt_is_the_worlds_own_derivative_whatever_the_surrogate_says():
     places = [start.obs[:, -1] + 0.5 * (t + 1) * action for t in range(5)]
     analytic = sum(-2 * (x - 1) * 0.5 * (t + 1) for t, x in enumerate(places))
     assert torch.allclose(found, analytic, atol=1e-5)
+
+
+def test_continuations_are_the_worlds_and_slope_as_the_surrogate_says():
+    torch.manual_seed(0)
+    action = torch.full((4, 1), 0.2, requires_grad=True)
+    start, seen = unrolled(EndingWorld(), EndingSurrogate(), decouple, action)
+    (found,) = torch.autograd.grad(seen.cont[:, 0].sum(), action)
+    x = start.obs[:, -1] + 0.1
+    told = (4 * (1 - x)).sigmoid()
+    assert torch.equal(seen.cont, seen.seen.cont) and torch.equal(seen.cont[:, 0], (x[:, 0] <= 1).float())
+    assert torch.allclose(found, -4 * told * (1 - told) * 0.5)
 
 
 def test_freeze_lets_no_gradient_through_the_dynamics():
