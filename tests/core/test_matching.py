@@ -27,6 +27,14 @@ def test_other_slopes_cost_their_difference_squared():
     assert torch.allclose(loss, torch.tensor(0.5 * 0.4**2), atol=1e-5)  # Huber's, by hand
 
 
+def test_windows_in_which_an_episode_ended_do_not_count():
+    some = windows(8)
+    cont = some.cont.clone()
+    cont[:, 1] = 0.0
+    ended = Segment(some.obs, some.action, some.reward, cont)
+    assert float(matching().loss(LinearSurrogate(slope=0.9), ended).detach()) == 0.0
+
+
 def test_it_teaches_the_slope():
     torch.manual_seed(0)
     surrogate = LinearSurrogate(slope=-1.0)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from glocal.core.gradients import bptt, decouple, imagine
+from glocal.core.types import Segment, Step
 from glocal.evaluate.gates import GateConfig, Pose, checks, drift, moving, shuffled
 from glocal.evaluate.gradients import QUIET, Agreement, Question, agreement, recommended_horizon
 from tests.toys import LinearSurrogate, LinearWorld, resting
@@ -39,6 +40,26 @@ def test_a_biased_local_model_misleads_without_the_correction_only():
     biased = LinearSurrogate(offset=0.6)
     with_it, without = (compared(biased, start, action, link) for link in (decouple, imagine))
     assert with_it.cosine == pytest.approx(1.0, abs=1e-3) and without.cosine < 0.9
+
+
+def test_rewards_after_an_end_have_no_part_in_a_gradient():
+    start = resting(1, 2)
+    start = Segment(torch.full_like(start.obs, 0.95), start.action, start.reward, start.cont)
+    action = torch.tensor([[[0.4], [0.4], [-0.9]]])  # beyond 1 after the first step
+    question = Question(Lasting(), LinearSurrogate(), start, action, gamma=0.9, first=3)
+    slope, _ = question.gradient(decouple, 0)
+    x = 0.95 + 0.2
+    assert slope[0, :, 0].tolist() == pytest.approx([-2 * (x - 1) * 0.5, 0.0, 0.0], abs=1e-6)
+    along = question.difference(torch.tensor([[[0.0], [0.0], [1.0]]]), 0)
+    assert float(along) == 0.0
+
+
+class Lasting(LinearWorld):
+    """An episode ends beyond 1."""
+
+    def step(self, context, action):
+        context, seen = super().step(context, action)
+        return context, Step(seen.obs, seen.reward, (seen.obs[:, 0] <= 1).to(seen.obs))
 
 
 def test_gradients_by_the_first_actions_alone_agree_too():

@@ -63,6 +63,21 @@ def test_optimism_is_what_the_judge_does_not_confirm(own, optimism):
     assert found["optimism"] == pytest.approx(optimism, abs=1e-5) and found["noise"] == pytest.approx(0.0, abs=1e-6)
 
 
+class Brief(LinearWorld):
+    """Every step earns one more than the one before, and the second one ends the episode."""
+
+    def step(self, context, action):
+        context, seen = super().step(context, action)
+        count = torch.full_like(seen.reward, float(context.key))
+        return context, type(seen)(seen.obs, count, (count < 2).to(seen.obs))
+
+
+def test_rewards_after_an_end_do_not_count():
+    pilot, start = Pilot(LinearSurrogate(), Still()), resting(8, 3)
+    found = trust(pilot, Grounds(Brief(), None, start, start, decisions=4, horizon=2, gamma=0.9))
+    assert found["own"] == pytest.approx(1.5)
+
+
 def test_without_a_judge_there_is_no_optimism_to_tell():
     pilot, start = Pilot(LinearSurrogate(), Still()), resting(32, 3)
     found = trust(pilot, Grounds(QuantisedWorld(), None, start, start, decisions=4, horizon=2, gamma=0.9))
