@@ -134,7 +134,7 @@ def _misfits(mapping: Mapping, features: Any) -> list[str]:
             wrong.append(f"crop {mapping.crop} reaches beyond pictures of {picture.shape[:2]}")
     for role, columns in (("state", mapping.state_columns), ("action", mapping.action_columns)):
         name = getattr(mapping, role)
-        if name is not None and max(columns) >= numbers(features[name]):
+        if name is not None and not 0 <= min(columns) <= max(columns) < numbers(features[name]):
             wrong.append(f"{role} columns {columns} are not in {name}, which has {numbers(features[name])} numbers")
     if mapping.pose is not None and numbers(features[mapping.pose]) != 3:
         wrong.append(f"pose {mapping.pose} has {numbers(features[mapping.pose])} numbers, expected x, y and angle")

@@ -5,28 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from glocal.data.dataset import Dataset, Feature
 from glocal.data.doctor import Finding, examine
 from glocal.data.looks import SAMPLED, as_arrays, from_arrays, look_at, spread
 from glocal.data.mapping import Mapping
+from tests.data.memory import Logs
 
 MAPPING = Mapping("image", (64, 64), "state", "action", fps=10, rate=5, representation="delta", reach=8.0)
 STEPS = 80
-
-
-class Logs(Dataset):
-    """Episodes in memory."""
-
-    fps, format = 10.0, "memory"
-
-    def __init__(self, episodes):
-        self.episodes = episodes
-        self.lengths = [len(one["action"]) for one in episodes]
-        first = episodes[0]
-        self.features = {k: Feature(v.shape[1:], str(v.dtype), picture=v.ndim == 4) for k, v in first.items()}
-
-    def episode(self, number, names):
-        return {name: self.episodes[number][name] for name in names}
 
 
 def healthy(seed: int, delay: int = 0) -> dict[str, np.ndarray]:

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from glocal.data.mapping import Mapping, apply, from_dict, from_pixels, pixels, shown, to_dict
+from glocal.data.mapping import Mapping, apply, check, from_dict, from_pixels, pixels, shown, to_dict
 from glocal.files import UserError
+from tests.data.memory import Logs
 
 STEPS = 5
 PLAIN = Mapping("cam", (4, 8), "pos", "act", fps=10, rate=5, reach=10.0, low=(0, 0), high=(100, 100), size=4,
@@ -146,6 +147,13 @@ def test_a_mapping_survives_json_and_unknown_keys_are_named():
     with pytest.raises(UserError, match=r"a test is no mapping.*colour"):
         from_dict(to_dict(known) | {"colour": "blue"}, "a test")
     assert known.episodes(9) == [0, 1, 2, 4, 5, 6, 8]
+
+
+@pytest.mark.parametrize("columns, fits", [((0, 1), True), ((1, 0), True), ((-1, 0), False), ((0, 2), False)])
+def test_columns_that_a_feature_has_not_do_not_fit(columns, fits):
+    known = replace(PLAIN, reward=None, action_columns=columns)
+    wrong = check(known, Logs([{name: x for name, x in recorded().items() if name != "rew"}]))
+    assert wrong == ([] if fits else [f"action columns {columns} are not in act, which has 2 numbers"])
 
 
 def test_an_episode_without_a_decision_is_refused():

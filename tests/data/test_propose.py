@@ -6,7 +6,7 @@ import pytest
 from glocal.data.dataset import Feature
 from glocal.data.mapping import reach_in_pixels
 from glocal.data.propose import propose
-from tests.data.test_doctor import Logs
+from tests.data.memory import Logs
 
 STEPS = 400
 
