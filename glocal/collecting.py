@@ -9,13 +9,14 @@ import torch
 
 from glocal.codecs.grid import GridCodecConfig
 from glocal.config import Config, to_dict
+from glocal.data.dataset import Dataset
 from glocal.data.doctor import as_json, judge, raise_grave
 from glocal.data.formats import open_dataset
 from glocal.data.ingest import beside, chosen, ingest, looks, mapping_of, megabytes
-from glocal.data.mapping import check
+from glocal.data.mapping import Mapping, check
 from glocal.data.mapping import to_dict as mapping_dict
 from glocal.data.store import EpisodeStore, recorded, seal, write_episode
-from glocal.deploy.view import check_robot
+from glocal.deploy.view import check_planar, check_robot
 from glocal.evaluate.recording import describe, told
 from glocal.files import UserError, write_json
 from glocal.progress import Ticker, console
@@ -34,7 +35,34 @@ def take_in(run: Run) -> None:
     """Decode logs once; what is the matter with them is written to `doctor.json`, and ends it where it is grave."""
     path, config = Path(run.config.logs), run.config
     dataset = open_dataset(path)
+    known = _trainable(path, dataset, config)
+    numbers, short = chosen(known, dataset.observed)
+    if not numbers:
+        raise UserError(
+            f"{path} leaves no episode to train on: {len(short)} of {len(dataset)} are too short, the rest left out"
+        )
+    if short:
+        console.print(f"collect: episodes {short} are shorter than one decision, and left out")
+    size = megabytes(known, dataset.observed, numbers)
+    console.print(f"collect: {len(numbers)} of {len(dataset)} episodes, about {size:.0f} MB in {run.data}")
+    with Ticker("collect", len(numbers), unit="frames", per_iteration=round(float(np.mean(dataset.lengths)))) as tick:
+        ingest(path, known, run.data, numbers, config.processes, tick)
+    findings = judge(known, looks(run.data, numbers), config.world.context)
+    write_json(run.folder / "doctor.json", as_json(path, findings))
+    raise_grave(path, findings)
+    seal(run.data, {"logs": str(path), "format": dataset.format, "mapping": mapping_dict(known)})
+
+
+def _trainable(path: Path, dataset: Dataset, config: Config) -> Mapping:
+    """The mapping of logs; raises `UserError` where they are of another robot, or do not fit the run."""
     known = mapping_of(path, dataset)
+    other = check_planar(known, dataset.features, beside(path).is_file())
+    if other:
+        raise UserError(
+            f"{path} is not of a planar robot of two numbers, the only one that policies from logs can be judged on so "
+            f"far: {'; '.join(other)}. `glocal data inspect {path} --write True` writes a mapping where only that is "
+            "missing"
+        )
     wrong = [*check(known, dataset), *check_robot(known, config.task)]
     if not config.task.images:
         wrong.append("logs hold pictures, and this preset observes tracked keypoints; use --task.images True")
@@ -44,21 +72,7 @@ def take_in(run: Run) -> None:
         )
     if wrong:
         raise UserError(f"{path} cannot be trained on: {'; '.join(wrong)}. Its mapping is {beside(path)}, or proposed")
-    numbers, short = chosen(known, dataset.lengths)
-    if not numbers:
-        raise UserError(
-            f"{path} leaves no episode to train on: {len(short)} of {len(dataset)} are too short, the rest left out"
-        )
-    if short:
-        console.print(f"collect: episodes {short} are shorter than one decision, and left out")
-    size = megabytes(known, dataset.lengths, numbers)
-    console.print(f"collect: {len(numbers)} of {len(dataset)} episodes, about {size:.0f} MB in {run.data}")
-    with Ticker("collect", len(numbers), unit="frames", per_iteration=round(float(np.mean(dataset.lengths)))) as tick:
-        ingest(path, known, run.data, numbers, config.processes, tick)
-    findings = judge(known, looks(run.data, numbers), config.world.context)
-    write_json(run.folder / "doctor.json", as_json(path, findings))
-    raise_grave(path, findings)
-    seal(run.data, {"logs": str(path), "format": dataset.format, "mapping": mapping_dict(known)})
+    return known
 
 
 def record(run: Run) -> None:

@@ -65,7 +65,7 @@ def export(
 
 MAPPING = mapping.Mapping(
     NAMES["image"], (IMAGE_SIZE, IMAGE_SIZE), NAMES["agent"], "action", FPS, FPS, reward="next.reward",
-    done="next.done",
+    reward_over="last", done="next.done",
 )  # fmt: skip
 
 

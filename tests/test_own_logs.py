@@ -11,10 +11,11 @@ import pytest
 from glocal.checkpoints import load
 from glocal.cli import main
 from glocal.data import mapping
+from glocal.data.dataset import Feature
 from glocal.data.formats import open_dataset
 from glocal.data.ingest import ingest
 from glocal.data.store import recorded
-from glocal.deploy.view import check_robot, through
+from glocal.deploy.view import check_planar, check_robot, through
 from glocal.files import UserError
 from glocal.models import build_spec
 from glocal.run import open_run, status
@@ -53,6 +54,7 @@ def edit(path: Path, **changes: object) -> None:
 
 
 def test_logs_are_taken_in_by_their_mapping(logs, tmp_path):
+    edit(logs, reward_over="last")
     glocal("collect", "pusht-debug", "--run", tmp_path / "run", "--logs", logs)
     store, dataset = open_run(tmp_path / "run").store, open_dataset(logs)
     assert len(store) == EPISODES and (np.diff(store.starts) == STEPS // 2).all()
@@ -60,7 +62,8 @@ def test_logs_are_taken_in_by_their_mapping(logs, tmp_path):
     assert np.allclose(rows["agent"], found["observation.state"][::2])
     way = (found["action"][1:-1:2] - found["observation.state"][:-2:2]) / 50
     assert np.allclose(rows["action"][1:], np.clip(way, -1, 1), atol=1e-6)
-    assert np.allclose(rows["reward"][1:], found["next.reward"][1:-1:2, 0])
+    reward = found["next.reward"][:, 0]
+    assert np.allclose(rows["reward"], [reward[0], *reward[1:-3:2], reward[-1]])  # the last row has all that is left
     assert json.loads((tmp_path / "run" / "doctor.json").read_text())["findings"]
 
 
@@ -152,6 +155,73 @@ def test_a_changed_mapping_and_changed_logs_make_it_stale_but_logs_that_are_gone
 def test_a_mapping_that_does_not_fit_robot_or_logs_is_refused(logs, tmp_path, capsys, changes, said):
     edit(logs, **changes)
     assert said in fails(capsys, "collect", "pusht-debug", "--run", tmp_path / "run", "--logs", logs)
+
+
+def npz(folder: Path, **features: np.ndarray) -> Path:
+    """Six episodes of forty steps in pictures of noise, each with the same further features."""
+    folder.mkdir()
+    for number in range(6):
+        rng = np.random.default_rng(number)
+        frames = rng.integers(0, 255, (40, 32, 32, 3), np.uint8)
+        state, way = rng.uniform(50, 450, (40, 2)), rng.uniform(-60, 60, (40, 2))
+        np.savez(folder / f"{number}.npz", **{"image": frames, "state": state, "action": state + way, **features})
+    return folder
+
+
+TWO_ARMS = {
+    "action": np.zeros((40, 14)),
+    "state": np.zeros((40, 14)),
+    "image.wrist": np.zeros((40, 32, 32, 3), np.uint8),
+}
+PLANAR = "is not of a planar robot of two numbers"
+
+
+def test_logs_of_another_robot_are_refused_with_a_mapping_and_without(tmp_path, capsys):
+    folder = npz(tmp_path / "npz", **TWO_ARMS)
+    command = ("collect", "pusht-images-debug", "--run", tmp_path / "run", "--logs", folder)
+    said = fails(capsys, *command)
+    assert PLANAR in said and "its action holds 14 numbers, expected 2; its state holds 14 numbers" in said
+    assert "2 cameras (image, image.wrist)" in said and not (tmp_path / "run" / "data.recording").exists()
+    glocal("data", "inspect", folder, "--write", "True")
+    assert "action action holds 14 numbers, of which the first two are used" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    edit(folder, action_columns=(3, 4), state_columns=(3, 4), representation="delta")
+    said = fails(capsys, *command)
+    assert PLANAR in said and "its action holds 14 numbers, expected 2" in said and "cameras" not in said
+
+
+def test_a_robot_of_one_number_is_refused(tmp_path, capsys):
+    folder = npz(tmp_path / "npz", action=np.zeros((40, 1)))
+    said = fails(capsys, "collect", "pusht-images-debug", "--run", tmp_path / "run", "--logs", folder)
+    assert PLANAR in said and "its action holds 1 numbers, expected 2" in said
+
+
+def test_of_several_cameras_a_mapping_has_to_say_which(tmp_path, capsys):
+    folder = npz(tmp_path / "npz", **{"image.wrist": np.zeros((40, 32, 32, 3), np.uint8)})
+    command = ("collect", "pusht-debug", "--run", tmp_path / "run", "--logs", folder, "--task.reach", "60")
+    said = fails(capsys, *command)
+    assert PLANAR in said and "2 cameras (image, image.wrist), expected 1, or a mapping that says which" in said
+    label = ("data", "label", "column", folder, tmp_path / "labelled", "--name", "reward")
+    assert "no mapping says which one is used" in fails(capsys, *label)
+    glocal("data", "inspect", folder, "--write", "True")
+    edit(folder, reach=60.0)
+    glocal(*command)
+    assert len(open_run(tmp_path / "run").store) == 6
+
+
+def test_of_a_longer_state_targets_near_it_or_a_mapping_say_which_numbers_are_the_position(tmp_path):
+    """As in Diffusion Policy's Push-T, whose state is the agent's and the block's."""
+    features = {
+        "image": Feature((8, 8, 3), "uint8", True),
+        "state": Feature((5,), "float32"),
+        "action": Feature((2,), "f4"),
+    }
+    known = mapping.Mapping("image", (8, 8), "state", "action", 10, 5)
+    assert check_planar(known, features, by_hand=False) == []
+    deltas = replace(known, representation="delta")
+    assert "state holds 5 numbers, expected 2" in check_planar(deltas, features, by_hand=False)[0]
+    assert check_planar(deltas, features, by_hand=True) == []
 
 
 def test_logs_of_which_nothing_is_left_are_refused(logs, tmp_path, capsys):

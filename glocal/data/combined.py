@@ -25,6 +25,14 @@ class Merged(Dataset):
         part, inner = self._places[number]
         return part.episode(inner, names)
 
+    @property
+    def observed(self) -> Sequence[int]:
+        return [part.observed[number] for part, number in self._places]
+
+    def final(self, number: int, names: Sequence[str]) -> dict[str, Array]:
+        part, inner = self._places[number]
+        return part.final(inner, names)
+
     def task(self, number: int) -> str:
         part, inner = self._places[number]
         return part.task(inner)

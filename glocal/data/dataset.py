@@ -38,6 +38,15 @@ class Dataset(ABC):
     def episode(self, number: int, names: Sequence[str]) -> dict[str, Array]:
         """Some features of an episode, each (steps, ...); raises `UserError` naming file and episode where damaged."""
 
+    @property
+    def observed(self) -> Sequence[int]:
+        """Observations of each episode: one for each step, and one more where the format keeps what the last led to."""
+        return self.lengths
+
+    def final(self, number: int, names: Sequence[str]) -> dict[str, Array]:
+        """What an episode's last step led to, (1, ...) for those of some features that the format keeps it of."""
+        return {}
+
     def task(self, number: int) -> str:
         """What an episode is of, in words; empty where the format does not tell."""
         return ""

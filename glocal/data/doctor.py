@@ -1,16 +1,17 @@
 """The doctor: what is the matter with recorded logs, found before a model is trained on them."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset
+from glocal.data.dimensions import finite, outliers, spans
+from glocal.data.findings import Finding, few
 from glocal.data.looks import Seen
-from glocal.data.mapping import Mapping as TaskMapping
-from glocal.data.mapping import check, ways
+from glocal.data.mapping import Mapping, check, moments, ways
 from glocal.files import UserError
 
 LAGS = range(-3, 7)
@@ -22,19 +23,6 @@ CUT = 1.02
 """Share of the reach beyond which an action counts as cut."""
 MOVES = 0.005
 """Share of a state's range that counts as motion."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at: what was found, and what to do about it."""
-
-    name: str
-    verdict: Literal["ok", "warn", "fail"]
-    found: str
-    advice: str = ""
-    numbers: Mapping[str, float] | None = None
-    episodes: tuple[int, ...] = ()
-    """Those that it is found in, where leaving them out would mend it."""
 
 
 def as_json(path: Path, findings: Sequence[Finding]) -> dict[str, Any]:
@@ -52,7 +40,7 @@ def raise_grave(path: Path, findings: Sequence[Finding]) -> None:
         )
 
 
-def examine(dataset: Dataset, mapping: TaskMapping, context: int, looks: Iterable[Seen]) -> list[Finding]:
+def examine(dataset: Dataset, mapping: Mapping, context: int, looks: Iterable[Seen]) -> list[Finding]:
     """Everything that can be said without training anything; `context` is what the global model needs to see.
 
     No look at an episode is taken where the mapping does not fit the dataset.
@@ -65,10 +53,11 @@ def examine(dataset: Dataset, mapping: TaskMapping, context: int, looks: Iterabl
     return judge(mapping, sorted(looks, key=lambda seen: seen.number), context)
 
 
-def judge(mapping: TaskMapping, seen: Sequence[Seen], context: int) -> list[Finding]:
+def judge(mapping: Mapping, seen: Sequence[Seen], context: int) -> list[Finding]:
     """What looks at all episodes come to."""
     action = np.concatenate([one.action for one in seen])
-    findings = [_lengths(mapping, seen, context), _finite(seen), _twins(seen), *_dimensions(action), _outliers(action)]
+    findings = [_lengths(mapping, seen, context), finite(mapping, seen), _twins(seen), *spans(mapping, seen)]
+    findings.append(outliers(mapping, seen))
     if mapping.representation != "absolute" or mapping.state is not None:
         findings.append(_reach(mapping, seen))
     if mapping.representation != "absolute":
@@ -77,17 +66,17 @@ def judge(mapping: TaskMapping, seen: Sequence[Seen], context: int) -> list[Find
         findings.append(_coverage("actions", np.concatenate([one.action - _state(one) for one in seen])))
     if mapping.state is not None:
         findings += [_jumps(seen), _coverage("states", np.concatenate([_state(one) for one in seen]))]
-    return [*findings, _repeated(seen), _frozen(seen), _delay(seen, mapping)]
+    return [*findings, _repeated(seen), *_frozen(mapping, seen), _delay(seen, mapping)]
 
 
-def _lengths(mapping: TaskMapping, seen: Sequence[Seen], context: int) -> Finding:
+def _lengths(mapping: Mapping, seen: Sequence[Seen], context: int) -> Finding:
     decisions = {one.number: (len(one.action) - 1) // mapping.stride for one in seen}
     short = tuple(number for number, count in decisions.items() if count <= context)
     counts = decisions.values()
     found = f"{len(decisions)} episodes of {min(counts)} to {max(counts)} decisions"
     if not short:
         return Finding("lengths", "ok", found)
-    found += f"; {len(short)} are not longer than the context of {context}: {_few(short)}"
+    found += f"; {len(short)} are not longer than the context of {context}: {few(short)}"
     return Finding("lengths", "warn", found, "leave them out", episodes=short)
 
 
@@ -96,47 +85,9 @@ def _state(one: Seen) -> Array:
     return one.state
 
 
-def _finite(seen: Sequence[Seen]) -> Finding:
-    broken = tuple(one.number for one in seen if not np.isfinite(one.action).all() or not _all_finite(one.state))
-    if not broken:
-        return Finding("numbers", "ok", "all are finite")
-    found = f"{len(broken)} episodes hold NaN or infinite numbers: {_few(broken)}"
-    return Finding("numbers", "fail", found, "leave them out", episodes=broken)
-
-
-def _all_finite(values: Array | None) -> bool:
-    return values is None or bool(np.isfinite(values).all())
-
-
-def _dimensions(action: Array) -> list[Finding]:
-    findings = []
-    low, high = action.min(0), action.max(0)
-    for dim, (a, b) in enumerate(zip(low, high, strict=True)):
-        name = f"action {dim}"
-        if b - a < 1e-9:
-            findings.append(Finding(name, "fail", f"is always {a:g}", "choose other action columns in the mapping"))
-            continue
-        edge = float(np.mean((action[:, dim] <= a + 1e-3 * (b - a)) | (action[:, dim] >= b - 1e-3 * (b - a))))
-        verdict = "warn" if edge > 0.25 else "ok"
-        advice = "it is saturated: record with a wider range, or smaller commands" if edge > 0.25 else ""
-        findings.append(Finding(name, verdict, f"{a:.4g} to {b:.4g}, {edge:.0%} at an edge", advice, {"edge": edge}))
-    return findings
-
-
-def _outliers(action: Array) -> Finding:
-    centre = np.median(action, 0)
-    spread = np.median(np.abs(action - centre), 0) * 1.4826 + 1e-12
-    share = float(np.mean((np.abs(action - centre) / spread > 10).any(1)))
-    verdict = "warn" if share > 0.001 else "ok"
-    advice = "look at them: commands that the robot cannot have followed teach models wrong" if share > 0.001 else ""
-    return Finding(
-        "outliers", verdict, f"{share:.2%} of actions are more than 10 spreads off", advice, {"share": share}
-    )
-
-
-def _reach(mapping: TaskMapping, seen: Sequence[Seen]) -> Finding:
+def _reach(mapping: Mapping, seen: Sequence[Seen]) -> Finding:
     """Decisions that ask for more than an action of 1 gives, and are cut; or for so little that it is hardly used."""
-    asked = np.concatenate([np.abs(ways(mapping, one.action, one.state)).max(1) for one in seen]) / mapping.reach
+    asked = np.concatenate([np.abs(_ways(mapping, one)).max(1) for one in seen]) / mapping.reach
     asked = asked[np.isfinite(asked)]
     if not len(asked):
         return Finding("reach", "warn", "no episode holds a whole decision with finite numbers")
@@ -147,6 +98,10 @@ def _reach(mapping: TaskMapping, seen: Sequence[Seen]) -> Finding:
     return Finding("reach", "warn" if spoilt else "ok", found, advice, {"cut": cut, "99 %": far})
 
 
+def _ways(mapping: Mapping, one: Seen) -> Array:
+    return ways(mapping, one.action, one.state, moments(mapping, len(one.action)))
+
+
 def _jumps(seen: Sequence[Seen]) -> Finding:
     """Steps in which the state goes much farther than it ever does: frames were dropped."""
     steps = [np.linalg.norm(np.diff(one.state, axis=0), axis=1) for one in seen if one.state is not None]
@@ -155,7 +110,7 @@ def _jumps(seen: Sequence[Seen]) -> Finding:
     jumps = tuple(one.number for one, step in zip(seen, steps, strict=True) if (step > limit).any())
     if not jumps:
         return Finding("dropped frames", "ok", f"no step is longer than {limit:.3g}, six times what 95 % stay under")
-    found = f"{len(jumps)} episodes jump by more than {limit:.3g}: {_few(jumps)}"
+    found = f"{len(jumps)} episodes jump by more than {limit:.3g}: {few(jumps)}"
     return Finding("dropped frames", "warn", found, "split them there, or leave them out", episodes=jumps)
 
 
@@ -170,7 +125,7 @@ def _twins(seen: Sequence[Seen]) -> Finding:
     twins = tuple(number for number, before in first if number != before)
     if not twins:
         return Finding("copies", "ok", "no two episodes hold the same numbers")
-    found = f"{len(twins)} episodes hold the very numbers of earlier ones: {_few(twins)}"
+    found = f"{len(twins)} episodes hold the very numbers of earlier ones: {few(twins)}"
     verdict = "warn" if seen[0].state is None else "fail"
     return Finding("copies", verdict, found, "leave them out, if they are copies", episodes=twins)
 
@@ -209,19 +164,23 @@ def _repeated(seen: Sequence[Seen]) -> Finding:
     )
 
 
-def _frozen(seen: Sequence[Seen]) -> Finding:
-    frozen = tuple(one.number for one in seen if len(one.peak) > 4 and (one.peak < STILL).all())
-    if not frozen:
-        return Finding("camera", "ok", "changes in every episode")
-    found = f"shows the same picture throughout {len(frozen)} episodes: {_few(frozen)}"
-    return Finding("camera", "fail", found, "leave them out", episodes=frozen)
+def _frozen(mapping: Mapping, seen: Sequence[Seen]) -> list[Finding]:
+    """Cameras that show the same picture throughout an episode; grave in the one that is used."""
+    findings = []
+    for camera in seen[0].cameras:
+        name = "camera" if camera == mapping.camera else f"camera {camera}"
+        frozen = tuple(one.number for one in seen if len(one.peak) > 4 and one.cameras[camera] < STILL)
+        found = f"{camera} shows the same picture throughout {len(frozen)} episodes: {few(frozen)}"
+        if not frozen:
+            findings.append(Finding(name, "ok", f"{camera} changes in every episode"))
+        elif camera == mapping.camera:
+            findings.append(Finding(name, "fail", found, "leave them out", episodes=frozen))
+        else:
+            findings.append(Finding(name, "warn", found, "the mapping does not use it; do not let it"))
+    return findings
 
 
-def _few(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
-
-
-def _delay(seen: Sequence[Seen], mapping: TaskMapping) -> Finding:
+def _delay(seen: Sequence[Seen], mapping: Mapping) -> Finding:
     """By how many steps what the images show follows the commands: the lag at which their strengths go together."""
     commands, changes = [], []
     for one in seen:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset
-from glocal.data.looks import Seen, look
-from glocal.data.mapping import NAME, Mapping, apply, features_of, load
+from glocal.data.looks import Seen, as_arrays, from_arrays, look
+from glocal.data.mapping import NAME, Mapping, apply, features_of, load, moments
 from glocal.data.parallel import over_episodes
 from glocal.data.propose import propose
 from glocal.data.store import recorded, recording_folder, write_episode
@@ -43,21 +43,21 @@ def source_digest(path: Path) -> str | None:
     return hashlib.sha256("\n".join(seen).encode()).hexdigest()[:16]
 
 
-def rows_of(mapping: Mapping, length: int) -> int:
-    """Rows that an episode of so many recorded steps fills in a store."""
-    return -(-length // mapping.stride)
+def rows_of(mapping: Mapping, observations: int) -> int:
+    """Rows that an episode of so many recorded observations fills in a store."""
+    return len(moments(mapping, observations))
 
 
-def chosen(mapping: Mapping, lengths: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Episodes that are used, and those that are too short for a single decision."""
-    wanted = mapping.episodes(len(lengths))
-    short = [number for number in wanted if rows_of(mapping, lengths[number]) < 2]
+def chosen(mapping: Mapping, observed: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Episodes that are used, and those that are too short for a single decision, by their observations."""
+    wanted = mapping.episodes(len(observed))
+    short = [number for number in wanted if rows_of(mapping, observed[number]) < 2]
     return [number for number in wanted if number not in set(short)], short
 
 
-def megabytes(mapping: Mapping, lengths: Sequence[int], numbers: Sequence[int]) -> float:
-    """What the store of some episodes will take on the disk."""
-    return sum(rows_of(mapping, lengths[n]) for n in numbers) * (mapping.size**2 * 3 + NUMBERS) / 1e6
+def megabytes(mapping: Mapping, observed: Sequence[int], numbers: Sequence[int]) -> float:
+    """What the store of some episodes will take on the disk, by their observations."""
+    return sum(rows_of(mapping, observed[n]) for n in numbers) * (mapping.size**2 * 3 + NUMBERS) / 1e6
 
 
 def ingest(
@@ -74,28 +74,31 @@ def ingest(
 
 
 def _ingest(path: Path, mapping: Mapping, folder: Path, dataset: Dataset, number: int) -> None:
-    found = dataset.episode(number, features_of(mapping))
+    names = features_of(mapping)
+    found = dataset.episode(number, names)
     _keep(folder, look(mapping, found, number))
-    episode = apply(mapping, found)
+    episode = apply(mapping, found, dataset.final(number, names))
     _check(episode, number, path)
     write_episode(folder, number, episode)
 
 
 def _keep(folder: Path, seen: Seen) -> None:
     """Keep what the doctor wants of an episode, until the store is sealed."""
-    state = {} if seen.state is None else {"state": seen.state}
-    with appearing(recording_folder(folder) / f"look-{seen.number:06d}.npz") as draft, draft.open("wb") as file:
-        np.savez(file, allow_pickle=False, action=seen.action, change=seen.change, peak=seen.peak, **state)
+    with appearing(_look(folder, seen.number)) as draft, draft.open("wb") as file:
+        np.savez(file, allow_pickle=False, **as_arrays(seen))
 
 
 def looks(folder: Path, numbers: Sequence[int]) -> list[Seen]:
     """What was kept for the doctor."""
     found = []
     for number in numbers:
-        with np.load(recording_folder(folder) / f"look-{number:06d}.npz", allow_pickle=False) as file:
-            state = file["state"] if "state" in file.files else None
-            found.append(Seen(number, file["action"], state, file["change"], file["peak"]))
+        with np.load(_look(folder, number), allow_pickle=False) as file:
+            found.append(from_arrays(number, {name: file[name] for name in file.files}))
     return found
+
+
+def _look(folder: Path, number: int) -> Path:
+    return recording_folder(folder) / f"look-{number:06d}.npz"
 
 
 def _check(episode: dict[str, Array], number: int, path: Path) -> None:

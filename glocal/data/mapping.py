@@ -13,11 +13,12 @@ import cv2
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset, Feature
+from glocal.data.outcomes import At, Over, any_of_decisions, of_decisions
 from glocal.files import UserError, read_json, write_json
 
 NAME = "glocal.json"
 ROLES = ("camera", "state", "action", "reward", "done", "success", "pose")
-NOT_SEEN = ("reward", "done", "success", "ends", "pose", "leave_out", "fps")
+NOT_SEEN = ("reward", "reward_over", "outcomes_at", "done", "success", "ends", "pose", "leave_out", "fps")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,13 @@ class Mapping:
     size: int = 64
     """Side of the pictures that models see."""
     reward: str | None = None
+    reward_over: Over = "largest"
+    """Which of the rewards of a decision's steps is the decision's: the one farthest from zero, which keeps the scale
+    of dense rewards and loses no sparse one; the last, right for dense rewards of having arrived; the mean or the sum.
+    """
+    outcomes_at: At = "action"
+    """Whether a recorded row's reward, done and success came of its action, as in LeRobot, Minari and D4RL, or came
+    with its observation, as in stable-worldmodel's recordings."""
     done: str | None = None
     success: str | None = None
     ends: bool = False
@@ -126,10 +134,10 @@ def _misfits(mapping: Mapping, features: Any) -> list[str]:
             wrong.append(f"crop {mapping.crop} reaches beyond pictures of {picture.shape[:2]}")
     for role, columns in (("state", mapping.state_columns), ("action", mapping.action_columns)):
         name = getattr(mapping, role)
-        if name is not None and max(columns) >= _numbers(features[name]):
-            wrong.append(f"{role} columns {columns} are not in {name}, which has {_numbers(features[name])} numbers")
-    if mapping.pose is not None and _numbers(features[mapping.pose]) != 3:
-        wrong.append(f"pose {mapping.pose} has {_numbers(features[mapping.pose])} numbers, expected x, y and angle")
+        if name is not None and not 0 <= min(columns) <= max(columns) < numbers(features[name]):
+            wrong.append(f"{role} columns {columns} are not in {name}, which has {numbers(features[name])} numbers")
+    if mapping.pose is not None and numbers(features[mapping.pose]) != 3:
+        wrong.append(f"pose {mapping.pose} has {numbers(features[mapping.pose])} numbers, expected x, y and angle")
     if mapping.ends and mapping.done is None:
         wrong.append("ends is true, but no feature is named that says done")
     return wrong
@@ -140,41 +148,57 @@ def features_of(mapping: Mapping) -> list[str]:
     return list(dict.fromkeys(name for role in ROLES if (name := getattr(mapping, role)) is not None))
 
 
-def apply(mapping: Mapping, found: typing.Mapping[str, Array]) -> dict[str, Array]:
+def apply(
+    mapping: Mapping, found: typing.Mapping[str, Array], final: typing.Mapping[str, Array] | None = None
+) -> dict[str, Array]:
     """An episode's features as the episode store keeps them: a row for every decision, led by the first observation.
 
     Fields are `image`, `action`, `cont` and, where they are known, `agent`, `reward`, `success` and `pose`; positions
     are in pixels of a table of 512. In a dataset's row stands what came of the action taken in it, in a store's row
-    what led to the observation in it: outcomes move on by a recorded step. Raises `ValueError` where there is no
-    decision in it.
+    what led to the observation in it. `final` is what was observed after the last step, (1, ...), where that was
+    recorded. Steps that no observation follows by which a decision could end move nothing, but what came of them counts
+    for the last row. Raises `ValueError` where there is no decision in it.
     """
-    rows = np.arange(0, len(found[mapping.action]), mapping.stride)
+    seen = _observed(mapping, found, final or {})
+    rows = moments(mapping, len(seen[mapping.camera]))
     if len(rows) < 2:
         raise ValueError(f"{len(found[mapping.action])} steps are too few for one decision")
-    told, state = motion(mapping, found)
-    asked = ways(mapping, told, state) / mapping.reach
+    told, _ = motion(mapping, found)
+    state = None if mapping.state is None else seen[mapping.state][:, list(mapping.state_columns)].astype(np.float64)
+    asked = ways(mapping, told, state, rows) / mapping.reach
     fields = {
-        "image": np.stack([shown(mapping, frame) for frame in found[mapping.camera][rows]]),
+        "image": np.stack([shown(mapping, frame) for frame in seen[mapping.camera][rows]]),
         "action": np.concatenate([np.zeros((1, 2)), np.clip(asked, -1, 1)]).astype(np.float32),
-        "cont": np.ones(len(rows), np.float32),
+        **_outcomes(mapping, found, rows),
     }
     if state is not None:
         fields["agent"] = pixels(mapping, state[rows]).astype(np.float32)
-    for role in ("reward", "success"):
-        name = getattr(mapping, role)
-        if name is not None:
-            fields[role] = _outcome(found[name], rows)
-    if mapping.ends and mapping.done is not None:
-        fields["cont"] = 1 - _outcome(found[mapping.done], rows)
     if mapping.pose is not None:
-        pose = found[mapping.pose][rows].astype(np.float64)
+        pose = seen[mapping.pose][rows].astype(np.float64)
         fields["pose"] = np.concatenate([pixels(mapping, pose[:, :2]), pose[:, 2:]], axis=1).astype(np.float32)
     return fields
 
 
-def _outcome(values: Array, rows: Array) -> Array:
-    """What the step before each of the rows brought; the first row's is that of its own step."""
-    return values.reshape(-1)[np.maximum(rows - 1, 0)].astype(np.float32)
+def _observed(
+    mapping: Mapping, found: typing.Mapping[str, Array], final: typing.Mapping[str, Array]
+) -> typing.Mapping[str, Array]:
+    """What was observed before each step, and after the last one where all of that was recorded, outcomes included."""
+    names = [name for name in (mapping.camera, mapping.state, mapping.pose) if name is not None]
+    if mapping.outcomes_at == "observation" or not all(name in final for name in names):
+        return found
+    return {name: np.concatenate([found[name], final[name]]) for name in names}
+
+
+def _outcomes(mapping: Mapping, found: typing.Mapping[str, Array], rows: Array) -> dict[str, Array]:
+    """What came of the decisions that led to each of the rows."""
+    fields = {"cont": np.ones(len(rows), np.float32)}
+    if mapping.ends and mapping.done is not None:
+        fields["cont"] = 1 - any_of_decisions(found[mapping.done], rows, mapping.outcomes_at)
+    if mapping.reward is not None:
+        fields["reward"] = of_decisions(found[mapping.reward], rows, mapping.reward_over, mapping.outcomes_at)
+    if mapping.success is not None:
+        fields["success"] = of_decisions(found[mapping.success], rows, "largest", mapping.outcomes_at)
+    return fields
 
 
 def motion(mapping: Mapping, found: typing.Mapping[str, Array]) -> tuple[Array, Array | None]:
@@ -185,13 +209,18 @@ def motion(mapping: Mapping, found: typing.Mapping[str, Array]) -> tuple[Array, 
     return told, found[mapping.state][:, list(mapping.state_columns)].astype(np.float64)
 
 
-def ways(mapping: Mapping, told: Array, state: Array | None) -> Array:
+def moments(mapping: Mapping, observations: int) -> Array:
+    """Those of so many observations between which decisions are: the first one and what each decision led to, (n,)."""
+    return np.arange(0, observations, mapping.stride)
+
+
+def ways(mapping: Mapping, told: Array, state: Array | None, rows: Array) -> Array:
     """How far each decision of an episode sends the agent's target, (decisions, 2) in the state's units.
 
-    `told` (steps, 2) are the actions, and `state` the agent's positions. Of a decision's targets their mean counts:
-    held all the while, it leads an agent that follows targets where they led it one after the other (LOG.md).
+    `told` (steps, 2) are the actions, `state` the agent's positions, and decisions are between `rows`. Of a decision's
+    targets their mean counts: held all the while, it leads an agent that follows targets where they led it one after
+    the other (LOG.md).
     """
-    rows = np.arange(0, len(told), mapping.stride)
     if len(rows) < 2:
         return np.zeros((0, 2))
     summed = np.add.reduceat(told[: rows[-1]], rows[:-1])
@@ -233,5 +262,11 @@ def shown(mapping: Mapping, frame: Array) -> Array:
     return cv2.resize(cropped(mapping, frame), (mapping.size, mapping.size), interpolation=cv2.INTER_AREA)
 
 
-def _numbers(feature: Feature) -> int:
+def cameras_of(features: typing.Mapping[str, Feature]) -> list[str]:
+    """The features that hold pictures."""
+    return [name for name, feature in features.items() if feature.picture]
+
+
+def numbers(feature: Feature) -> int:
+    """How many numbers a feature has at each step."""
     return int(np.prod(feature.shape))

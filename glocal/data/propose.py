@@ -1,13 +1,14 @@
 """A first guess at how a dataset maps to a task, from the names and the numbers in it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset
-from glocal.data.mapping import Mapping, check, motion, reach_in_pixels, ways
+from glocal.data.mapping import Mapping, cameras_of, check, moments, motion, numbers, reach_in_pixels, ways
+from glocal.data.outcomes import over_which
 from glocal.files import UserError
 
 CAMERAS = (
@@ -40,7 +41,7 @@ OUTCOMES = {"reward": ("next.reward", "reward"), "done": ("next.done", "done"), 
 
 def propose(dataset: Dataset, rate: float = 5.0) -> tuple[Mapping, list[str]]:
     """The likeliest mapping of a dataset to Push-T, and what was guessed or is missing, in words."""
-    cameras = [name for name, feature in dataset.features.items() if feature.picture]
+    cameras = cameras_of(dataset.features)
     said = []
     if not cameras:
         raise UserError(f"{dataset.folder} holds no pictures; found {', '.join(dataset.features)}")
@@ -58,6 +59,7 @@ def propose(dataset: Dataset, rate: float = 5.0) -> tuple[Mapping, list[str]]:
         fps = 2 * rate
         said.append(f"the format does not tell the rate; {fps:g} steps per second are assumed")
     outcomes = {name: _named(dataset.features, known) for name, known in OUTCOMES.items()}
+    said += [*_columns(dataset, action, state), *_conventions(outcomes)]
     representation, why = _representation(dataset, action, state)
     height, width, _ = dataset.features[camera].shape
     proposed = Mapping(
@@ -67,20 +69,41 @@ def propose(dataset: Dataset, rate: float = 5.0) -> tuple[Mapping, list[str]]:
     return fitted, [*said, why, *told]
 
 
+def _columns(dataset: Dataset, action: str, state: str | None) -> Iterator[str]:
+    """What is left out of actions and states, in words."""
+    for role, name in (("action", action), ("state", state)):
+        if name is not None and (count := numbers(dataset.features[name])) > 2:
+            yield f"{role} {name} holds {count} numbers, of which the first two are used"
+
+
+def _conventions(outcomes: dict[str, str | None]) -> Iterator[str]:
+    """What is taken for granted of outcomes whose names do not say it, in words."""
+    plain = [name for name in outcomes.values() if name is not None and not name.startswith("next.")]
+    if plain:
+        yield (
+            f"a row's {', '.join(plain)} is taken for what came of its action; say outcomes_at observation where it "
+            "came with its observation"
+        )
+
+
 def _fitted(mapping: Mapping, dataset: Dataset) -> tuple[Mapping, list[str]]:
     """With the table's corners and the reach that the numbers of some episodes tell of, and why, in words."""
     if check(mapping, dataset):
         return mapping, []
     chosen = np.unique(np.linspace(0, len(dataset) - 1, LOOKED_AT).astype(int))
-    names = [name for name in (mapping.state, mapping.action) if name is not None]
+    names = [name for name in (mapping.state, mapping.action, mapping.reward) if name is not None]
     parts = [dataset.episode(int(number), names) for number in chosen]
     said = []
+    if mapping.reward is not None:
+        over = over_which([part[mapping.reward] for part in parts])
+        mapping = replace(mapping, reward_over=over)
+        said.append(f"rewards change {'little by little' if over == 'last' else 'at once'}: a decision has the {over}")
     moved = [motion(mapping, part) for part in parts]
     if mapping.state is not None:
         low, high = _table(np.concatenate([state for _, state in moved if state is not None]))
         mapping = replace(mapping, low=(low, low), high=(high, high), reach=mapping.reach * (high - low) / 512)
         said.append(f"states are taken for positions on a table from {low:g} to {high:g}")
-    far = np.abs(np.concatenate([ways(mapping, *one) for one in moved]))
+    far = np.abs(np.concatenate([ways(mapping, *one, moments(mapping, len(one[0]))) for one in moved]))
     reach = float(f"{np.nanquantile(far, FARTHEST):.2g}") if np.isfinite(far).any() else np.nan
     if not reach > 0 or USUAL[0] <= reach / mapping.reach <= USUAL[1]:
         return mapping, said

@@ -1,9 +1,11 @@
 """A robot's own pictures and positions as its models were trained to see them, by the mapping of their logs."""
 
+import typing
 from collections.abc import Callable
 from dataclasses import replace
 
-from glocal.data.mapping import Mapping, pixels, reach_in_pixels, shown
+from glocal.data.dataset import Feature
+from glocal.data.mapping import Mapping, cameras_of, numbers, pixels, reach_in_pixels, shown
 from glocal.files import UserError
 from glocal.tasks.pusht import HOLD, IMAGE_SIZE, STEPS_A_SECOND, TABLE, PushTConfig, Seen
 
@@ -25,6 +27,27 @@ def through(mapping: Mapping) -> View:
         return replace(seen, image=shown(mapping, seen.image), agent=pixels(mapping, seen.agent))
 
     return view
+
+
+def check_planar(mapping: Mapping, features: typing.Mapping[str, Feature], by_hand: bool) -> list[str]:
+    """What of logs is not of a planar robot that is told two numbers and seen by one camera, in words.
+
+    A mapping that stands beside the logs (`by_hand`) may say which camera, and which numbers of a state, are meant; it
+    cannot make a robot that is told more than two numbers one that is told two.
+    """
+    wrong, cameras = [], cameras_of(features)
+    count = {name: numbers(feature) for name, feature in features.items()}
+    if count.get(mapping.action, 2) != 2:
+        wrong.append(f"its {mapping.action} holds {count[mapping.action]} numbers, expected 2")
+    named = by_hand or mapping.representation == "absolute"  # targets near the first two numbers tell that they are it
+    state = count.get(mapping.state or "", 2)
+    if state < 2 or (state > 2 and not named):
+        wrong.append(f"its {mapping.state} holds {state} numbers, expected 2, or a mapping that says which two")
+    if len(cameras) > 1 and not by_hand:
+        wrong.append(
+            f"it is seen by {len(cameras)} cameras ({', '.join(cameras)}), expected 1, or a mapping that says which"
+        )
+    return wrong
 
 
 def check_robot(mapping: Mapping, task: PushTConfig) -> list[str]:

@@ -20,7 +20,8 @@ from glocal.data.formats import open_dataset
 from glocal.data.formats.lerobot import LeRobotDataset
 from glocal.data.formats.lerobot_labels import relabel
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
-from glocal.data.ingest import mapping_of
+from glocal.data.ingest import beside, mapping_of
+from glocal.data.outcomes import over_which
 from glocal.evaluate.labels import QUANTILES, compared, write_labels_page
 from glocal.files import UserError, appearing, write_json
 from glocal.progress import Ticker, console
@@ -82,6 +83,12 @@ def open_logs(job: Job) -> Dataset:
     dataset = open_dataset(job.path)
     if job.out.exists():
         raise UserError(f"{job.out} exists already; name a new folder, or remove that one first")
+    cameras = mapping.cameras_of(dataset.features)
+    if len(cameras) > 1 and not beside(job.path).is_file():
+        raise UserError(
+            f"{job.path} has the cameras {', '.join(cameras)}, and no mapping says which one is used; "
+            f"`glocal data inspect {job.path} --write True` writes one to mend"
+        )
     if not 0 < job.held_out < 1 or not _held_out(job, dataset):
         raise UserError(f"of {len(dataset)} episodes --held-out {job.held_out} leaves none on one side")
     return dataset
@@ -115,9 +122,11 @@ def finish(
     ]
     with appearing(job.out) as draft:
         _write(job, dataset, draft, features, columns)
+        over = over_which([column["next.reward"] for column in columns])
         outcomes = {"reward": "next.reward", "done": "next.done", "success": "next.success"}
         pose = "observation.pose" if "observation.pose" in features else known.pose
-        mapping.save(draft / mapping.NAME, replace(known, **outcomes, pose=pose))
+        labelled = replace(known, **outcomes, reward_over=over, outcomes_at="action", pose=pose)
+        mapping.save(draft / mapping.NAME, labelled)
         write_json(draft / "meta" / "labels.json", about)
         write_labels_page(draft / "meta" / "labels.html", about, list(_examples(dataset, known, shown)))
     for line in told(about):

@@ -5,28 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from glocal.data.dataset import Dataset, Feature
 from glocal.data.doctor import Finding, examine
-from glocal.data.looks import look_at
+from glocal.data.looks import SAMPLED, as_arrays, from_arrays, look_at, spread
 from glocal.data.mapping import Mapping
+from tests.data.memory import Logs
 
 MAPPING = Mapping("image", (64, 64), "state", "action", fps=10, rate=5, representation="delta", reach=8.0)
 STEPS = 80
-
-
-class Logs(Dataset):
-    """Episodes in memory."""
-
-    fps, format = 10.0, "memory"
-
-    def __init__(self, episodes):
-        self.episodes = episodes
-        self.lengths = [len(one["action"]) for one in episodes]
-        first = episodes[0]
-        self.features = {k: Feature(v.shape[1:], str(v.dtype), picture=v.ndim == 4) for k, v in first.items()}
-
-    def episode(self, number, names):
-        return {name: self.episodes[number][name] for name in names}
 
 
 def healthy(seed: int, delay: int = 0) -> dict[str, np.ndarray]:
@@ -132,6 +117,84 @@ def test_only_what_was_visited_counts_as_covered():
 def test_numbers_that_are_not_finite_are_found():
     with np.errstate(invalid="ignore"):
         assert verdicts(damaged(spoil))["numbers"] == "fail"
+
+
+ARMS, WRIST = 14, "wrist"
+
+
+def two_arms(seed: int) -> dict[str, np.ndarray]:
+    """Healthy logs of a robot of fourteen numbers and two cameras, of which the mapping uses two and one."""
+    one, rng = healthy(seed), np.random.default_rng(100 + seed)
+    more = rng.uniform(-1, 1, (STEPS, ARMS - 2)).astype(np.float32)
+    arms = {name: np.concatenate([one[name], more], axis=1) for name in ("state", "action")}
+    return one | arms | {WRIST: one["image"][::-1].copy()}
+
+
+def found_in(change, *seeds) -> dict[str, Finding]:
+    """What is found where the episodes of some seeds, of four, were damaged."""
+    episodes = [two_arms(seed) for seed in range(4)]
+    for seed in seeds:
+        change(episodes[seed])
+    return {one.name: one for one in findings_of(episodes)}
+
+
+def test_a_healthy_robot_of_many_numbers_and_cameras_is_healthy():
+    found = found_in(None)
+    assert {one.verdict for one in found.values()} == {"ok"} and f"camera {WRIST}" in found
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_number_that_is_not_finite_is_found_in_every_dimension(value):
+    def spoil_arm(one):
+        one["action"][7, 9] = value
+
+    found = found_in(spoil_arm, 1, 3)["numbers"]
+    assert found.verdict == "fail" and found.episodes == (1, 3) and "action 9 in 2 episodes (1, 3)" in found.found
+
+
+def test_numbers_that_are_not_used_are_named_but_spoil_nothing():
+    def lose(one):
+        one["state"][:, 5] = np.nan
+
+    found = found_in(lose, 2)["numbers"]
+    assert found.verdict == "warn" and "state 5 in 1 episodes (2)" in found.found and found.episodes == ()
+
+
+def test_dimensions_that_are_not_used_are_judged_as_well():
+    def clip(one):
+        one["action"][:, 9] = np.clip(10 * one["action"][:, 9], -1, 1)
+        one["state"][:, 4] = 0.25
+        one["action"][::20, 11] = 1e4
+        one["action"][:, 12] = np.sign(one["action"][:, 12])
+
+    found = found_in(clip, 0, 1, 2, 3)
+    assert "at an edge" in found["action 9"].found and found["action 9"].verdict == "warn"
+    assert found["state 4"].found == "is always 0.25" and found["state 4"].verdict == "warn"
+    assert found["outliers"].verdict == "warn" and "5.00% of action 11" in found["outliers"].found
+    assert "action 12" not in found  # a gripper that is open or shut
+
+
+def test_a_camera_that_is_not_used_is_looked_at_as_well():
+    def cover(one):
+        one[WRIST][:] = 0
+
+    found = found_in(cover, 2)
+    assert found["camera"].verdict == "ok" and found[f"camera {WRIST}"].verdict == "warn"
+    assert "throughout 1 episodes: 2" in found[f"camera {WRIST}"].found
+
+
+def test_what_is_kept_of_an_episode_is_bounded_and_survives_a_file(tmp_path):
+    values = np.random.default_rng(0).normal(size=(20_000, 8))
+    values[12_345, 3] = 1e6
+    kept = spread(values)
+    assert kept.sample.size <= SAMPLED and kept.high[3] == 1e6 and kept.low[0] == values[:, 0].min()
+    seen = look_at(MAPPING, Logs([two_arms(0)]), 0)
+    np.savez(tmp_path / "look.npz", **as_arrays(seen))
+    with np.load(tmp_path / "look.npz") as file:
+        again = from_arrays(0, dict(file))
+    assert again.cameras == seen.cameras and set(again.numbers) == {"state", "action"}
+    assert all(np.array_equal(vars(again.numbers[name])[key], vars(one)[key])
+               for name, one in seen.numbers.items() for key in vars(one))  # fmt: skip
 
 
 def test_a_mapping_that_does_not_fit_is_all_that_is_said():

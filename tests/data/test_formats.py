@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 
+from glocal.data.combined import Chosen
 from glocal.data.dataset import Feature
 from glocal.data.formats import aside, open_dataset
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
@@ -27,6 +28,8 @@ from glocal.files import UserError
 STRUCTURE = 6000
 """Bytes at a file's beginning, where damage does most."""
 LENGTHS = (5, 9, 4)
+AFTER = [[10.0, 1.0], [20.0, 2.0], [30.0, 3.0]]
+"""Where each episode's last step led to, in a format that keeps it."""
 CAMERA, STATE = "observation.image", "observation.state"
 FEATURES = {
     CAMERA: Feature((48, 64, 3), "uint8", picture=True, names=("height", "width", "channels")),
@@ -139,7 +142,7 @@ def minari_folder(folder: Path) -> Path:
     storage = MinariStorage.new(folder / "data", observations, space("action"))
     episodes = []
     for number, one in enumerate(EPISODES):
-        last = {"image": one[CAMERA][-1:], "state": one[STATE][-1:]}
+        last = {"image": one[CAMERA][-1:], "state": np.array(AFTER[number : number + 1], np.float32)}
         parts = {"image": one[CAMERA], "state": one[STATE]}
         episodes.append(EpisodeBuffer(
             id=number, observations={k: list(np.concatenate([v, last[k]])) for k, v in parts.items()},
@@ -205,6 +208,73 @@ def test_every_format_is_recognised_and_read_back(made, name):
         assert np.array_equal(found[action], EPISODES[number]["action"])
         least = 25 if name == "minari" else 35  # Minari keeps pictures as JPEG
         assert found[camera].dtype == np.uint8 and psnr(found[camera], EPISODES[number][CAMERA]) > least
+
+
+def test_what_minaris_last_steps_led_to_is_kept(made):
+    dataset = open_dataset(made["minari"])
+    assert list(dataset.observed) == [length + 1 for length in LENGTHS]
+    names = ["observation.image", "observation.state", "action"]
+    for number in (2, 0):
+        final, whole = dataset.final(number, names), dataset.episode(number, names)
+        assert set(final) == {"observation.image", "observation.state"}
+        assert np.array_equal(final["observation.state"], [AFTER[number]])
+        assert final["observation.image"].shape == (1, 48, 64, 3)
+        assert all(len(values) == LENGTHS[number] for values in whole.values())
+    chosen = Chosen(dataset, [2])
+    assert list(chosen.observed) == [5] and np.array_equal(chosen.final(0, names)["observation.state"], [AFTER[2]])
+
+
+def test_other_formats_have_an_observation_for_each_step_and_no_more(made):
+    for name in set(MAKERS) - {"minari"}:
+        dataset = open_dataset(made[name])
+        assert tuple(dataset.observed) == LENGTHS and dataset.final(0, list(dataset.features)) == {}
+
+
+def as_numbers(folder: Path, name: str, frames: list[np.ndarray]) -> tuple[Path, str]:
+    """Episodes whose pictures are numbers of whatever type, in a format that keeps arrays."""
+    action, ends = np.zeros((sum(map(len, frames)), 2), np.float32), np.cumsum([len(film) for film in frames])
+    if name == "npz":
+        folder.mkdir()
+        for number, film in enumerate(frames):
+            np.savez(folder / f"{number}.npz", image=film, action=np.zeros((len(film), 2)))
+    elif name == "zarr":
+        root = zarr.open_group(str(folder), mode="w", zarr_format=2)
+        root.create_group("data").create_array("image", data=np.concatenate(frames))
+        root["data"].create_array("action", data=action)
+        root.create_group("meta").create_array("episode_ends", data=ends)
+    else:
+        folder = folder.with_suffix(".h5")
+        with h5py.File(folder, "w") as file:
+            file["image"], file["action"], file["ep_len"] = np.concatenate(frames), action, np.diff(ends, prepend=0)
+    return folder, "image"
+
+
+@pytest.mark.parametrize("name", ["npz", "zarr", "hdf5"])
+@pytest.mark.parametrize("white, dtype", [(1.0, np.float32), (1.0, np.float64), (255.0, np.float32), (255, np.int64)])
+def test_pictures_that_are_numbers_become_bytes(tmp_path, name, white, dtype):
+    """An episode that is dark throughout is dark, whatever white is."""
+    films = [one[CAMERA] for one in EPISODES]
+    films = [films[0], films[1], films[2] // 255]
+    path, camera = as_numbers(tmp_path / "set", name, [(film / 255 * white).astype(dtype) for film in films])
+    dataset = open_dataset(path)
+    assert dataset.features[camera] == Feature((48, 64, 3), "uint8", picture=True)
+    for number, film in enumerate(films):
+        assert np.array_equal(dataset.episode(number, [camera])[camera], film)
+
+
+@pytest.mark.parametrize("name", ["npz", "zarr", "hdf5"])
+@pytest.mark.parametrize(
+    "value, said",
+    [(np.nan, "hold NaN or infinite numbers"), (-1.0, "hold -1 to 0.862745, expected 0 to 1"),
+     (200.0, "hold 0 to 200, expected 0 to 1")],
+)  # fmt: skip
+def test_pictures_that_are_neither_fractions_nor_bytes_are_refused(tmp_path, name, value, said):
+    films = [(one[CAMERA] / 255).astype(np.float32) for one in EPISODES]
+    films[1][4, 3, 2, 1] = value
+    path, camera = as_numbers(tmp_path / "set", name, films)
+    assert open_dataset(path).episode(0, [camera])[camera].max() == 220
+    with pytest.raises(UserError, match=rf"image .*(episode 1|1\.npz).* cannot be used: its pictures {said}"):
+        open_dataset(path).episode(1, [camera])
 
 
 @pytest.mark.parametrize("codec", ["h264", "av1"])

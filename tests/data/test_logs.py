@@ -1,4 +1,4 @@
-"""The verbs on logs: what they say, what they write, and what they refuse."""
+"""The verbs on logs: what they say, what they write, what they refuse, and what is taken in."""
 
 import json
 
@@ -10,7 +10,20 @@ from PIL import Image
 from glocal.cli import main
 from glocal.data.formats import open_dataset
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
-from tests.data.test_formats import EPISODES, FEATURES, LENGTHS, lerobot_v3, mp4_folder, npz_folder
+from glocal.data.ingest import chosen, ingest
+from glocal.data.mapping import Mapping
+from glocal.data.store import EpisodeStore, seal
+from tests.data.test_formats import (
+    AFTER,
+    EPISODES,
+    FEATURES,
+    LENGTHS,
+    STATE,
+    lerobot_v3,
+    minari_folder,
+    mp4_folder,
+    npz_folder,
+)
 
 
 def data(*arguments: object) -> None:
@@ -94,3 +107,20 @@ def test_the_doctor_fails_where_logs_are_broken(tmp_path):
 def test_a_folder_that_exists_is_not_overwritten(tmp_path, capsys):
     whole = lerobot_v3(tmp_path / "set")
     assert "exists already" in refused(capsys, "convert", whole, whole)
+
+
+def test_of_an_episode_whose_last_observation_is_kept_no_decision_is_lost(tmp_path):
+    """Four steps and five observations at stride two are two whole decisions; five and six are two, and a half."""
+    path, camera, state = minari_folder(tmp_path / "set"), "observation.image", "observation.state"
+    known = Mapping(camera, (48, 64), state, "action", 10, 5, low=(0, 0), high=(512, 512), reward="next.reward",
+                    reward_over="sum")  # fmt: skip
+    dataset = open_dataset(path)
+    assert chosen(known, dataset.observed) == ([0, 1, 2], []) and list(dataset.lengths) == list(LENGTHS)
+    ingest(path, known, tmp_path / "data", [0, 1, 2], 1, lambda done: None)
+    seal(tmp_path / "data", {})
+    store = EpisodeStore.open(tmp_path / "data")
+    assert np.diff(store.starts).tolist() == [3, 5, 3]
+    last, reward = store.episode(2), EPISODES[2]["next.reward"][:, 0]
+    assert np.allclose(last["agent"], [*EPISODES[2][STATE][::2], AFTER[2]])
+    assert np.allclose(last["reward"][1:], [reward[0] + reward[1], reward[2] + reward[3]])
+    assert np.allclose(store.episode(0)["reward"][-1], EPISODES[0]["next.reward"][2:].sum())

@@ -6,7 +6,7 @@ import pytest
 from glocal.data.dataset import Feature
 from glocal.data.mapping import reach_in_pixels
 from glocal.data.propose import propose
-from tests.data.test_doctor import Logs
+from tests.data.memory import Logs
 
 STEPS = 400
 
@@ -57,3 +57,24 @@ def test_numbers_that_tell_nothing_leave_the_usual_reach():
     some.features = {**some.features, "action": Feature((1,), "float64")}
     some.episodes[0]["action"] = some.episodes[0]["action"][:, :1]
     assert propose(some)[0].reach == 50.0
+
+
+@pytest.mark.parametrize("name", ["next.reward", "reward"])
+def test_how_a_decision_has_rewards_is_told_by_the_rewards(name):
+    """Dense ones are told by the last, sparse ones by the largest; and what is assumed of a plain name is said."""
+    some = logs(1.0, 0.0, 50.0)
+    some.features = {**some.features, name: Feature((1,), "float64")}
+    for reward, over in ((np.sin(np.arange(STEPS) / 20), "last"), (np.arange(STEPS) == STEPS - 1, "largest")):
+        some.episodes[0][name] = reward[:, None]
+        known, said = propose(some)
+        assert known.reward == name and known.reward_over == over and any(f"has the {over}" in line for line in said)
+        assert any("say outcomes_at observation" in line for line in said) == (name == "reward")
+
+
+def test_numbers_that_are_not_used_are_said():
+    some = logs(1.0, 0.0, 50.0)
+    one = some.episodes[0]
+    some = Logs([one | {"action": np.tile(one["action"], 7), "state": np.tile(one["state"], 3)}])
+    said = propose(some)[1]
+    assert "action action holds 14 numbers, of which the first two are used" in said
+    assert "state state holds 6 numbers, of which the first two are used" in said

@@ -32,10 +32,18 @@ class Aside(Dataset):
         )
         theirs.close()
         finalize(self, _end, self._line, self._process)
-        self.format, self.fps, self.features, self.lengths = self._ask((opener, path, PATIENCE), "its description")
+        description = self._ask((opener, path, PATIENCE), "its description")
+        self.format, self.fps, self.features, self.lengths, self._observed = description
+
+    @property
+    def observed(self) -> Sequence[int]:
+        return self._observed
 
     def episode(self, number: int, names: Sequence[str]) -> dict[str, Array]:
-        return self._ask((number, tuple(names)), f"episode {number}")
+        return self._ask(("episode", number, tuple(names)), f"episode {number}")
+
+    def final(self, number: int, names: Sequence[str]) -> dict[str, Array]:
+        return self._ask(("final", number, tuple(names)), f"episode {number}")
 
     def _ask(self, question: tuple[Any, ...], what: str) -> Any:
         try:
@@ -66,11 +74,12 @@ def serve(descriptor: int) -> None:
     if isinstance(dataset, UserError):
         line.send(dataset)
         return
-    line.send((dataset.format, dataset.fps, dataset.features, dataset.lengths))
+    line.send((dataset.format, dataset.fps, dataset.features, dataset.lengths, dataset.observed))
+    answers = {"episode": dataset.episode, "final": dataset.final}
     with suppress(EOFError):
         while True:
-            number, names = line.recv()
-            line.send(_answer(patience, dataset.episode, number, names))
+            what, number, names = line.recv()
+            line.send(_answer(patience, answers[what], number, names))
 
 
 def _answer(patience: float, answer: Callable[..., Any], *question: Any) -> Any:

@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset, Feature, Format
+from glocal.data.formats.pictures import as_bytes, brightest, feature_of
 from glocal.files import UserError
 
 H5_ENDINGS = (".h5", ".hdf5")
 LENGTHS = ("ep_len", "lengths")
 """Arrays that tell the episodes' lengths."""
 BESIDE = (*LENGTHS, "ep_offset")
+LOOKED_AT = 8
+"""Episodes, evenly spread, of which a picture is looked at to tell what white is."""
 
 
 class Padded:
@@ -41,7 +44,8 @@ class FlatDataset(Dataset):
     def __init__(self, path: Path, name: str, shards: Sequence[tuple[Path, Mapping[str, Any], Array]]):
         """Of shards: the file, its arrays by name, and where its episodes begin and the last one ends, (n + 1,)."""
         self.folder, self.format = path, name
-        self.features = _features(shards[0][1])
+        self.features = {key: feature_of(array) for key, array in shards[0][1].items()}
+        self._white: dict[str, float] = {}
         self._episodes = [(shard, *bounds) for shard in shards for bounds in pairwise(shard[2].tolist())]
         self.lengths = [end - begin for _, begin, end in self._episodes]
         for file, arrays, starts in shards:
@@ -52,31 +56,34 @@ class FlatDataset(Dataset):
         found = {}
         for name in names:
             try:
-                found[name] = _shown(np.asarray(arrays[name][begin:end]), self.features[name])
+                values = np.asarray(arrays[name][begin:end]).reshape(end - begin, *self.features[name].shape)
+                found[name] = self._shown(name, values, f"episode {number} in {file}")
+            except UserError:
+                raise
             except Exception as error:  # decoders raise what they like at damaged files, SystemError included
                 raise UserError(
                     f"{name} of episode {number} in {file} cannot be read ({error}); it is damaged"
                 ) from error
         return found
 
+    def _shown(self, name: str, values: Array, place: str) -> Array:
+        """An episode's values; pictures as bytes."""
+        if not self.features[name].picture or values.dtype == np.uint8:
+            return values
+        try:
+            return as_bytes(values, self._brightest(name))
+        except ValueError as error:
+            raise UserError(f"{name} of {place} cannot be used: {error}") from error
 
-def _features(arrays: Mapping[str, Any]) -> dict[str, Feature]:
-    features = {}
-    for name, array in arrays.items():
-        picture = len(array.shape) == 4 and array.shape[-1] == 3
-        shape = tuple(map(int, array.shape[1:])) or (1,)
-        features[name] = Feature(shape, "uint8" if picture else str(array.dtype), picture)
-    return features
-
-
-def _shown(values: Array, feature: Feature) -> Array:
-    """An episode's values in the feature's own shape; pictures that were kept as numbers from 0 to 255 are rounded."""
-    values = values.reshape(len(values), *feature.shape)
-    if not feature.picture or values.dtype == np.uint8:
-        return values
-    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
-        raise ValueError(f"pictures hold {values.min()} to {values.max()}, expected 0 to 255")
-    return values.round().astype(np.uint8)
+    def _brightest(self, name: str) -> float:
+        """What white is in all pictures of a camera, by some of them."""
+        if name not in self._white:
+            some = np.unique(np.linspace(0, len(self._episodes) - 1, LOOKED_AT).astype(int))
+            places = [self._episodes[number] for number in some]
+            self._white[name] = brightest(
+                np.asarray(arrays[name][begin : begin + 1]) for (_, arrays, _), begin, _ in places
+            )
+        return self._white[name]
 
 
 def _check_shard(file: Path, arrays: Mapping[str, Any], starts: Array, features: Mapping[str, Feature]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset, Feature, Format
+from glocal.data.formats.pictures import as_bytes, brightest, feature_of
 from glocal.data.video import read_frames, stacked, video_info
 from glocal.files import UserError
 
@@ -27,7 +28,9 @@ class FolderDataset(Dataset):
             raise UserError(f"{videos[alone[0]]} has no {alone[0]}.npy or {alone[0]}.npz with its actions beside it")
         self.files = [(numbers[stem], videos.get(stem)) for stem in sorted(videos or numbers)]
         first, video = self.files[0]
-        self.features = {name: _feature(array) for name, array in _numbers(first).items()}
+        kept = _numbers(first)
+        self.features = {name: feature_of(array) for name, array in kept.items()}
+        self._white = {name: brightest([kept[name]]) for name, one in self.features.items() if one.picture}
         self.fps = None
         if video is not None:
             info = video_info(video)
@@ -43,7 +46,7 @@ class FolderDataset(Dataset):
         for name, array in found.items():
             if (
                 name not in self.features
-                or _feature(array) != self.features[name]
+                or feature_of(array) != self.features[name]
                 or len(array) != self.lengths[number]
             ):
                 raise UserError(
@@ -55,7 +58,14 @@ class FolderDataset(Dataset):
         missing = [name for name in names if name not in found]
         if missing:
             raise UserError(f"{path} has no {', '.join(missing)}; expected {', '.join(self.features)} in every episode")
+        found |= {name: self._shown(name, found[name], path) for name in names if name in self._white}
         return {name: found[name].reshape(self.lengths[number], *self.features[name].shape) for name in names}
+
+    def _shown(self, name: str, values: Array, path: Path) -> Array:
+        try:
+            return as_bytes(values, self._white[name])
+        except ValueError as error:
+            raise UserError(f"{name} in {path} cannot be used: {error}") from error
 
     def _film(self, video: Path, number: int) -> Array:
         length, shape = self.lengths[number], self.features[VIDEO].shape
@@ -77,11 +87,6 @@ def _numbers(path: Path) -> dict[str, Any]:
     if not arrays or len(set(lengths.values())) != 1 or not min(lengths.values()):
         raise UserError(f"the arrays in {path} have lengths {lengths}; expected one length, above 0")
     return arrays
-
-
-def _feature(array: Array) -> Feature:
-    picture = array.ndim == 4 and array.shape[-1] == 3 and array.dtype == np.uint8
-    return Feature(array.shape[1:] or (1,), str(array.dtype), picture)
 
 
 def _recognises(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Minari's datasets, read by Minari itself (an extra): an episode's last observation has no action, and is left out."""
+"""Minari's datasets, read by Minari itself (an extra); the last observation, on which nothing was done, is `final`."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -32,13 +32,19 @@ class MinariDataset(Dataset):
             raise UserError(
                 f"{inner} does not read as a Minari dataset ({error!r}); it is damaged or cut short"
             ) from error
-        self.features = {name: _feature(array) for name, array in self._read(0).items()}
-        self._last: tuple[int, dict[str, Array]] | None = None
+        self._last: tuple[int, dict[str, Array], dict[str, Array]] | None = None
+        self.features = {name: _feature(array) for name, array in self._kept(0)[0].items()}
+
+    @property
+    def observed(self) -> Sequence[int]:
+        return [length + 1 for length in self.lengths]
+
+    def final(self, number: int, names: Sequence[str]) -> dict[str, Array]:
+        found = self._kept(number)[1]
+        return {name: found[name].reshape(-1, *self.features[name].shape) for name in names if name in found}
 
     def episode(self, number: int, names: Sequence[str]) -> dict[str, Array]:
-        if self._last is None or self._last[0] != number:
-            self._last = number, self._read(number)
-        found = self._last[1]
+        found = self._kept(number)[0]
         for name in names:
             feature = _feature(found[name]) if name in found else None
             if feature != self.features[name] or len(found[name]) != self.lengths[number]:
@@ -51,13 +57,21 @@ class MinariDataset(Dataset):
     def _metadata(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         return list(self.whole.storage.get_episode_metadata(numbers))
 
-    def _read(self, number: int) -> dict[str, Array]:
+    def _kept(self, number: int) -> tuple[dict[str, Array], dict[str, Array]]:
+        if self._last is None or self._last[0] != number:
+            self._last = number, *self._read(number)
+        return self._last[1:]
+
+    def _read(self, number: int) -> tuple[dict[str, Array], dict[str, Array]]:
+        """What was observed, done and came of it at each step, and what was observed after the last one."""
         try:
             (one,) = self.whole.iterate_episodes([number])
             steps = len(one.rewards)
-            found = {f"observation{name}": array[:steps] for name, array in _parts(one.observations).items()}
+            seen = {f"observation{name}": array for name, array in _parts(one.observations).items()}
+            found = {name: array[:steps] for name, array in seen.items()}
             found |= {f"action{name}": array for name, array in _parts(one.actions).items()}
-            return found | {name: np.asarray(getattr(one, key)) for name, key in OUTCOMES.items()}
+            found |= {name: np.asarray(getattr(one, key)) for name, key in OUTCOMES.items()}
+            return found, {name: array[steps:] for name, array in seen.items()}
         except Exception as error:
             raise UserError(f"episode {number} in {self.folder} cannot be read ({error!r}); it is damaged") from error
 
