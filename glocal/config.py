@@ -14,6 +14,7 @@ from glocal.codecs.grid import GridCodecConfig
 from glocal.codecs.keypoints import KeypointCodecConfig
 from glocal.core.improve import ImproveConfig
 from glocal.core.matching import MatchingConfig
+from glocal.declarations import whole
 from glocal.evaluate.gates import GateConfig
 from glocal.evaluate.probe import ProbeConfig
 from glocal.files import UserError
@@ -213,7 +214,7 @@ def _converter() -> cattrs.Converter:
 
 def to_dict(config: Config) -> dict[str, Any]:
     """The configuration as plain values, for JSON."""
-    return _converter().unstructure(config)
+    return _converter().unstructure(whole(config))
 
 
 def from_dict(values: Mapping[str, Any], source: object) -> Config:
