@@ -118,7 +118,7 @@ def code_version(stage: Stage, package: Package = LOADED) -> str:
 
 def roots(stage: Stage) -> list[str]:
     """Where a stage's code begins: its work, its class of run, and the classes of what it has declared."""
-    kinds = [kind for part in stage.readable for kind in _classes(part)]
+    kinds = [kind for part in (*stage.config, *FREE) for kind in _classes(part)]
     return [*map(_told, (stage.work, run_class(stage), seed_of, *kinds))]
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import torch
 
-from glocal.config import Config, from_dict, to_dict
+from glocal.config import Config, to_dict
 from glocal.declarations import declared
 from glocal.digests import Digests
-from glocal.files import UserError, read_json, remove, write_json
+from glocal.files import UserError, remove, write_json
 from glocal.models import check
 from glocal.plan import STAGES, Stage, run_class, seed_of
 from glocal.progress import console
+from glocal.recovery import read_config
 from glocal.stamps import Attempt, Plan, attempt_path, read_attempt, read_stamp, stamp_path, write
 from glocal.status import damages, digests_of, is_begun, plan_of, stamped, status
 from glocal.training import threads
@@ -27,7 +28,7 @@ def open_run(folder: Path) -> Run:
     """A run that exists; raises `UserError` where there is none in `folder`."""
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is no run: it has no config.json. Start one with `glocal run PRESET --run {folder}`")
-    return Run(folder, from_dict(read_json(folder / "config.json"), folder / "config.json"))
+    return Run(folder, read_config(folder))
 
 
 def create_run(folder: Path, config: Config) -> Run:

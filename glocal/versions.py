@@ -249,6 +249,9 @@ class _Names(ast.NodeVisitor):
                 self.visit(part)
         self._within(_bound([node.args, node.body]), [node.body])
 
+    def visit_Global(self, node: ast.Global) -> None:
+        self.names |= {(name,) for name in node.names}
+
     def _within(self, own: set[str], body: Sequence[ast.AST]) -> None:
         self.own.append(own)
         for part in body:
