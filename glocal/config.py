@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Literal
 
 import cattrs
@@ -203,6 +204,7 @@ _ALL = (*_SHORT, _pusht_keypoints_long(), *map(shrunk, _SHORT))
 PRESETS: dict[str, Config] = {config.preset: config for config in _ALL}
 
 
+@cache
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     configure_tagged_union(KeypointCodecConfig | GridCodecConfig, converter)

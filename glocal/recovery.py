@@ -15,15 +15,22 @@ def read_config(folder: Path) -> Config:
     """A run's configuration; raises `UserError` that says how to write it anew where it is damaged."""
     path = folder / "config.json"
     try:
-        values = read_json(path)
-        if not isinstance(values, dict) or not {"preset", "seed", "task"} <= set(values):
-            raise UserError(f"{path} is no configuration of a run")
-        return from_dict(values, path)
+        return from_dict(_told(path), path)
     except UserError as error:
         raise UserError(
             f"{error}. `{again(folder)}` writes it anew: stages that were done with the same options are recognised by "
             "their stamps, and not done again"
         ) from error
+
+
+def _told(path: Path) -> Mapping[str, Any]:
+    try:
+        values = read_json(path)
+    except UserError:
+        values = None
+    if not isinstance(values, dict) or not {"preset", "seed", "task"} <= set(values):
+        raise UserError(f"{path} is damaged: it holds no configuration")
+    return values
 
 
 def again(folder: Path) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -37,9 +38,14 @@ def status(run: RunFolder) -> dict[str, Status]:
     return found
 
 
-def digests_of(folder: Path):
-    """What is known of the content of files that a run reads."""
-    return kept_digests(folder / "stages" / "digests.cache.json")
+def digests_path(folder: Path) -> Path:
+    """Where a run keeps the hashes of files that it has read."""
+    return folder / "stages" / "digests.cache.json"
+
+
+def digests_of(folder: Path) -> AbstractContextManager[Digests]:
+    """The hashes of files, as far as a run has read them before."""
+    return kept_digests(digests_path(folder))
 
 
 def plan_of(run: RunFolder, stage: Stage, digests: Digests) -> Plan:
