@@ -93,7 +93,7 @@ def _index(path: Path) -> _Index:
             if format == FORMAT and all(isinstance(name, str) and name.isidentifier() for name in names):
                 entries = (_entry(path, number, one) for number, one in enumerate(episodes))
                 return _Index(tuple(names), tuple(entries), about)
-    raise UserError(f"{path} is not the index of an episode store of format {FORMAT}; collect again")
+    raise UserError(f"{path} is not an episode store of format {FORMAT}; collect again")
 
 
 def _entry(path: Path, number: int, found: Any) -> _Entry:
