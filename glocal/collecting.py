@@ -1,14 +1,16 @@
 """The first stage: experience comes in, recorded by play at the task or decoded from somebody's logs."""
 
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from glocal.codecs.grid import GridCodecConfig
-from glocal.config import Config, to_dict
+from glocal.config import Config
+from glocal.core.types import Grid
 from glocal.data.dataset import Dataset
 from glocal.data.doctor import as_json, judge, raise_grave
 from glocal.data.formats import open_dataset
@@ -21,17 +23,19 @@ from glocal.evaluate.recording import describe, told
 from glocal.files import UserError, write_json
 from glocal.progress import Ticker, console
 from glocal.tasks.collect import record_episode
-from glocal.workspace import Run
+from glocal.tasks.play import PlayConfig
+from glocal.tasks.pusht import PushTConfig
+from glocal.workspace import RunFolder
 
 
-def collect(run: Run) -> None:
+def collect(run: RunFolder) -> None:
     """Take in logs, or record play, several episodes at once; episodes that stand already are kept."""
     take_in(run) if run.config.logs else record(run)
     found = told(describe(EpisodeStore.open(run.data)))
     console.print("collect: " + "; ".join(f"{what} {much}" for what, much in found))
 
 
-def take_in(run: Run) -> None:
+def take_in(run: RunFolder) -> None:
     """Decode logs once; what is the matter with them is written to `doctor.json`, and ends it where it is grave."""
     path, config = Path(run.config.logs), run.config
     dataset = open_dataset(path)
@@ -66,7 +70,7 @@ def _trainable(path: Path, dataset: Dataset, config: Config) -> Mapping:
     wrong = [*check(known, dataset), *check_robot(known, config.task)]
     if not config.task.images:
         wrong.append("logs hold pictures, and this preset observes tracked keypoints; use --task.images True")
-    if isinstance(config.codec, GridCodecConfig) and known.pose is None:
+    if isinstance(config.codec.layout, Grid) and known.pose is None:
         wrong.append(
             "there is no pose, without which a latent grid cannot be judged; `glocal data label tracker` writes it"
         )
@@ -75,7 +79,7 @@ def _trainable(path: Path, dataset: Dataset, config: Config) -> Mapping:
     return known
 
 
-def record(run: Run) -> None:
+def record(run: RunFolder) -> None:
     """Record play."""
     config = run.config
     count = max(1, round(config.play.decisions / config.task.decisions))
@@ -83,17 +87,18 @@ def record(run: Run) -> None:
     seen_size = 64 * 64 * 3 if config.task.images else 0
     size = count * (config.task.decisions + 1) * (seen_size + 112) / 1e6
     console.print(f"collect: {count} episodes, about {size:.0f} MB in {run.data}")
+    record_one = partial(_record, run.data, config.task, config.play, config.seed)
     pool = ProcessPoolExecutor(config.processes, mp_context=get_context("spawn"))
     try:
         with Ticker("collect", count, count - len(missing), "decisions", config.task.decisions) as tick:
-            for task in as_completed([pool.submit(_record, run.data, config, number) for number in missing]):
+            for task in as_completed([pool.submit(record_one, number) for number in missing]):
                 task.result()
                 tick(tick.done + 1)
     finally:
         pool.shutdown(cancel_futures=True)
-    seal(run.data, {"preset": config.preset, "seed": config.seed, "play": to_dict(config)["play"]})
+    seal(run.data, {"preset": config.preset, "seed": config.seed, "play": asdict(config.play)})
 
 
-def _record(folder: Path, config: Config, number: int) -> None:
+def _record(folder: Path, task: PushTConfig, play: PlayConfig, seed: int, number: int) -> None:
     torch.set_num_threads(1)
-    write_episode(folder, number, record_episode(config.task, config.play, config.seed, number))
+    write_episode(folder, number, record_episode(task, play, seed, number))

@@ -28,7 +28,8 @@ from glocal.gating import reader
 from glocal.plan import STAGES
 from glocal.progress import Ticker, console
 from glocal.run import create_run, open_run, perform, status
-from glocal.stages import stage_seconds
+from glocal.stamps import stage_seconds
+from glocal.status import digests_path
 from glocal.training import read_log, threads
 from glocal.workspace import Run
 
@@ -113,7 +114,10 @@ def _name(run: Run) -> str:
 
 
 def _share(base: Run, run: Run) -> None:
-    """Let a cell see the base's data and models as its own."""
+    """Let a cell see the base's data and models as its own, and what is known of the files that hold them."""
+    if digests_path(base.folder).is_file():
+        (run.folder / "stages").mkdir(exist_ok=True)
+        shutil.copy(digests_path(base.folder), digests_path(run.folder))
     for name in SHARED:
         stage = STAGES[name]
         link = run.folder / stage.output

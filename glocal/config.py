@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Literal
 
 import cattrs
@@ -14,6 +15,7 @@ from glocal.codecs.grid import GridCodecConfig
 from glocal.codecs.keypoints import KeypointCodecConfig
 from glocal.core.improve import ImproveConfig
 from glocal.core.matching import MatchingConfig
+from glocal.declarations import whole
 from glocal.evaluate.gates import GateConfig
 from glocal.evaluate.probe import ProbeConfig
 from glocal.files import UserError
@@ -202,6 +204,7 @@ _ALL = (*_SHORT, _pusht_keypoints_long(), *map(shrunk, _SHORT))
 PRESETS: dict[str, Config] = {config.preset: config for config in _ALL}
 
 
+@cache
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     configure_tagged_union(KeypointCodecConfig | GridCodecConfig, converter)
@@ -213,7 +216,7 @@ def _converter() -> cattrs.Converter:
 
 def to_dict(config: Config) -> dict[str, Any]:
     """The configuration as plain values, for JSON."""
-    return _converter().unstructure(config)
+    return _converter().unstructure(whole(config))
 
 
 def from_dict(values: Mapping[str, Any], source: object) -> Config:

@@ -31,7 +31,7 @@ from glocal.files import UserError, appearing, write_json
 from glocal.progress import console
 from glocal.tasks.pusht import TABLE, pose_of
 from glocal.training import Fit, train
-from glocal.workspace import Run
+from glocal.workspace import Modelled
 from glocal.worlds.diffusion import DiffusionWorld
 from glocal.worlds.keypoints import KeypointWorld
 
@@ -47,7 +47,7 @@ FRAMES = 2000
 """Held-out frames that a codec is judged by."""
 
 
-def keypoint_reader(run: Run) -> Reader:
+def keypoint_reader(run: Modelled) -> Reader:
     """Reads poses off tracked keypoints."""
 
     def read(obs: Tensor) -> Pose:
@@ -58,7 +58,7 @@ def keypoint_reader(run: Run) -> Reader:
     return read
 
 
-def train_probe(run: Run) -> Probe:
+def train_probe(run: Modelled) -> Probe:
     """The network that reads poses off what the codec made of recorded images."""
     config, store = run.config, run.store
     experience, _ = run.experience
@@ -75,7 +75,7 @@ def train_probe(run: Run) -> Probe:
     return models.load_trained(probe, folder, "probe")
 
 
-def check_gates(run: Run) -> None:
+def check_gates(run: Modelled) -> None:
     """Measure codec and models on held-out episodes; prints what was found, writes `gates.json`."""
     images = run.config.task.images
     read = reader(run)
@@ -114,7 +114,7 @@ def check_gates(run: Run) -> None:
         console.print(line)
 
 
-def _gradients(run: Run, world: DiffusionWorld, surrogate: Any, begin: Segment, action: Tensor) -> dict[str, Any]:
+def _gradients(run: Modelled, world: DiffusionWorld, surrogate: Any, begin: Segment, action: Tensor) -> dict[str, Any]:
     """How far each link's gradient by recorded actions is from a finite difference of the global model's return."""
     rows = torch.arange(0, len(action), max(1, len(action) // COMPARED))[:COMPARED]
     learn = run.config.learn
@@ -124,7 +124,7 @@ def _gradients(run: Run, world: DiffusionWorld, surrogate: Any, begin: Segment, 
 
 
 @torch.no_grad()
-def check_codec(run: Run, read: Reader) -> dict[str, float]:
+def check_codec(run: Modelled, read: Reader) -> dict[str, float]:
     """How well held-out frames can be read (medians; where poses are recorded), and drawn again (peak signal-to-noise
     ratio, in dB)."""
     _, held_out = run.experience
@@ -140,7 +140,7 @@ def check_codec(run: Run, read: Reader) -> dict[str, float]:
     return {name: float(np.median(each)) for name, each in error.items()} | {"psnr_db": float(-10 * squared.log10())}
 
 
-def shape_reader(run: Run) -> Reader:
+def shape_reader(run: Modelled) -> Reader:
     """Reads poses off a body's learned points, where no pose was ever recorded: its angle counts from that of the
     shape that the global model found."""
     world = run.world()
@@ -160,7 +160,7 @@ def shape_reader(run: Run) -> Reader:
     return read
 
 
-def reader(run: Run) -> Reader:
+def reader(run: Modelled) -> Reader:
     """Reads poses off a run's observations: exactly from tracked keypoints, by a probe from what codecs make."""
     if not run.config.task.images:
         return keypoint_reader(run)
@@ -170,7 +170,7 @@ def reader(run: Run) -> Reader:
     return lambda obs: probe.read(obs, TABLE)
 
 
-def _tracked(run: Run) -> bool:
+def _tracked(run: Modelled) -> bool:
     """Whether agent and block were tracked in what is recorded."""
     return {"agent", "pose"} <= set(run.store.fields)
 
@@ -189,7 +189,7 @@ def reward_errors(world: DiffusionWorld, seen: Segment, answer: Step) -> dict[st
 
 
 @torch.no_grad()
-def _keep_rollouts(run: Run, whole: Segment, imagined: Tensor) -> None:
+def _keep_rollouts(run: Modelled, whole: Segment, imagined: Tensor) -> None:
     """Keep a few recorded and imagined rollouts for the report, decoded, and as points where they are made of those."""
     shown = torch.linspace(0, len(imagined) - 1, min(SHOWN, len(imagined))).long()
     layout, kept = models.build_spec(run.config).layout, {}
@@ -201,7 +201,7 @@ def _keep_rollouts(run: Run, whole: Segment, imagined: Tensor) -> None:
         np.savez(file, **kept)
 
 
-def gate_windows(run: Run, read: Reader, window: int, horizon: int, every: int = 7) -> tuple[Segment, Pose, int]:
+def gate_windows(run: Modelled, read: Reader, window: int, horizon: int, every: int = 7) -> tuple[Segment, Pose, int]:
     """Held-out windows (n, window + horizon, ...) in which the block moves, their poses, and the number looked at.
 
     Poses are the recorded ones, or else what is read off the recorded observations.

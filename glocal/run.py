@@ -1,40 +1,34 @@
 """Runs are begun, opened, gone on with: which stages are done, stale or missing, and what is left to do is done."""
 
 import fcntl
-import hashlib
-import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 
-from glocal.config import Config, from_dict, to_dict
-from glocal.files import UserError, read_json, remove, sha256, write_json
+from glocal.config import Config, to_dict
+from glocal.declarations import declared
+from glocal.digests import Digests
+from glocal.files import UserError, remove, write_json
 from glocal.models import check
-from glocal.plan import STAGES, Stage, code_version
+from glocal.plan import STAGES, Stage, run_class, seed_of
 from glocal.progress import console
+from glocal.recovery import read_config
+from glocal.stamps import Attempt, Plan, attempt_path, read_attempt, read_stamp, stamp_path, write
+from glocal.status import damages, digests_of, is_begun, plan_of, stamped, status
 from glocal.training import threads
 from glocal.workspace import Run
-
-
-@dataclass(frozen=True)
-class Status:
-    """Whether a stage is done, and if not, why."""
-
-    state: Literal["done", "stale", "missing"]
-    reasons: tuple[str, ...] = ()
 
 
 def open_run(folder: Path) -> Run:
     """A run that exists; raises `UserError` where there is none in `folder`."""
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is no run: it has no config.json. Start one with `glocal run PRESET --run {folder}`")
-    return Run(folder, from_dict(read_json(folder / "config.json"), folder / "config.json"))
+    return Run(folder, read_config(folder))
 
 
 def create_run(folder: Path, config: Config) -> Run:
@@ -44,14 +38,6 @@ def create_run(folder: Path, config: Config) -> Run:
     check(config)
     write_json(folder / "config.json", to_dict(config))
     return Run(folder, config)
-
-
-def status(run: Run) -> dict[str, Status]:
-    """Every stage's state; a stage behind one that is not done is not done either."""
-    found: dict[str, Status] = {}
-    for stage in STAGES.values():
-        found[stage.name] = _status(run, stage, found)
-    return found
 
 
 def run_all(run: Run) -> None:
@@ -68,41 +54,50 @@ def run_all(run: Run) -> None:
 
 def perform(run: Run, stage: Stage) -> None:
     """Do one stage, going on from where an earlier attempt at the same thing was cut off."""
-    missing = [name for name in stage.needs if not _stamp_path(run, name).is_file()]
-    idle = [name for name in missing if STAGES[name].idle(run.config)]
-    lacking = [name for name in missing if name not in idle]
+    with digests_of(run.folder) as digests:
+        _needed(run, stage, digests)
+        with alone(run.folder), threads(run.config.threads):
+            wanted = plan_of(run, stage, digests)
+            _clear_unless_same(run, stage, wanted)
+            _verify_inputs(run, stage)
+            torch.manual_seed(seed_of(stage, run.config))
+            seconds = _attempt(run, stage)
+            finished = datetime.now(UTC).isoformat(timespec="seconds")
+            stamp = stamped(Run(run.folder, run.config), stage, wanted, seconds, finished, digests)
+            write(stamp_path(run.folder, stage.name), stamp)
+            attempt_path(run.folder, stage.name).unlink()
+
+
+def _needed(run: Run, stage: Stage, digests: Digests) -> None:
+    """Raise `UserError` where what a stage reads is missing or damaged; what has nothing to do is done by the way."""
+    stamps = {name: read_stamp(run.folder, name) for name in stage.needs}
+    missing = [name for name, stamp in stamps.items() if stamp is None]
+    lacking = [name for name in missing if not STAGES[name].idle(run.config)]
     if lacking:
         raise UserError(f"{stage.name} needs {', '.join(lacking)} first; `glocal run` does all stages in order")
-    for name in idle:
+    for name, stamp in stamps.items():
+        broken = [] if stamp is None else damages(run.folder, stamp, digests)
+        if broken:
+            raise UserError(
+                f"{name}: {'; '.join(broken)}. Restore it from a copy, or do the stage again: `glocal run {run.folder}`"
+            )
+    for name in missing:
         perform(run, STAGES[name])
-    with alone(run.folder), threads(run.config.threads):
-        wanted = _fingerprint(run, stage)
-        _clear_unless_same(run, stage, wanted)
-        _verify_inputs(run, stage)
-        torch.manual_seed(_seed(run, stage))
-        seconds = _attempt(run, stage)
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
-        stamp = {**wanted, "output": _digest(run, stage), "seconds": seconds, "finished": finished}
-        write_json(_stamp_path(run, stage.name), stamp)
-        _attempt_path(run, stage.name).unlink()
-
-
-def _seed(run: Run, stage: Stage) -> int:
-    """Of torch's random numbers in a stage."""
-    own = f" {run.config.policy_seed}" if "policy_seed" in stage.config and run.config.policy_seed else ""
-    return int(hashlib.sha256(f"{stage.name} {run.config.seed}{own}".encode()).hexdigest()[:8], 16)
 
 
 def _attempt(run: Run, stage: Stage) -> float:
     """Work at a stage; returns the seconds spent on it, earlier interrupted attempts included."""
-    path, began = _attempt_path(run, stage.name), time.monotonic()
-    attempt = read_json(path)
+    began = time.monotonic()
+    attempt = read_attempt(run.folder, stage.name)
+    assert attempt is not None
+    config = declared(run.config, stage.readable, f"the stage {stage.name}")
     try:
-        stage.work(Run(run.folder, run.config))
+        stage.work(run_class(stage)(run.folder, config))
     except BaseException:
-        write_json(path, {**attempt, "seconds": attempt["seconds"] + time.monotonic() - began})
+        spent = attempt.seconds + time.monotonic() - began
+        write(attempt_path(run.folder, stage.name), replace(attempt, seconds=spent))
         raise
-    return attempt["seconds"] + time.monotonic() - began
+    return attempt.seconds + time.monotonic() - began
 
 
 @contextmanager
@@ -118,44 +113,9 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _status(run: Run, stage: Stage, before: Mapping[str, Status]) -> Status:
-    path = _stamp_path(run, stage.name)
-    if not path.is_file():
-        begun = _is_begun(run, stage, _fingerprint(run, stage))
-        return Status("missing", ("was begun and will be gone on with" if begun else "was not run yet",))
-    stamp, wanted = read_json(path), _fingerprint(run, stage)
-    reasons = [f"{need} is {before[need].state}" for need in stage.needs if before[need].state != "done"]
-    reasons += [f"the output of {need} changed" for need in stage.needs if _differs(stamp, wanted, "inputs", need)]
-    reasons += ["the logs changed"] if "logs" in wanted["inputs"] and _differs(stamp, wanted, "inputs", "logs") else []
-    reasons += [
-        f"the configuration of {part} changed" for part in stage.config if _differs(stamp, wanted, "config", part)
-    ]
-    if stamp["code"] != wanted["code"]:
-        reasons.append("the code of this stage changed")
-    if stamp["output"] is not None and not (run.folder / stage.output).exists():
-        reasons.append(f"{stage.output} is gone")
-    return Status("stale", tuple(reasons)) if reasons else Status("done")
-
-
-def _differs(stamp: Mapping[str, Any], wanted: Mapping[str, Any], part: str, key: str) -> bool:
-    return stamp[part].get(key) != wanted[part].get(key)
-
-
-def _fingerprint(run: Run, stage: Stage) -> dict[str, Any]:
-    """All that decides what a stage's output will be."""
-    config = json.loads(json.dumps(to_dict(run.config)))
-    inputs = {}
-    for need in stage.needs:
-        path = _stamp_path(run, need)
-        inputs[need] = read_json(path)["output"] if path.is_file() else None
-    if stage.source(run.config) is not None:
-        inputs["logs"] = stage.source(run.config)
-    return {"config": {part: config[part] for part in stage.config}, "inputs": inputs, "code": code_version(stage)}
-
-
-def _clear_unless_same(run: Run, stage: Stage, wanted: Mapping[str, Any]) -> None:
+def _clear_unless_same(run: Run, stage: Stage, wanted: Plan) -> None:
     """Set aside what an attempt at something else has left, in `previous/`; the same attempt is gone on with."""
-    if _is_begun(run, stage, wanted):
+    if is_begun(run, stage, wanted):
         return
     left = (stage.output, stage.beside, f"{stage.output}.recording", f"stages/{stage.name}.json")
     for path in [run.folder / name for name in left if name is not None]:
@@ -164,33 +124,9 @@ def _clear_unless_same(run: Run, stage: Stage, wanted: Mapping[str, Any]) -> Non
             aside.parent.mkdir(exist_ok=True)
             remove(aside)
             path.rename(aside)
-    write_json(_attempt_path(run, stage.name), {"plan": wanted, "seconds": 0.0})
-
-
-def _is_begun(run: Run, stage: Stage, wanted: Mapping[str, Any]) -> bool:
-    """Whether an attempt at exactly this was begun and has not finished."""
-    attempt = _attempt_path(run, stage.name)
-    return attempt.is_file() and read_json(attempt)["plan"] == wanted
+    write(attempt_path(run.folder, stage.name), Attempt(wanted, 0.0))
 
 
 def _verify_inputs(run: Run, stage: Stage) -> None:
     if "collect" in stage.needs:
         run.store.verify()
-
-
-def _digest(run: Run, stage: Stage) -> str | None:
-    """What later stages recognise this one's output by."""
-    path = run.folder / stage.output
-    if stage.name == "collect":
-        return run.store.hash
-    if (path / "last").exists():
-        return sha256(path / "last" / "model.safetensors")
-    return sha256(path) if path.is_file() else None
-
-
-def _stamp_path(run: Run, name: str) -> Path:
-    return run.folder / "stages" / f"{name}.json"
-
-
-def _attempt_path(run: Run, name: str) -> Path:
-    return run.folder / "stages" / f"{name}.attempt.json"

@@ -23,18 +23,19 @@ from glocal.data.store import EpisodeStore
 from glocal.deploy.policy import aimless, learned, playing
 from glocal.evaluate.real import Episodes, run_episodes, write_video
 from glocal.evaluate.report import write_report
-from glocal.files import appearing, read_json, write_json
+from glocal.files import appearing, write_json
 from glocal.progress import Ticker, console
+from glocal.stamps import stage_seconds
 from glocal.surrogates.mlp import MLPSurrogate
 from glocal.training import Fit, FitConfig, train
 from glocal.watch import Watch
-from glocal.workspace import Run, split_recorded
+from glocal.workspace import Modelled, Recordings, Run, RunFolder, split_recorded
 
 MEASURED = 400
 """Recorded frames that a codec takes its statistics from."""
 
 
-def train_codec(run: Run) -> None:
+def train_codec(run: RunFolder) -> None:
     """Fit the codec to images; tracked keypoints need none."""
     if not run.config.task.images:
         console.print("codec: the keypoints are tracked, there is nothing to train")
@@ -61,12 +62,12 @@ def _frames(
     return lambda chosen: {name: field[chosen.to(device, non_blocking=True)] for name, field in kept.items()}
 
 
-def train_global(run: Run) -> None:
+def train_global(run: Recordings) -> None:
     """Fit the global model to recorded windows."""
     _fit_world(run, "global", run.experience[0])
 
 
-def train_judge(run: Run) -> None:
+def train_judge(run: Recordings) -> None:
     """Fit a second global model to the episodes that are set aside for it."""
     if not run.config.judge:
         console.print("judge: no episodes are set aside for one (--judge), there is nothing to train")
@@ -74,14 +75,14 @@ def train_judge(run: Run) -> None:
     _fit_world(run, "judge", run.set_aside)
 
 
-def _fit_world(run: Run, kind: str, experience: Recorded) -> None:
+def _fit_world(run: Recordings, kind: str, experience: Recorded) -> None:
     world, cfg = models.build_world(run.config).to(run.device), run.config.world_fit
     world.measure(*experience.pairs())
     length, fast = run.config.world.context + 1, models.compiled(world.loss, run.device)
     _fit(run, kind, world, cfg, lambda: fast(experience.draw(cfg.batch, length)))
 
 
-def train_local(run: Run) -> None:
+def train_local(run: Modelled) -> None:
     """Pretrain the local model on recorded windows."""
     experience, _ = run.experience
     surrogate, cfg = models.build_surrogate(run.config).to(run.device), run.config.surrogate_fit
@@ -90,7 +91,7 @@ def train_local(run: Run) -> None:
     _fit(run, "local", surrogate, cfg, local_loss(run, surrogate))
 
 
-def local_loss(run: Run, surrogate: Any) -> Callable[[], tuple[Tensor, Metrics]]:
+def local_loss(run: Modelled, surrogate: Any) -> Callable[[], tuple[Tensor, Metrics]]:
     """What pretraining descends: the local model's own loss, and where it is asked for, that of its slopes."""
     experience, _ = run.experience
     batch, length, told = run.config.surrogate_fit.batch, run.config.surrogate_length, run.config.matching
@@ -106,7 +107,7 @@ def local_loss(run: Run, surrogate: Any) -> Callable[[], tuple[Tensor, Metrics]]
     return loss
 
 
-def train_cloning(run: Run) -> None:
+def train_cloning(run: Modelled) -> None:
     """Behaviour cloning on the same logs, or the best of their episodes, with the same network and beliefs."""
     surrogate, cfg, told = run.surrogate(), run.config.cloning_fit, run.config.cloning
     experience = run.experience[0].best(told.best)
@@ -116,7 +117,7 @@ def train_cloning(run: Run) -> None:
     _fit(run, "cloning", pilot, cfg, lambda: loss(pilot, experience.draw(cfg.batch, length)))
 
 
-def _fit(run: Run, kind: str, module: nn.Module, cfg: FitConfig, loss: Any, folder: Path | None = None) -> None:
+def _fit(run: RunFolder, kind: str, module: nn.Module, cfg: FitConfig, loss: Any, folder: Path | None = None) -> None:
     train(Fit(cfg, module, loss), folder or run.folder / kind, kind, run.about(), run.config.clock)
 
 
@@ -185,12 +186,6 @@ def evaluate(run: Run) -> None:
     write_json(run.folder / "results.json", results)
 
 
-def stage_seconds(folder: Path) -> dict[str, float]:
-    """How long each finished stage took, all attempts together."""
-    stamps = sorted((folder / "stages").glob("*.json"))
-    return {path.stem: round(read_json(path)["seconds"], 1) for path in stamps if "." not in path.stem}
-
-
 def _keep_episodes(folder: Path, name: str, episodes: Episodes) -> None:
     with appearing(folder / f"{name}.npz") as draft, draft.open("wb") as file:
         np.savez(
@@ -205,6 +200,6 @@ def _keep_episodes(folder: Path, name: str, episodes: Episodes) -> None:
         write_video(folder / f"{name}.mp4", episodes.frames)
 
 
-def report(run: Run) -> None:
+def report(run: RunFolder) -> None:
     """Write `report.html`."""
     write_report(run.folder, run.store)

@@ -215,8 +215,8 @@ class _Log:
 
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "log.jsonl"
-        kept = [line for line in _whole_lines(path) if json.loads(line)["iteration"] <= iteration]
-        write_text(path, "".join(line + "\n" for line in kept))
+        kept = [row for row in read_log(folder) if row["iteration"] <= iteration]
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self.file = path.open("a", encoding="utf-8")
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=iteration + 1)
 
@@ -244,8 +244,22 @@ def _whole_lines(path: Path) -> Iterator[str]:
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:
-    """The rows of a training's log."""
-    return [json.loads(line) for line in _whole_lines(folder / "log.jsonl")]
+    """The rows of a training's log; raises `UserError` naming the line that is none."""
+    path = folder / "log.jsonl"
+    return [_row(line, f"line {number} of {path}") for number, line in enumerate(_whole_lines(path), 1)]
+
+
+def _row(line: str, where: str) -> dict[str, float]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict) or "iteration" not in row or not all(isinstance(x, int | float) for x in row.values()):
+        raise UserError(
+            f"{where} is damaged: expected names and numbers, an iteration among them, found {line[:60]!r}. Delete the "
+            "line: the log is for the report alone"
+        )
+    return row
 
 
 @contextmanager

@@ -28,11 +28,16 @@ ENCODED_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run's folder and configuration, and what its stages have left there."""
+class RunFolder:
+    """A run's folder and configuration, and the data that was collected in it.
+
+    The classes below add what later stages make. A stage asks for the one that is enough for it, and depends on the
+    code of no other.
+    """
 
     folder: Path
     config: Config
+    """Within a stage, what the stage has declared of it."""
 
     @cached_property
     def device(self) -> torch.device:
@@ -43,24 +48,25 @@ class Run:
         return self.folder / "data"
 
     @cached_property
+    def store(self) -> EpisodeStore:
+        return EpisodeStore.open(self.data)
+
+    def about(self) -> dict[str, Any]:
+        """What every checkpoint says of its origin."""
+        origin = {"config": json.dumps(to_dict(self.config)), "data": self.store.hash}
+        told = self.store.about.get("mapping")
+        return origin if told is None else origin | {"mapping": json.dumps(told)}
+
+
+@dataclass(frozen=True)
+class Recordings(RunFolder):
+    """A run's recorded experience, as its models see it."""
+
+    @cached_property
     def mapping(self) -> Mapping | None:
         """How the logs that models are trained on became what they see; None where play was recorded."""
         told = self.store.about.get("mapping")
         return None if told is None else mapping_from(told, self.data / "index.json")
-
-    @property
-    def view(self) -> View:
-        """How what the robot sees becomes what models see."""
-        return plain if self.mapping is None else through(self.mapping)
-
-    @property
-    def picture(self) -> tuple[int, int]:
-        """Height and width of the robot's pictures."""
-        return (IMAGE_SIZE, IMAGE_SIZE) if self.mapping is None else self.mapping.picture
-
-    @cached_property
-    def store(self) -> EpisodeStore:
-        return EpisodeStore.open(self.data)
 
     @cached_property
     def codec(self) -> Any:
@@ -99,34 +105,6 @@ class Run:
                 np.save(file, encode_store(self.codec, self.store, self.device).numpy())
         return torch.from_numpy(np.load(path, allow_pickle=False))
 
-    def world(self) -> Any:
-        return self._trained(build_world(self.config), self.folder / "global", "global")
-
-    def judge(self) -> Any:
-        """The second global model, where episodes are set aside for one, or None."""
-        return self._trained(build_world(self.config), self.folder / "judge", "judge") if self.config.judge else None
-
-    def matching(self) -> Matching | None:
-        """What the local model's slopes are held to, where that is asked for."""
-        if not self.config.matching.weight:
-            return None
-        before, after, _ = self.experience[0].pairs()
-        scale = (after - before).std(0).clamp_min(1e-3)
-        return Matching(self.config.matching, self.world(), scale, self.config.world.context + 1)
-
-    def surrogate(self) -> Any:
-        return self._trained(build_surrogate(self.config), self.folder / "local", "local")
-
-    def pilot(self, kind: str) -> Pilot:
-        """What the stage `kind` (policy or cloning) trained, and is deployed."""
-        pilot = build_pilot(self.config, build_surrogate(self.config), kind)
-        return self._trained(pilot, self.kept(kind), kind)
-
-    def kept(self, kind: str) -> Path:
-        """The folder of the checkpoint that is deployed: of the last policy, the best one or the last trusted one."""
-        keep = self.config.watch.keep
-        return self.folder / kind if kind != "policy" or keep == "last" else self.folder / "policy" / keep
-
     def _trained(self, module: Any, folder: Path, kind: str) -> Any:
         trained = load_trained(module, folder, kind, self._check_sight)
         return trained.to(self.device)
@@ -142,11 +120,53 @@ class Run:
                 f"{_through(now)} shows; train it again, or collect with the mapping that it had"
             )
 
-    def about(self) -> dict[str, Any]:
-        """What every checkpoint says of its origin."""
-        origin = {"config": json.dumps(to_dict(self.config)), "data": self.store.hash}
-        told = self.store.about.get("mapping")
-        return origin if told is None else origin | {"mapping": json.dumps(told)}
+
+@dataclass(frozen=True)
+class Modelled(Recordings):
+    """A run's recordings and the models that were trained on them."""
+
+    def world(self) -> Any:
+        return self._trained(build_world(self.config), self.folder / "global", "global")
+
+    def judge(self) -> Any:
+        """The second global model, where episodes are set aside for one, or None."""
+        return self._trained(build_world(self.config), self.folder / "judge", "judge") if self.config.judge else None
+
+    def surrogate(self) -> Any:
+        return self._trained(build_surrogate(self.config), self.folder / "local", "local")
+
+    def matching(self) -> Matching | None:
+        """What the local model's slopes are held to, where that is asked for."""
+        if not self.config.matching.weight:
+            return None
+        before, after, _ = self.experience[0].pairs()
+        scale = (after - before).std(0).clamp_min(1e-3)
+        return Matching(self.config.matching, self.world(), scale, self.config.world.context + 1)
+
+
+@dataclass(frozen=True)
+class Run(Modelled):
+    """A whole run: what all of its stages have left in its folder."""
+
+    @property
+    def view(self) -> View:
+        """How what the robot sees becomes what models see."""
+        return plain if self.mapping is None else through(self.mapping)
+
+    @property
+    def picture(self) -> tuple[int, int]:
+        """Height and width of the robot's pictures."""
+        return (IMAGE_SIZE, IMAGE_SIZE) if self.mapping is None else self.mapping.picture
+
+    def pilot(self, kind: str) -> Pilot:
+        """What the stage `kind` (policy or cloning) trained, and is deployed."""
+        pilot = build_pilot(self.config, build_surrogate(self.config), kind)
+        return self._trained(pilot, self.kept(kind), kind)
+
+    def kept(self, kind: str) -> Path:
+        """The folder of the checkpoint that is deployed: of the last policy, the best one or the last trusted one."""
+        keep = self.config.watch.keep
+        return self.folder / kind if kind != "policy" or keep == "last" else self.folder / "policy" / keep
 
 
 def _through(seen: dict[str, Any] | None) -> str:

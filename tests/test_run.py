@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,18 @@ def test_status_says_what_a_changed_option_makes_stale_and_why(finished):
     assert found["policy"].state == "stale" and "the configuration of learn changed" in found["policy"].reasons
     assert found["global"].state == "done" and found["cloning"].state == "done"
     assert found["evaluate"].state == "stale" and "policy is stale" in found["evaluate"].reasons
+
+
+def test_a_model_that_was_cut_off_is_set_aside_and_trained_again_by_run_which_says_so(finished, tmp_path, capsys):
+    folder = shutil.copytree(finished, tmp_path / "run", symlinks=True)
+    path = folder / "cloning" / "last" / "model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    glocal("run", folder)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "cloning: damaged, cloning/last/model.safetensors is damaged or incomplete" in said
+    assert said.count("done before, skipped") == len(STAGES) - 1 and path.read_bytes() == whole
+    assert (folder / "previous" / "cloning" / "last" / "model.safetensors").read_bytes() == whole[:-9]
 
 
 def test_status_of_a_new_run_is_missing(tmp_path, finished, capsys):

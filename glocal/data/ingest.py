@@ -1,6 +1,7 @@
 """From a dataset of any known format to the episode store: decoded once, several episodes at a time."""
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,13 @@ from glocal.data.mapping import NAME, Mapping, apply, features_of, load, moments
 from glocal.data.parallel import over_episodes
 from glocal.data.propose import propose
 from glocal.data.store import recorded, recording_folder, write_episode
-from glocal.files import UserError, appearing, read_json
+from glocal.files import UserError, appearing, read_json, sha256
 
 NUMBERS = 40
 """Bytes that a row's numbers take in a store, about."""
+
+NOTES = ("README", "LICENSE", "LICENCE", "CITATION")
+"""What files beside the data are called that say something about them."""
 
 
 def beside(path: Path) -> Path:
@@ -29,18 +33,39 @@ def mapping_of(path: Path, dataset: Dataset) -> Mapping:
     return load(beside(path)) if beside(path).is_file() else propose(dataset)[0]
 
 
-def source_digest(path: Path) -> str | None:
-    """What a change of a dataset or of its mapping is recognised by: names, sizes and times, and the mapping's text.
+def source_digest(path: Path, digest: Callable[[Path], str] = sha256) -> str | None:
+    """What a change of a dataset or of its mapping is recognised by: what its files hold, by whatever path.
 
-    None where the dataset is gone; what was taken from it stands.
+    What people and tools put beside the data does not count: notes, licences and hidden files. None where the dataset
+    is gone; what was taken from it stands. `digest` is asked for the hash of a file.
     """
     if not path.exists():
         return None
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    seen = [f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files if file.name != NAME]
+    seen = [f"{name} {digest(file)}" for name, file in _files(path).items()]
     if beside(path).is_file():
-        seen.append(str(read_json(beside(path))))
+        seen.append(_content(beside(path)))
     return hashlib.sha256("\n".join(seen).encode()).hexdigest()[:16]
+
+
+def _files(path: Path) -> dict[str, Path]:
+    """A dataset's files by their names in it, in order."""
+    if not path.is_dir():
+        return {"": path}
+    named = {file.relative_to(path): file for file in path.rglob("*") if file.is_file()}
+    return {name.as_posix(): named[name] for name in sorted(named) if _is_data(name)}
+
+
+def _is_data(name: Path) -> bool:
+    hidden = any(part.startswith(".") and not part.startswith(".z") for part in name.parts)  # .zarray is zarr's own
+    return not hidden and name.name != NAME and not name.name.upper().startswith(NOTES) and name.suffix != ".md"
+
+
+def _content(mapping: Path) -> str:
+    """What a mapping says, however it is laid out; a damaged one is what it is."""
+    try:
+        return json.dumps(read_json(mapping), sort_keys=True)
+    except UserError:
+        return sha256(mapping)
 
 
 def rows_of(mapping: Mapping, observations: int) -> int:

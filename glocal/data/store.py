@@ -71,6 +71,42 @@ def _read_part(path: Path, field: str | None = None) -> dict[str, Array]:
 
 
 @dataclass(frozen=True)
+class _Entry:
+    """What the index says of an episode."""
+
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What `index.json` says."""
+
+    fields: tuple[str, ...]
+    episodes: tuple[_Entry, ...]
+    about: Mapping[str, Any]
+
+
+def _index(path: Path) -> _Index:
+    match read_json(path):
+        case {"format": format, "fields": [*names], "about": dict(about), "episodes": [_, *_] as episodes}:
+            if format == FORMAT and all(isinstance(name, str) and name.isidentifier() for name in names):
+                entries = (_entry(path, number, one) for number, one in enumerate(episodes))
+                return _Index(tuple(names), tuple(entries), about)
+    raise UserError(f"{path} is not an episode store of format {FORMAT}; collect again")
+
+
+def _entry(path: Path, number: int, found: Any) -> _Entry:
+    match found:
+        case {"rows": int(rows), "sha256": str(digest)} if rows > 0:
+            return _Entry(rows, digest)
+    raise UserError(
+        f"{path} is damaged: of episode {number} it says {found!r}, expected a number of rows and a hash. Restore it "
+        "from a copy, or collect again"
+    )
+
+
+@dataclass(frozen=True)
 class EpisodeStore:
     """Recorded episodes, memory-mapped: `fields[name]` is (rows, ...), episode i is `starts[i]` to `starts[i + 1]`."""
 
@@ -85,13 +121,11 @@ class EpisodeStore:
         """Map a store; raises `UserError` where it is missing, foreign or of another size than its index says."""
         if not folder.is_dir():
             raise UserError(f"no recorded data at {folder}; run `glocal collect` first")
-        index = read_json(folder / "index.json")
-        if not isinstance(index, dict) or index.get("format") != FORMAT:
-            raise UserError(f"{folder / 'index.json'} is not an episode store of format {FORMAT}; collect again")
-        starts = np.concatenate([[0], np.cumsum([episode["rows"] for episode in index["episodes"]])])
-        fields = {name: _map(folder / f"{name}.npy", int(starts[-1])) for name in index["fields"]}
-        digest = hashlib.sha256("".join(episode["sha256"] for episode in index["episodes"]).encode())
-        return cls(folder, fields, starts, index["about"], digest.hexdigest())
+        index = _index(folder / "index.json")
+        starts = np.concatenate([[0], np.cumsum([episode.rows for episode in index.episodes])])
+        fields = {name: _map(folder / f"{name}.npy", int(starts[-1])) for name in index.fields}
+        digest = hashlib.sha256("".join(episode.sha256 for episode in index.episodes).encode())
+        return cls(folder, fields, starts, index.about, digest.hexdigest())
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -103,12 +137,11 @@ class EpisodeStore:
 
     def verify(self) -> None:
         """Compare every episode with its hash; raises `UserError` naming the first that differs."""
-        index = read_json(self.folder / "index.json")
-        for number, entry in enumerate(index["episodes"]):
+        for number, entry in enumerate(_index(self.folder / "index.json").episodes):
             digest = hashlib.sha256()
             for _, array in sorted(self.episode(number).items()):
                 digest.update(np.ascontiguousarray(array).tobytes())
-            if digest.hexdigest() != entry["sha256"]:
+            if digest.hexdigest() != entry.sha256:
                 raise UserError(
                     f"episode {number} of {self.folder} is damaged: its content does not match the hash in index.json. "
                     f"Delete the folder and collect again, or restore it from a copy."

@@ -16,7 +16,7 @@ from glocal.evaluate.diagnosis import trust_section
 from glocal.evaluate.gates import HORIZONS
 from glocal.evaluate.page import figure_html, table_html, write_page
 from glocal.evaluate.recording import describe, told
-from glocal.files import read_json
+from glocal.files import UserError, read_json
 from glocal.tasks.pusht import GOAL_KEYPOINTS, TABLE, Array
 from glocal.training import read_log
 
@@ -181,9 +181,17 @@ def _doctor_section(folder: Path) -> str:
     """What the doctor found in the logs, where there were some."""
     if not (folder / "doctor.json").is_file():
         return ""
-    found = read_json(folder / "doctor.json")
-    rows = [[one["verdict"], one["name"], one["found"], one["advice"]] for one in found["findings"]]
-    return f"<p>Logs: {html.escape(found['dataset'])}</p>" + table_html(["verdict", "of", "found", "advice"], rows)
+    heads = ["verdict", "of", "found", "advice"]
+    wanted = [heads[0], "name", *heads[2:]]
+    match read_json(folder / "doctor.json"):
+        case {"dataset": str(dataset), "findings": [*found]} if all(_tells(one, wanted) for one in found):
+            rows = [[one[name] for name in wanted] for one in found]
+            return f"<p>Logs: {html.escape(dataset)}</p>" + table_html(heads, rows)
+    raise UserError(f"{folder / 'doctor.json'} is damaged; delete it, and the report is written without it")
+
+
+def _tells(one: Any, wanted: Sequence[str]) -> bool:
+    return isinstance(one, Mapping) and all(isinstance(one.get(name), str) for name in wanted)
 
 
 def _results_table(results: Mapping[str, Any]) -> str:

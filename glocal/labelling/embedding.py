@@ -23,6 +23,7 @@ from glocal.labels.geodesic import geodesic
 from glocal.models import load_trained
 from glocal.plan import STAGES
 from glocal.run import create_run, perform, status
+from glocal.status import digests_of
 from glocal.training import Fit, FitConfig, threads, train
 from glocal.workspace import Run
 
@@ -122,7 +123,9 @@ def learn_embedding(job: Job, dataset: Dataset, kind: str, updates: int) -> Embe
     run = Run(folder, config)
     assert run.mapping is not None
     trained = _contrast(run, updates) if kind == "contrast" else folder / "codec"
-    kept = folder / f"frames-{source_digest(job.path)}-{sha256(trained / 'last' / 'model.safetensors')[:16]}.npy"
+    with digests_of(folder) as digests:
+        source = source_digest(job.path, digests)
+    kept = folder / f"frames-{source}-{sha256(trained / 'last' / 'model.safetensors')[:16]}.npy"
     if kind == "contrast":
         return Contrasted(load_trained(Contrast(ContrastConfig()), trained, "contrast"), run.mapping, kept)
     if not isinstance(run.codec, KeypointCodec):

@@ -1,0 +1,70 @@
+"""When a run's `config.json` is damaged: the command that writes it anew, as stages that are done were made."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from glocal.config import PRESETS, Config, from_dict, to_dict
+from glocal.files import UserError, read_json
+from glocal.plan import STAGES
+from glocal.stamps import read_stamp
+
+
+def read_config(folder: Path) -> Config:
+    """A run's configuration; raises `UserError` that says how to write it anew where it is damaged."""
+    path = folder / "config.json"
+    try:
+        return from_dict(_told(path), path)
+    except UserError as error:
+        raise UserError(
+            f"{error}. `{again(folder)}` writes it anew: stages that were done with the same options are recognised by "
+            "their stamps, and not done again"
+        ) from error
+
+
+def _told(path: Path) -> Mapping[str, Any]:
+    try:
+        values = read_json(path)
+    except UserError:
+        values = None
+    if not isinstance(values, dict) or not {"preset", "seed", "task"} <= set(values):
+        raise UserError(f"{path} is damaged: it holds no configuration")
+    return values
+
+
+def again(folder: Path) -> str:
+    """The command that goes on with a run as its latest stage was made, as far as a stamp says that."""
+    made = _made_with(folder)
+    preset = str(made.get("preset"))
+    if preset not in PRESETS:
+        return f"glocal run PRESET --run {folder}"
+    usual = dict(_flat(to_dict(PRESETS[preset])))
+    other = [(name, value) for name, value in _flat(made) if name in usual and usual[name] != value]
+    return " ".join([f"glocal run {preset} --run {folder}", *(_option(name, value) for name, value in other)])
+
+
+def _made_with(folder: Path) -> Mapping[str, Any]:
+    """The configuration that the latest stage was made with, or nothing."""
+    for name in reversed(STAGES):
+        try:
+            stamp = read_stamp(folder, name)
+        except UserError:
+            continue
+        if stamp is not None:
+            return stamp.config
+    return {}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Options by their dotted names, as JSON keeps their values."""
+    for name, value in json.loads(json.dumps(values)).items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif name != "_type":
+            yield f"{prefix}{name}", value
+
+
+def _option(name: str, value: Any) -> str:
+    told = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f"--{name.replace('_', '-')} {told}"

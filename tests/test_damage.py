@@ -1,0 +1,141 @@
+"""Files of a run that hold garbage: each is one sentence that says what to do, and nothing is overwritten unsaid."""
+
+import json
+
+import pytest
+
+from glocal.cli import main
+from glocal.data.store import EpisodeStore
+from glocal.evaluate.report import _doctor_section
+from glocal.files import UserError, sha256
+from glocal.plan import STAGES
+from glocal.run import open_run, perform
+from glocal.stamps import Attempt, attempt_path, read_attempt, stage_seconds, stamp_path, write
+from glocal.status import is_begun, plan_of, status
+from glocal.training import read_log
+from glocal.workspace import Run
+from tests.finished import finished_run
+
+GARBAGE = ["", "[]", "{}", "null", "3", "{", '"text"', "[" * 100_000, '{"plan": 3, "seconds": {}}', "\x00\xff"]
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    return finished_run(tmp_path / "run")
+
+
+def fails(capsys, *arguments: object) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    assert stopped.value.code == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_a_broken_stamp_makes_its_stage_damaged(run, garbage):
+    stamp_path(run.folder, "global").write_text(garbage)
+    found = status(run)
+    assert found["global"].state == "damaged" and "its stamp, " in found["global"].reasons[0]
+    assert "global is damaged" in found["local"].reasons and found["codec"].state == "done"
+    with pytest.raises(UserError, match=r"global\.json, is damaged"):
+        perform(run, STAGES["local"])
+    with pytest.raises(UserError, match=r"global\.json, is damaged"):
+        stage_seconds(run.folder)
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_a_broken_record_of_what_was_begun_begins_anew(run, garbage):
+    stage, plan = STAGES["codec"], plan_of(run, STAGES["codec"], sha256)
+    stamp_path(run.folder, "codec").unlink()
+    write(attempt_path(run.folder, "codec"), Attempt(plan, 2.0))
+    assert is_begun(run, stage, plan) and "will be gone on with" in status(run)["codec"].reasons[0]
+    attempt_path(run.folder, "codec").write_text(garbage)
+    assert not is_begun(run, stage, plan) and status(run)["codec"].state == "missing"
+    perform(run, stage)
+    assert (run.folder / "previous" / "codec").is_dir() and read_attempt(run.folder, "codec") is None
+
+
+def test_a_damaged_stage_is_set_aside_when_it_is_done_again(run, capsys):
+    path = run.folder / "codec" / "last" / "model.safetensors"
+    path.write_text("cut")
+    main(["status", str(run.folder)])
+    assert "codec damaged codec/last/model.safetensors is damaged" in " ".join(capsys.readouterr().err.split())
+    perform(run, STAGES["codec"])
+    assert (run.folder / "previous" / "codec" / "last" / "model.safetensors").read_text() == "cut"
+    assert not path.exists() and status(run)["codec"].state == "done"
+
+
+@pytest.mark.parametrize("line", ["garbage", "[]", "{}", "3", '{"iteration": "first"}', '{"loss": 1}', "[" * 100_000])
+def test_a_line_of_a_log_that_is_no_row_is_named(tmp_path, line):
+    (tmp_path / "log.jsonl").write_text('{"iteration": 1, "loss": 2.5}\n' + line + "\n")
+    with pytest.raises(UserError, match=r"line 2 of .*log\.jsonl is damaged.*Delete the line"):
+        read_log(tmp_path)
+
+
+def test_the_line_that_was_being_written_does_not_count(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"iteration": 1, "loss": NaN}\n{"iterat')
+    assert [row["iteration"] for row in read_log(tmp_path)] == [1]
+
+
+INDEX = {"format": 1, "fields": ["action"], "about": {}, "episodes": [{"rows": 3, "sha256": "ab"}]}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        None,
+        [],
+        {"fields": None},
+        {"fields": 3},
+        {"fields": ["../../secret"]},
+        {"fields": [["action"]]},
+        {"about": []},
+        {"episodes": {}},
+        {"episodes": []},
+        {"episodes": [3]},
+        {"episodes": [{"rows": 3}]},
+        {"episodes": [{"rows": -3, "sha256": "ab"}]},
+        {"episodes": [{"rows": "3", "sha256": "ab"}]},
+        {"episodes": [{"rows": 3.5, "sha256": "ab"}]},
+        {"episodes": [{"rows": 3, "sha256": 5}]},
+        {"episodes": [{"rows": 10**30, "sha256": "ab"}]},
+        {"format": 2},
+    ],
+)
+def test_an_index_of_recorded_data_that_is_none_is_refused(run, changes):
+    index = {**INDEX, **changes} if isinstance(changes, dict) else changes
+    (run.folder / "data" / "index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match="collect again"):
+        EpisodeStore.open(run.folder / "data")
+    assert status(run)["collect"].state == "damaged"
+
+
+@pytest.mark.parametrize("garbage", ["[]", "{}", '{"dataset": "x", "findings": [1]}', '{"dataset": 1, "findings": []}'])
+def test_findings_of_the_doctor_that_are_garbage_are_named(tmp_path, garbage):
+    (tmp_path / "doctor.json").write_text(garbage)
+    with pytest.raises(UserError, match=r"doctor\.json is damaged; delete it"):
+        _doctor_section(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["results.json", "gates.json"])
+def test_a_report_is_not_written_of_garbage(run, name, capsys):
+    (run.folder / name).write_text("{}")
+    assert f"{name} is damaged or incomplete" in fails(capsys, "report", run.folder)
+
+
+@pytest.mark.parametrize("garbage", ["", "[]", "{}", "null", "{", '{"preset": 1, "seed": 0, "task": 0}', "[" * 100_000])
+def test_a_damaged_configuration_names_the_command_that_writes_it_anew(tmp_path, capsys, garbage):
+    made = finished_run(tmp_path / "run")
+    path = made.folder / "config.json"
+    path.write_text(garbage)
+    found = fails(capsys, "status", made.folder)
+    command = f"glocal run pusht-keypoints-debug --run {made.folder} --judge 0.3"
+    assert f"`{command}` writes it anew" in found
+    main(command.split()[1:])
+    assert capsys.readouterr().err.count("done before, skipped") == len(STAGES)
+    assert open_run(made.folder).config == made.config
+
+
+def test_without_a_stamp_the_command_leaves_the_preset_open(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{")
+    assert f"`glocal run PRESET --run {tmp_path}` writes it anew" in fails(capsys, "status", tmp_path)
