@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from glocal.data.dataset import Array, Feature
+from glocal.data.formats.inside import check_names
 from glocal.data.video import VideoWriter
 from glocal.files import UserError, appearing, write_json
 
@@ -95,10 +96,12 @@ def write_lerobot(
 
     `tasks` says of each episode what it is of, in place of the layout's one task.
 
-    Returns their number. Raises `UserError` where the folder exists already, or an episode does not fit the features.
+    Returns their number. Raises `UserError` where the folder exists already, a feature's name cannot be a folder's, or
+    an episode does not fit the features.
     """
     if folder.exists():
         raise UserError(f"{folder} exists already; name a new folder, or remove that one first")
+    check_names(layout.features, folder)
     with appearing(folder) as draft, ExitStack() as videos:
         draft.mkdir(parents=True)
         writer = _Writer(draft, layout, videos)
