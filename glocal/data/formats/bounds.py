@@ -74,7 +74,7 @@ def check_dataset(dataset: Dataset) -> None:
 
 
 def check_zip(path: Path, archive: zipfile.ZipFile) -> None:
-    """Raise `UserError` where a zip file's directory tells of more than the bounds; no more than it tells is unpacked."""
+    """Raise `UserError` where a zip file's directory tells of too much; no more than it tells is unpacked."""
     members = archive.infolist()
     if len(members) > FEATURES:
         raise UserError(f"{path} holds {len(members)} arrays, {FEATURES} are read at most")

@@ -97,7 +97,7 @@ def regular(folder: Path, path: Path) -> Path:
 
 
 def expanded(template: Any, fields: Mapping[str, int | str], source: Path) -> str:
-    """A path's pattern with its fields filled in: `{name}`, and for numbers `{name:03d}`, is all that it may ask for."""
+    """A path's pattern with its fields filled in: `{name}` and, for numbers, `{name:03d}` are all that it may say."""
     if not isinstance(template, str) or len(template) > TEMPLATE:
         raise UserError(f"{source} has no pattern of paths of up to {TEMPLATE} characters; found {_shown(template)}")
     try:
@@ -166,5 +166,5 @@ def check_names(names: Iterable[str], source: Path) -> None:
 
 def apart(out: Path, folder: Path) -> None:
     """Raise `UserError` where what is to be written lies in the data set that is read."""
-    if out.resolve().is_relative_to(folder.resolve()):
+    if folder.resolve() in out.resolve().parents:
         raise UserError(f"{out} is inside the data set {folder}, which stays as it is; name a folder outside")
