@@ -18,6 +18,8 @@ from glocal.files import UserError, appearing, read_json, remove, write_json
 
 Array = NDArray[Any]
 FORMAT = 1
+MOST_ROWS = 10**9
+"""Of an episode."""
 
 
 def recording_folder(folder: Path) -> Path:
@@ -85,9 +87,7 @@ class EpisodeStore:
         """Map a store; raises `UserError` where it is missing, foreign or of another size than its index says."""
         if not folder.is_dir():
             raise UserError(f"no recorded data at {folder}; run `glocal collect` first")
-        index = read_json(folder / "index.json")
-        if not isinstance(index, dict) or index.get("format") != FORMAT:
-            raise UserError(f"{folder / 'index.json'} is not an episode store of format {FORMAT}; collect again")
+        index = _index(folder)
         starts = np.concatenate([[0], np.cumsum([episode["rows"] for episode in index["episodes"]])])
         fields = {name: _map(folder / f"{name}.npy", int(starts[-1])) for name in index["fields"]}
         digest = hashlib.sha256("".join(episode["sha256"] for episode in index["episodes"]).encode())
@@ -103,7 +103,7 @@ class EpisodeStore:
 
     def verify(self) -> None:
         """Compare every episode with its hash; raises `UserError` naming the first that differs."""
-        index = read_json(self.folder / "index.json")
+        index = _index(self.folder)
         for number, entry in enumerate(index["episodes"]):
             digest = hashlib.sha256()
             for _, array in sorted(self.episode(number).items()):
@@ -115,11 +115,33 @@ class EpisodeStore:
                 )
 
 
+def _index(folder: Path) -> dict[str, Any]:
+    """What a store's index says; raises `UserError` where it says less than it has to, or names files elsewhere."""
+    path = folder / "index.json"
+    index = read_json(path)
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        raise UserError(f"{path} is not an episode store of format {FORMAT}; collect again")
+    episodes, fields, about = index.get("episodes"), index.get("fields"), index.get("about")
+    told = isinstance(episodes, list) and isinstance(fields, list) and isinstance(about, dict)
+    if not told or not all(map(_is_entry, episodes)) or not all(map(_is_field, fields)):
+        raise UserError(f"{path} does not tell fields, episodes and how they were made; it is damaged: collect again")
+    return index
+
+
+def _is_entry(told: Any) -> bool:
+    rows, digest = (told.get("rows"), told.get("sha256")) if isinstance(told, dict) else (None, None)
+    return type(rows) is int and 0 < rows < MOST_ROWS and isinstance(digest, str)
+
+
+def _is_field(told: Any) -> bool:
+    return isinstance(told, str) and told.isidentifier()
+
+
 def _map(path: Path, rows: int) -> Array:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, RecursionError, OverflowError) as error:
         raise UserError(f"{path} is missing or damaged ({error}); collect again or restore it from a copy") from error
-    if len(array) != rows:
-        raise UserError(f"{path} has {len(array)} rows where index.json says {rows}; collect again")
+    if array.shape[:1] != (rows,):
+        raise UserError(f"{path} is {array.shape} where index.json says {rows} rows; collect again")
     return array
