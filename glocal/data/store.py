@@ -6,7 +6,7 @@ store therefore exists whole or not at all, and a recording that was cut short g
 
 import hashlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,10 +122,13 @@ def _index(folder: Path) -> dict[str, Any]:
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise UserError(f"{path} is not an episode store of format {FORMAT}; collect again")
     episodes, fields, about = index.get("episodes"), index.get("fields"), index.get("about")
-    told = isinstance(episodes, list) and isinstance(fields, list) and isinstance(about, dict)
-    if not told or not all(map(_is_entry, episodes)) or not all(map(_is_field, fields)):
+    if not _all(episodes, _is_entry) or not _all(fields, _is_field) or not isinstance(about, dict):
         raise UserError(f"{path} does not tell fields, episodes and how they were made; it is damaged: collect again")
     return index
+
+
+def _all(told: Any, holds: Callable[[Any], bool]) -> bool:
+    return isinstance(told, list) and all(map(holds, told))
 
 
 def _is_entry(told: Any) -> bool:

@@ -164,8 +164,8 @@ class Answers(BaseHTTPRequestHandler):
             raise RequestError(400)
 
     def _check_asker(self) -> None:
-        """Raise `RequestError` unless this very page asks: not one that reached this machine by another name (which its own
-        name server may turn into 127.0.0.1), not one of another site, and nobody without the token."""
+        """Raise `RequestError` unless this very page asks: not one that reached this machine by another name (which its
+        own name server may turn into 127.0.0.1), not one of another site, and nobody without the token."""
         hosts = self.headers.get_all("Host", [])
         if len(hosts) != 1 or hosts[0] not in {
             f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")
@@ -179,7 +179,7 @@ class Answers(BaseHTTPRequestHandler):
             raise RequestError(403)
 
     def _told(self) -> dict[str, Any]:
-        """The message of a request; raises `RequestError` where it is too long, does not say how long, or is no object."""
+        """The message of a request; raises `RequestError` where it is too long, of no told length, or no object."""
         length = self.headers.get("Content-Length")
         if length is None:
             raise RequestError(411)

@@ -26,8 +26,8 @@ EPISODE_BYTES = 4 * 2**30
 a half of 640x480."""
 TABLE_ROWS = 100_000_000
 """Rows of one table."""
-TABLE_BYTES = 4 * 2**30
-"""Bytes of one table, uncompressed."""
+TABLE_BYTES = 5 * 2**28
+"""Bytes of one table, unpacked: twelve times what LeRobot writes into one."""
 KINDS = "biuf"
 """numpy's kinds of numbers: truth values, integers with and without a sign, floats."""
 
@@ -55,6 +55,8 @@ def check_size(source: object, what: str, size: int) -> None:
 def check_dataset(dataset: Dataset) -> None:
     """Raise `UserError` where what a data set says of itself is beyond these bounds."""
     source = dataset.folder
+    if not dataset.features:
+        raise UserError(f"{source} tells of no features; expected pictures and actions")
     if len(dataset) > EPISODES or len(dataset.features) > FEATURES:
         raise UserError(
             f"{source} has {len(dataset)} episodes of {len(dataset.features)} features, expected up to {EPISODES} of "

@@ -79,7 +79,8 @@ def _numbers(path: Path) -> dict[str, Any]:
     except UserError:
         raise
     except Exception as error:  # a damaged header is parsed as Python by numpy, and raises whatever that raises
-        raise UserError(f"{path} does not read as numpy arrays ({error}); it is damaged or cut short") from error
+        why = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} does not read as numpy arrays ({why}); it is damaged or cut short") from error
     lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     if not arrays or len(set(lengths.values())) != 1 or not min(lengths.values()):
         raise UserError(f"the arrays in {path} have lengths {lengths}; expected one length, above 0")

@@ -32,7 +32,7 @@ PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 """Of pictures in tables."""
 WHERE = ("episode_index", "dataset_from_index", "dataset_to_index", "tasks")
 """Columns of `meta/episodes` that say where an episode is; videos add to them."""
-AT_ONCE = 2**29
+AT_ONCE = 2**28
 """Bytes of texts or pictures, at most, that a table is unpacked by."""
 ROWS_AT_ONCE = 65536
 UNREADABLE = (pa.ArrowException, ValueError, TypeError, KeyError, IndexError, ArithmeticError, MemoryError, OSError,

@@ -119,7 +119,8 @@ class _Writer:
         self.cameras = [name for name, feature in layout.features.items() if feature.picture]
         self.table, self.tables = Files(), Tables()
         self.films = {name: Files() for name in self.cameras}
-        self.statistics = {name: Statistics(feature.picture) for name, feature in layout.features.items()}
+        numbers = {name: feature for name, feature in layout.features.items() if feature.dtype != "object"}
+        self.statistics = {name: Statistics(feature.picture) for name, feature in numbers.items()}
         self.rows: list[dict[str, Any]] = []
         self.tasks: dict[str, int] = {}
         self.index = 0
@@ -239,9 +240,10 @@ def column_of(values: Array, feature: Feature) -> pa.Array:
 
 
 def told_of(feature: Feature) -> dict[str, Any]:
-    """Numbers as `meta/info.json` tells them."""
+    """Numbers, or texts, as `meta/info.json` tells them."""
+    dtype = "string" if feature.dtype == "object" else feature.dtype
     names = None if feature.names is None else list(feature.names)
-    return {"dtype": feature.dtype, "shape": list(feature.shape), "names": names}
+    return {"dtype": dtype, "shape": list(feature.shape), "names": names}
 
 
 def _film_told(feature: Feature, layout: Layout) -> dict[str, Any]:
