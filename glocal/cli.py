@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from rich.text import Text
 
 from glocal.files import UserError
-from glocal.progress import console
+from glocal.progress import console, printable
 
 if TYPE_CHECKING:
     from glocal.workspace import Run
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _main(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
-        console.print(f"[bold red]glocal:[/] {error}", soft_wrap=True)
+        console.print(Text("glocal: ", "bold red").append(printable(str(error)), "default"), soft_wrap=True)
         sys.exit(2)
     except BrokenPipeError:  # the reader of a help text has gone
         sys.stderr.close()

@@ -16,6 +16,7 @@ from glocal.data.combined import Chosen, Merged, told
 from glocal.data.dataset import Array, Dataset
 from glocal.data.doctor import Finding, as_json, examine
 from glocal.data.formats import open_dataset
+from glocal.data.formats.inside import apart
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.ingest import beside, mapping_of
 from glocal.data.looks import Seen, look_at
@@ -215,6 +216,8 @@ def merge(paths: tyro.conf.Positional[tuple[Path, ...]], out: Path, task: str = 
         task: What the episodes are of, in words; without it, what is told of each already.
         codec: Of the videos: h264 or av1.
     """
+    for path in paths:
+        apart(out, path)
     _write(Merged([open_dataset(path) for path in paths]), out, None, task, codec)
 
 
@@ -243,6 +246,7 @@ def _write(dataset: Dataset, out: Path, fps: float | None, task: str, codec: str
     rate = fps or dataset.fps
     if rate is None:
         raise UserError(f"{dataset.folder} does not tell its rate; say it with --fps")
+    apart(out, dataset.folder)
     layout = Layout(rate, dataset.features, task, codec)
     with Ticker("convert", len(dataset), unit="steps", per_iteration=round(float(np.mean(dataset.lengths)))) as tick:
         tasks = None if task else [dataset.task(number) for number in range(len(dataset))]

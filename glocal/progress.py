@@ -7,7 +7,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 LINE_SECONDS = 15.0
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+"""Without markup: names in data sets may hold brackets."""
+
+
+def printable(text: str) -> str:
+    """A text without what would move a terminal's cursor, or change its colours, instead of being seen."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 class Ticker:

@@ -18,6 +18,8 @@ from glocal.files import UserError, appearing, read_json, remove, write_json
 
 Array = NDArray[Any]
 FORMAT = 1
+MOST_ROWS = 10**9
+"""Of an episode."""
 
 
 def recording_folder(folder: Path) -> Path:
@@ -151,8 +153,8 @@ class EpisodeStore:
 def _map(path: Path, rows: int) -> Array:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, RecursionError, OverflowError) as error:
         raise UserError(f"{path} is missing or damaged ({error}); collect again or restore it from a copy") from error
-    if len(array) != rows:
-        raise UserError(f"{path} has {len(array)} rows where index.json says {rows}; collect again")
+    if array.shape[:1] != (rows,):
+        raise UserError(f"{path} is {array.shape} where index.json says {rows} rows; collect again")
     return array

@@ -22,6 +22,12 @@ CODECS = {
     "av1": ("libsvtav1", {"crf": "18", "preset": "8", "g": "2"}),
 }
 """Encoders and their options: every second frame can be sought, and no loss that matters at robot's resolutions."""
+FORMAT = "mp4"
+"""Of videos that are read: others, such as playlists and lists of files, lead FFmpeg to files elsewhere."""
+SIDE = 4096
+"""Pixels along a side of a picture that is decoded, at most."""
+LEAD = 20_000
+"""Frames that are decoded, at most, on the way to the one that is sought."""
 
 
 def read_frames(path: Path, first: float, count: int, fps: float) -> Iterator[Frame]:
@@ -29,16 +35,21 @@ def read_frames(path: Path, first: float, count: int, fps: float) -> Iterator[Fr
 
     Raises `UserError` naming the file where it cannot be decoded, or has no frame at one of these times.
     """
-    found = 0
+    found, lead = 0, 0
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), format=FORMAT) as container:
             stream = _video_stream(container, path)
+            if 0 < stream.frames < count:
+                raise UserError(f"{path} holds {stream.frames} frames, expected {count} from {first:.3f} s on")
             stream.thread_type = "AUTO"
             base = float(stream.time_base or Fraction(1, 90_000))
             container.seek(max(0, int((first - 0.5 / fps) / base)), stream=stream, backward=True)
             for frame in container.decode(stream):
                 wanted = first + found / fps
                 if frame.time is None or frame.time < wanted - 0.5 / fps:
+                    lead += 1
+                    if lead > LEAD:
+                        raise UserError(f"{path} has {LEAD} frames and more that lead up to the one at {wanted:.3f} s")
                     continue
                 if frame.time > wanted + 0.5 / fps:
                     raise UserError(f"{path} has no frame at {wanted:.3f} s: the next one is at {frame.time:.3f} s")
@@ -53,25 +64,35 @@ def read_frames(path: Path, first: float, count: int, fps: float) -> Iterator[Fr
 
 
 def stacked(frames: Iterable[Frame], count: int, shape: tuple[int, ...]) -> Frame:
-    """So many pictures of a shape (h, w, 3) one behind the other; raises `ValueError` where one is of another."""
-    stack = np.empty((count, *shape), np.uint8)
-    for row, frame in enumerate(frames):
-        if frame.shape != shape:
-            raise ValueError(f"a picture is {frame.shape}, not {shape}")
-        stack[row] = frame
+    """So many pictures of a shape (h, w, 3) one behind the other; raises `ValueError` where one is of another, or
+    their number is."""
+    stack, row = None, 0
+    for row, frame in enumerate(frames, 1):
+        if frame.shape != shape or row > count:
+            raise ValueError(f"picture {row} of {count} is {frame.shape}, expected {shape}")
+        stack = np.empty((count, *shape), np.uint8) if stack is None else stack
+        stack[row - 1] = frame
+    if stack is None or row != count:
+        raise ValueError(f"{row} of {count} pictures are there")
     return stack
 
 
 def _video_stream(container: Any, path: Path) -> Any:
+    """The first video stream; raises `UserError` where there is none, or its pictures are beyond the bounds."""
     if not container.streams.video or container.streams.video[0].codec_context is None:
         raise UserError(f"{path} holds no video stream that can be decoded; it is damaged, or of an unknown codec")
-    return container.streams.video[0]
+    stream = container.streams.video[0]
+    if max(stream.codec_context.height, stream.codec_context.width) > SIDE:
+        size = f"{stream.codec_context.height}x{stream.codec_context.width}"
+        raise UserError(f"{path} shows pictures of {size}, expected up to {SIDE} pixels a side")
+    stream.codec_context.options = {"max_pixels": str(SIDE * SIDE)}
+    return stream
 
 
 def video_info(path: Path) -> dict[str, Any]:
     """Codec, pixel format, size, rate and number of frames (0 if the file does not say) of a video file."""
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), format=FORMAT) as container:
             stream = _video_stream(container, path)
             context = stream.codec_context
             return {

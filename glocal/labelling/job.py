@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from glocal.data import mapping
 from glocal.data.dataset import Array, Dataset, Feature
 from glocal.data.formats import open_dataset
+from glocal.data.formats.inside import apart
 from glocal.data.formats.lerobot import LeRobotDataset
 from glocal.data.formats.lerobot_labels import relabel
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
@@ -89,6 +90,7 @@ def open_logs(job: Job) -> Dataset:
             f"{job.path} has the cameras {', '.join(cameras)}, and no mapping says which one is used; "
             f"`glocal data inspect {job.path} --write True` writes one to mend"
         )
+    apart(job.out, job.path)
     if not 0 < job.held_out < 1 or not _held_out(job, dataset):
         raise UserError(f"of {len(dataset)} episodes --held-out {job.held_out} leaves none on one side")
     return dataset
@@ -232,7 +234,7 @@ def read_picture(told: str, dataset: Dataset, known: mapping.Mapping) -> Array:
     try:
         with Image.open(told) as file:
             picture = np.asarray(file.convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise UserError(f"{told!r} is neither a picture ({error}) nor EPISODE:FRAME") from error
     if picture.shape[:2] != known.picture:
         raise UserError(f"{told} is {picture.shape[:2]}, the camera's pictures are {known.picture}")

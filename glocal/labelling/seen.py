@@ -125,7 +125,7 @@ def mark_by_hand(path: Path, dataset: Dataset, mapping: TaskMapping, port: int) 
         return dataset.episode(episode, [mapping.camera])[mapping.camera]
 
     with Server(marks, dataset.lengths, lambda episode, frame: film(episode)[frame], port) as server:
-        console.print(f"mark frames on http://127.0.0.1:{server.server_port} and press q there; they are in {path}")
+        console.print(f"mark frames on {server.address} and press q there; they are in {path}")
         server.serve_forever(poll_interval=0.1)
     console.print(f"{len(marks.found)} frames are marked in {path}")
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from glocal.files import UserError
-from glocal.labels.marking import Marks, Server, read_marks
+from glocal.labels.marking import TOKEN, Marks, Server, read_marks
 
 LENGTHS = (4, 30)
 
@@ -34,6 +34,7 @@ def server(tmp_path) -> Iterator[tuple[Server, Path, Thread]]:
 
 def ask(server: Server, path: str, body: object = None, **headers: str) -> bytes:
     data = None if body is None else json.dumps(body).encode()
+    headers = {TOKEN: server.token, **headers}
     request = urllib.request.Request(f"http://127.0.0.1:{server.server_port}{path}", data, headers)
     with urllib.request.urlopen(request, timeout=10) as answer:
         return answer.read()
@@ -53,7 +54,7 @@ def test_frames_are_marked_by_keys_in_a_browser(server):
         options.add_argument(f"--{flag}")
     service = webdriver.ChromeService(shutil.which("chromedriver"))
     with webdriver.Chrome(options, service) as browser:
-        browser.get(f"http://127.0.0.1:{made.server_port}/")
+        browser.get(made.address)
         wait = WebDriverWait(browser, 60)
 
         def press(key: str, shown: str, where: str = "where", shift: bool = False) -> None:
@@ -91,7 +92,7 @@ def test_what_is_no_mark_is_refused(server, body):
 
 def test_other_pages_cannot_mark(server):
     made, path, _ = server
-    with pytest.raises(HTTPError, match="400"):
+    with pytest.raises(HTTPError, match="403"):
         ask(made, "/mark", {"episode": 0, "frame": 0, "success": True}, Origin="http://elsewhere.example")
     assert not path.exists()
 

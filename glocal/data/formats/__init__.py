@@ -4,22 +4,36 @@ from pathlib import Path
 
 from glocal.data.dataset import Dataset
 from glocal.data.formats import flat, folder, lerobot, minari
+from glocal.data.formats.bounds import check_dataset
+from glocal.data.formats.inside import sealed
 from glocal.files import UserError
 
 FORMATS = (lerobot.FORMAT, minari.FORMAT, flat.ZARR, flat.HDF5, folder.FORMAT)
 
 
 def open_dataset(path: Path) -> Dataset:
-    """The dataset at a path, whatever its format; raises `UserError` where there is none that is known."""
-    if not path.exists():
+    """The dataset at a path, whatever its format; raises `UserError` where there is none that is known.
+
+    Data sets are foreign input: what leads out of the folder, or is beyond the bounds, is refused.
+    """
+    if not _is_there(path):
         raise UserError(f"there is nothing at {path}")
     for one in FORMATS:
         if one.recognises(path):
+            sealed(path)
             dataset = one.open(path)
             if not len(dataset):
                 raise UserError(f"{path} holds no episodes")
+            check_dataset(dataset)
             return dataset
     raise UserError(
         f"{path} is in no format that is known here: expected a LeRobotDataset (meta/info.json), a zarr with data/ and "
         "meta/episode_ends, HDF5 files, a Minari dataset, or a folder of npz, or of mp4 and npy, files"
     )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise UserError(f"{str(path)[:200]} cannot be looked at ({error.strerror})") from error

@@ -2,7 +2,9 @@
 comes back, costs that process and nothing else."""
 
 import faulthandler
+import math
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,11 +15,17 @@ from pathlib import Path
 from typing import Any
 from weakref import finalize
 
+import numpy as np
+
 from glocal.data.dataset import Array, Dataset
+from glocal.data.formats.bounds import EPISODE_BYTES
 from glocal.files import UserError
 
 PATIENCE = 120.0
 """Seconds that an answer may take: opening a dataset, or reading an episode."""
+MEMORY = 2**30
+"""Bytes that opening a dataset may take, and that reading an episode may take beside a few copies of it."""
+COPIES = 3
 
 
 class Aside(Dataset):
@@ -56,6 +64,8 @@ class Aside(Dataset):
             ) from error
         if isinstance(answer, UserError):
             raise answer
+        if isinstance(answer, MemoryError):
+            raise UserError(f"{what} in {self.folder} takes more memory than it tells of ({answer}); it is damaged")
         return answer
 
 
@@ -70,11 +80,13 @@ def serve(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that asks is interrupted, and goes
     line = Connection(descriptor)
     opener, path, patience = line.recv()
+    _limit(MEMORY)
     dataset = _answer(patience, opener, path)
     if isinstance(dataset, UserError):
         line.send(dataset)
         return
     line.send((dataset.format, dataset.fps, dataset.features, dataset.lengths, dataset.observed))
+    _limit(MEMORY + COPIES * _largest(dataset))
     answers = {"episode": dataset.episode, "final": dataset.final}
     with suppress(EOFError):
         while True:
@@ -82,8 +94,22 @@ def serve(descriptor: int) -> None:
             line.send(_answer(patience, answers[what], number, names))
 
 
+def _limit(more: int) -> None:
+    """Let this process have so much more memory than it has, where the system (Linux) says how much that is."""
+    told = Path("/proc/self/statm")
+    if told.exists():
+        used = int(told.read_text().split()[5]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_DATA, (used + more, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
+def _largest(dataset: Dataset) -> int:
+    """Bytes that the longest episode takes, all features together, as far as the bounds let one."""
+    step = sum(math.prod(one.shape) * np.dtype(one.dtype).itemsize for one in dataset.features.values())
+    return min(max(dataset.lengths, default=0) * step, EPISODE_BYTES)
+
+
 def _answer(patience: float, answer: Callable[..., Any], *question: Any) -> Any:
-    """What is asked for, or the `UserError` that is raised instead."""
+    """What is asked for, or the `UserError` or `MemoryError` that is raised instead."""
     with open(os.devnull, "w") as nowhere:
         # A thread that needs no interpreter, which a library in an endless loop does not let go of.
         faulthandler.dump_traceback_later(patience, exit=True, file=nowhere)
@@ -91,5 +117,7 @@ def _answer(patience: float, answer: Callable[..., Any], *question: Any) -> Any:
             return answer(*question)
         except UserError as error:
             return error
+        except MemoryError as error:
+            return MemoryError(str(error))
         finally:
             faulthandler.cancel_dump_traceback_later()

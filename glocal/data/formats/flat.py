@@ -4,7 +4,8 @@ In zarr, and as stable-worldmodel lays HDF5 out, episodes stand one behind the o
 actions and lengths they may also be padded to the longest.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset, Feature, Format
+from glocal.data.formats.aside import Aside
+from glocal.data.formats.bounds import EPISODES, KINDS, STEPS, check_shape, check_size
 from glocal.data.formats.pictures import as_bytes, brightest, feature_of
 from glocal.files import UserError
 
@@ -21,6 +24,10 @@ LENGTHS = ("ep_len", "lengths")
 BESIDE = (*LENGTHS, "ep_offset")
 LOOKED_AT = 8
 """Episodes, evenly spread, of which a picture is looked at to tell what white is."""
+CODECS = {"blosc", "zstd", "lz4", "gzip", "zlib", "bz2", "lzma", "crc32", "crc32c", "adler32", "fletcher32", "bytes",
+          "shuffle", "delta", "fixedscaleoffset", "astype", "bitround", "quantize", "transpose", "sharding_indexed",
+          "imagecodecs_jpegxl", "imagecodecs_jpeg", "imagecodecs_jpeg2k", "imagecodecs_png"}  # fmt: skip
+"""Of zarr, those that hold numbers and pictures; others, such as pickle, run what is in the data."""
 
 
 class Padded:
@@ -97,21 +104,67 @@ def _check_shard(file: Path, arrays: Mapping[str, Any], starts: Array, features:
 
 
 def open_zarr(path: Path) -> Dataset:
-    """`data/*` and `meta/episode_ends` in a zarr folder or zip file."""
+    """`data/*` and `meta/episode_ends` in a zarr folder or zip file; what holds no numbers is left out."""
     zarr = library("zarr")
     try:
-        root = zarr.open_group(str(path), mode="r")
-        arrays = {name: array for name, array in root["data"].arrays() if array.ndim}
-        ends = np.asarray(root["meta"]["episode_ends"][:]).astype(np.int64)
+        root = zarr.open_group(str(path), mode="r", use_consolidated=False)
+        found = {name: array for name, array in root["data"].arrays() if array.ndim and array.dtype.kind in KINDS}
+        arrays = {name: _checked_zarr(path, name, array) for name, array in found.items()}
+        ends = _counts(path, "meta/episode_ends", _checked_zarr(path, "episode_ends", root["meta"]["episode_ends"]))
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{path} does not read as zarr with data/* and meta/episode_ends ({error!r})") from error
-    if not arrays or ends.ndim != 1 or not len(ends):
-        raise UserError(f"{path} holds {len(arrays)} arrays under data/, and episode ends of shape {ends.shape}")
+    if not arrays or not len(ends):
+        raise UserError(f"{path} holds {len(arrays)} arrays under data/, and {len(ends)} episode ends")
     return FlatDataset(path, "Diffusion Policy zarr", [(path, arrays, np.concatenate([[0], ends]))])
 
 
+def _checked_zarr(path: Path, name: str, array: Any) -> Any:
+    """An array of zarr; raises `UserError` where its codecs or its chunks are none that hold numbers of robots."""
+    foreign = set(_codecs(array.metadata.to_dict())) - CODECS
+    if foreign:
+        raise UserError(f"{path}: {name} is packed by {', '.join(sorted(foreign))}; known are {', '.join(CODECS)}")
+    _check_array(path, name, array)
+    check_size(path, f"a chunk of {name}", int(np.prod([float(n) for n in array.chunks])) * array.dtype.itemsize)
+    return array
+
+
+def _codecs(told: Any) -> Iterator[str]:
+    """The names of all codecs in an array's metadata, nested ones too."""
+    if isinstance(told, Mapping):
+        if "zarr_format" in told:
+            told = {"codecs": [told.get("compressor"), *(told.get("filters") or ()), *(told.get("codecs") or ())]}
+        name = told.get("id", told.get("name"))
+        yield from [str(name).removeprefix("numcodecs.")] if name is not None else []
+        inner = [value for key, value in told.items() if key in ("configuration", "codecs", "index_codecs")]
+        for part in inner:
+            yield from _codecs(part)
+    elif isinstance(told, list | tuple):
+        for part in told:
+            yield from _codecs(part)
+
+
+def _check_array(file: Path, name: str, array: Any) -> None:
+    """Raise `UserError` where an array is beyond the bounds, by what it says of itself."""
+    if len(array.shape) > 1:
+        check_shape(file, name, array.shape[1:], picture=len(array.shape) == 4 and array.shape[-1] == 3)
+
+
+def _counts(file: Path, name: str, array: Any) -> Array:
+    """Counts of steps, (n,); raises `UserError` where they are none, or beyond the bounds."""
+    most = STEPS * EPISODES
+    if array.dtype.kind not in "iu" or not 0 < int(np.prod(array.shape, dtype=float)) <= EPISODES:
+        raise UserError(f"{file}: {name} is {array.dtype} {array.shape}, expected a count for each of the episodes")
+    counts = np.asarray(array[:]).reshape(-1)
+    if int(counts.min()) < 0 or int(counts.max()) > most:
+        raise UserError(f"{file}: {name} holds {counts.min()} to {counts.max()}, expected counts of steps up to {most}")
+    return counts.astype(np.int64)
+
+
 def open_hdf5(path: Path) -> Dataset:
-    """One file, or a folder of them, with arrays of all steps and the episodes' lengths (`ep_len` or `lengths`)."""
+    """One file, or a folder of them, with arrays of all steps and the episodes' lengths (`ep_len` or `lengths`);
+    what holds no numbers is left out."""
     files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix in H5_ENDINGS)
     try:
         return FlatDataset(path, "HDF5", [_shard(file) for file in files])
@@ -127,21 +180,64 @@ def _shard(file: Path) -> tuple[Path, Mapping[str, Any], Array]:
         handle = h5py.File(file, "r")
     except OSError as error:
         raise UserError(f"{file} does not read as HDF5 ({error}); it is damaged or cut short") from error
-    found = {str(name): array for name, array in handle.items() if isinstance(array, h5py.Dataset) and array.shape}
-    lengths = next((np.asarray(found[name][:]).reshape(-1) for name in LENGTHS if name in found), None)
-    offsets = np.asarray(found["ep_offset"][:]).reshape(-1) if "ep_offset" in found else None
-    if lengths is None or not len(lengths) or not np.issubdtype(lengths.dtype, np.integer):
+    found = {name: _checked_hdf5(file, name, handle[name]) for name in own_names(file, handle)}
+    found = {name: array for name, array in found.items() if array is not None}
+    name = next((name for name in LENGTHS if name in found), None)
+    if name is None:
         raise UserError(
             f"{file} tells no lengths of episodes: expected one of {', '.join(LENGTHS)} beside {list(found)}"
         )
+    lengths = _counts(file, name, found[name])
+    if int(lengths.max()) > STEPS:
+        raise UserError(f"{file}: {name} holds {lengths.max()}, expected up to {STEPS} steps an episode")
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    if offsets is not None and not np.array_equal(offsets, starts[:-1]):
+    if "ep_offset" in found and not np.array_equal(_counts(file, "ep_offset", found["ep_offset"]), starts[:-1]):
         raise UserError(f"{file}: ep_offset does not follow from ep_len; episodes have to stand one behind the other")
     arrays = {name: array for name, array in found.items() if name not in BESIDE}
     shapes = [array.shape for array in arrays.values()]
     if all(len(shape) > 1 and shape[0] == len(lengths) and shape[1] >= lengths.max() for shape in shapes):
         return file, {name: Padded(array, starts) for name, array in arrays.items()}, starts
     return file, arrays, starts
+
+
+def own_names(file: Path, group: Any) -> list[str]:
+    """The names in a group of an HDF5 file; raises `UserError` where one is a link that leads elsewhere."""
+    h5py, kinds = library("h5py"), {}
+    group.id.links.iterate(lambda name, info: kinds.__setitem__(name.decode("utf-8", "replace"), info.type), info=True)
+    for name, kind in kinds.items():
+        if kind != h5py.h5l.TYPE_HARD:
+            raise UserError(
+                f"{file}: {name!r:.60} is a link to elsewhere, which is not followed; copy what it leads to"
+            )
+    return list(kinds)
+
+
+def _checked_hdf5(file: Path, name: str, found: Any) -> Any:
+    """An array of numbers, or None where it is another thing; raises `UserError` where its values are elsewhere."""
+    if not isinstance(found, library("h5py").Dataset) or not found.shape or found.dtype.kind not in KINDS:
+        return None
+    check_own_values(file, found)
+    _check_array(file, name, found)
+    return found
+
+
+def check_own_tree(file: Path, group: Any) -> None:
+    """Raise `UserError` where anything in a group of an HDF5 file, however deep, leads to other files."""
+    for name in own_names(file, group):
+        part = group[name]
+        if isinstance(part, library("h5py").Dataset):
+            check_own_values(file, part)
+        elif isinstance(part, library("h5py").Group):
+            check_own_tree(file, part)
+
+
+def check_own_values(file: Path, array: Any) -> None:
+    """Raise `UserError` where an array of an HDF5 file has its values in other files."""
+    if array.is_virtual or array.id.get_create_plist().get_external_count():
+        raise UserError(
+            f"{file}: {array.name} keeps its values in other files (external storage, or a virtual data set), which "
+            "are not read; write them into this one"
+        )
 
 
 def library(name: str) -> Any:
@@ -165,5 +261,6 @@ def _is_hdf5(path: Path) -> bool:
     return path.suffix in H5_ENDINGS or (path.is_dir() and any(file.suffix in H5_ENDINGS for file in path.iterdir()))
 
 
-ZARR = Format("zarr", _is_zarr, open_zarr)
-HDF5 = Format("hdf5", _is_hdf5, open_hdf5)
+ZARR = Format("zarr", _is_zarr, partial(Aside, open_zarr))
+HDF5 = Format("hdf5", _is_hdf5, partial(Aside, open_hdf5))
+"""Aside: what is packed in a chunk may unpack to any size, and costs no more than that process's memory."""

@@ -1,18 +1,24 @@
 """A plain folder: an npz for each episode, or an mp4 for each with an npy of its actions (or an npz) beside it."""
 
+import math
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+from numpy.lib import format as npy
 
 from glocal.data.dataset import Array, Dataset, Feature, Format
+from glocal.data.formats.bounds import KINDS, check_size, check_zip
 from glocal.data.formats.pictures import as_bytes, brightest, feature_of
 from glocal.data.video import read_frames, stacked, video_info
 from glocal.files import UserError
 
 VIDEO, ACTION = "image", "action"
 """What a video's pictures and an npy's rows are called."""
+AT_ONCE = 2**20
+"""Bytes that are unpacked at a time."""
 
 
 class FolderDataset(Dataset):
@@ -79,14 +85,55 @@ class FolderDataset(Dataset):
 def _numbers(path: Path) -> dict[str, Any]:
     """The arrays of an npz, or the one of an npy; (steps, ...) each."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = {ACTION: loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+        arrays = _one(path) if path.suffix == ".npy" else _packed(path)
+    except UserError:
+        raise
     except Exception as error:  # a damaged header is parsed as Python by numpy, and raises whatever that raises
-        raise UserError(f"{path} does not read as numpy arrays ({error}); it is damaged or cut short") from error
+        why = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} does not read as numpy arrays ({why}); it is damaged or cut short") from error
     lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     if not arrays or len(set(lengths.values())) != 1 or not min(lengths.values()):
         raise UserError(f"the arrays in {path} have lengths {lengths}; expected one length, above 0")
     return arrays
+
+
+def _one(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {ACTION: _array(path, file, path.stat().st_size)}
+
+
+def _packed(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        check_zip(path, archive)
+        arrays = {}
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                arrays[member.filename.removesuffix(".npy")] = _array(path, file, member.file_size)
+    return arrays
+
+
+def _array(path: Path, file: IO[bytes], size: int) -> Array:
+    """The array in a file of so many bytes; raises `ValueError` where its header tells another size."""
+    shape, fortran, dtype = _header(file)
+    told = math.prod(shape) * dtype.itemsize
+    if dtype.kind not in KINDS:
+        raise ValueError(f"it holds {dtype}, expected numbers")
+    if min(shape, default=0) < 0 or told != size - file.tell():
+        raise ValueError(f"{dtype} of shape {shape} is told, which is not the {size - file.tell()} bytes that it holds")
+    check_size(path, "its array", told)
+    content, done = bytearray(told), 0
+    while part := file.read(min(AT_ONCE, told - done)):
+        content[done : done + len(part)] = part
+        done += len(part)
+    if done != told:
+        raise ValueError("it is cut short")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    if npy.read_magic(file) == (1, 0):
+        return npy.read_array_header_1_0(file)
+    return npy.read_array_header_2_0(file)
 
 
 def _recognises(path: Path) -> bool:

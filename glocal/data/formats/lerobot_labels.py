@@ -1,18 +1,19 @@
 """A LeRobotDataset v3.0 again, with other or further numbers on its steps; its videos are copied as they are."""
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from glocal.data.dataset import Array, Feature
-from glocal.data.formats.lerobot import LeRobotDataset
+from glocal.data.formats.inside import apart, check_names, read_foreign_json, sealed
+from glocal.data.formats.lerobot import LeRobotDataset, index_of, read_table
 from glocal.data.formats.lerobot_writer import Statistics, column_of, told_of
-from glocal.files import UserError, appearing, read_json, write_json
+from glocal.files import UserError, appearing, write_json
 
 
 def relabel(
@@ -24,22 +25,27 @@ def relabel(
     """
     if folder.exists():
         raise UserError(f"{folder} exists already; name a new folder, or remove that one first")
+    apart(folder, source.folder)
+    check_names(features, folder)
     order = np.argsort([place.first for place in source.places])
     columns = {name: np.concatenate([episodes[i][name] for i in order]) for name in features}
     index = np.concatenate([source.places[i].first + np.arange(source.lengths[i]) for i in order])
     with appearing(folder) as draft:
-        shutil.copytree(source.folder, draft, ignore=shutil.ignore_patterns("data", ".*"))
+        sealed(source.folder)
+        shutil.copytree(source.folder, draft, symlinks=True, ignore=shutil.ignore_patterns("data", ".*"))
         for path in dict.fromkeys(place.table for place in source.places):
-            table = _extended(path, features, columns, index)
+            table = _extended(source.folder, path, features, columns, index)
             target = draft / path.relative_to(source.folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(table, target)
-        _tell(draft / "meta", features, columns)
+        _tell(draft, features, columns)
 
 
-def _extended(path: Path, features: Mapping[str, Feature], columns: Mapping[str, Array], index: Array) -> pa.Table:
-    table = pq.read_table(path)
-    wanted = table["index"].to_numpy()
+def _extended(
+    folder: Path, path: Path, features: Mapping[str, Feature], columns: Mapping[str, Array], index: Array
+) -> pa.Table:
+    table = read_table(folder, path)
+    wanted = index_of(table, path)
     rows = np.searchsorted(index, wanted)
     if rows.max(initial=-1) >= len(index) or not np.array_equal(index[rows], wanted):
         raise UserError(f"{path} has rows that belong to no episode by what meta/episodes says; it is damaged")
@@ -50,12 +56,20 @@ def _extended(path: Path, features: Mapping[str, Feature], columns: Mapping[str,
     return table.replace_schema_metadata(None)
 
 
-def _tell(meta: Path, features: Mapping[str, Feature], columns: Mapping[str, Array]) -> None:
-    info = read_json(meta / "info.json")
-    stats = json.loads((meta / "stats.json").read_text()) if (meta / "stats.json").is_file() else {}
+def _tell(folder: Path, features: Mapping[str, Feature], columns: Mapping[str, Array]) -> None:
+    meta = folder / "meta"
+    info, stats = read_foreign_json(folder, meta / "info.json"), _statistics(folder)
     for name, feature in features.items():
         found = Statistics(picture=False)
         found.add(columns[name])
         info["features"][name], stats[name] = told_of(feature), found.told()
     write_json(meta / "info.json", info)
     write_json(meta / "stats.json", stats)
+
+
+def _statistics(folder: Path) -> dict[str, Any]:
+    path = folder / "meta" / "stats.json"
+    found = read_foreign_json(folder, path) if path.is_file() else {}
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds {type(found).__name__}, expected statistics by feature; it is damaged")
+    return found

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from glocal.data.dataset import Array, Feature
+from glocal.data.formats.inside import check_names
 from glocal.data.video import VideoWriter
 from glocal.files import UserError, appearing, write_json
 
@@ -95,10 +96,12 @@ def write_lerobot(
 
     `tasks` says of each episode what it is of, in place of the layout's one task.
 
-    Returns their number. Raises `UserError` where the folder exists already, or an episode does not fit the features.
+    Returns their number. Raises `UserError` where the folder exists already, a feature's name cannot be a folder's, or
+    an episode does not fit the features.
     """
     if folder.exists():
         raise UserError(f"{folder} exists already; name a new folder, or remove that one first")
+    check_names(layout.features, folder)
     with appearing(folder) as draft, ExitStack() as videos:
         draft.mkdir(parents=True)
         writer = _Writer(draft, layout, videos)
@@ -116,7 +119,8 @@ class _Writer:
         self.cameras = [name for name, feature in layout.features.items() if feature.picture]
         self.table, self.tables = Files(), Tables()
         self.films = {name: Files() for name in self.cameras}
-        self.statistics = {name: Statistics(feature.picture) for name, feature in layout.features.items()}
+        numbers = {name: feature for name, feature in layout.features.items() if feature.dtype != "object"}
+        self.statistics = {name: Statistics(feature.picture) for name, feature in numbers.items()}
         self.rows: list[dict[str, Any]] = []
         self.tasks: dict[str, int] = {}
         self.index = 0
@@ -236,9 +240,10 @@ def column_of(values: Array, feature: Feature) -> pa.Array:
 
 
 def told_of(feature: Feature) -> dict[str, Any]:
-    """Numbers as `meta/info.json` tells them."""
+    """Numbers, or texts, as `meta/info.json` tells them."""
+    dtype = "string" if feature.dtype == "object" else feature.dtype
     names = None if feature.names is None else list(feature.names)
-    return {"dtype": feature.dtype, "shape": list(feature.shape), "names": names}
+    return {"dtype": dtype, "shape": list(feature.shape), "names": names}
 
 
 def _film_told(feature: Feature, layout: Layout) -> dict[str, Any]:

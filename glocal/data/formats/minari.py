@@ -9,7 +9,8 @@ import numpy as np
 
 from glocal.data.dataset import Array, Dataset, Feature, Format
 from glocal.data.formats.aside import Aside
-from glocal.data.formats.flat import library
+from glocal.data.formats.flat import check_own_tree, library, own_names
+from glocal.data.formats.inside import read_foreign_json
 from glocal.files import UserError
 
 OUTCOMES = {"next.reward": "rewards", "next.done": "terminations"}
@@ -24,10 +25,16 @@ class MinariDataset(Dataset):
     def __init__(self, folder: Path):
         self.folder = folder
         inner = folder / "data" if (folder / "data" / DATA).is_file() else folder
+        self.file = inner / DATA
         minari = library("minari")
+        _check_spaces(inner)
         try:
+            with library("h5py").File(self.file, "r") as file:
+                own_names(self.file, file)
             self.whole = minari.MinariDataset(inner)
             self.lengths = [int(told["total_steps"]) for told in self._metadata(range(self.whole.total_episodes))]
+        except UserError:
+            raise
         except Exception as error:  # h5py, JSON and Gymnasium all raise what they like at damaged files
             raise UserError(
                 f"{inner} does not read as a Minari dataset ({error!r}); it is damaged or cut short"
@@ -65,6 +72,8 @@ class MinariDataset(Dataset):
     def _read(self, number: int) -> tuple[dict[str, Array], dict[str, Array]]:
         """What was observed, done and came of it at each step, and what was observed after the last one."""
         try:
+            with library("h5py").File(self.file, "r") as file:
+                check_own_tree(self.file, file[f"episode_{number}"])
             (one,) = self.whole.iterate_episodes([number])
             steps = len(one.rewards)
             seen = {f"observation{name}": array for name, array in _parts(one.observations).items()}
@@ -72,8 +81,22 @@ class MinariDataset(Dataset):
             found |= {f"action{name}": array for name, array in _parts(one.actions).items()}
             found |= {name: np.asarray(getattr(one, key)) for name, key in OUTCOMES.items()}
             return found, {name: array[steps:] for name, array in seen.items()}
+        except UserError:
+            raise
         except Exception as error:
             raise UserError(f"episode {number} in {self.folder} cannot be read ({error!r}); it is damaged") from error
+
+
+def _check_spaces(folder: Path) -> None:
+    """Raise `UserError` where Minari would make an environment to learn what the data are: that runs what they name."""
+    path = folder / "metadata.json"
+    told = read_foreign_json(folder, path)
+    spaces = [told.get(f"{kind}_space") if isinstance(told, dict) else None for kind in ("observation", "action")]
+    if not all(isinstance(space, str) for space in spaces) or told.get("data_format", "hdf5") != "hdf5":
+        raise UserError(
+            f"{path} does not tell observation_space and action_space of data in hdf5; Minari would run the "
+            "environment that it names instead, and code that data name is not run"
+        )
 
 
 def _parts(values: Any, name: str = "") -> dict[str, Array]:
