@@ -31,8 +31,8 @@ def main(module: str, folder: Path) -> None:
     cases: list[Case] = importlib.import_module(module).CASES
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
         cli.main(["data", "inspect", "--help"])  # whatever is imported late
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, resource.RLIM_INFINITY))
+    used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_DATA, (used + ROOM, resource.RLIM_INFINITY))
     signal.signal(signal.SIGALRM, _late)
     print(json.dumps({case.name: _tried(case, folder / str(number)) for number, case in enumerate(cases)}))
 
