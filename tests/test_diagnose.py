@@ -5,10 +5,16 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from glocal import diagnose
 from glocal.cli import main
+from glocal.core.types import Segment, Step
 from glocal.evaluate.diagnosis import calibration, model_checks, rank_correlation, usable_horizon
+from glocal.gating import gate_windows, reader
+from glocal.run import open_run
+from glocal.workspace import Run
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +36,46 @@ def test_it_leaves_numbers_and_a_page(run):
     assert bptt["cosine"] == pytest.approx(1.0, abs=0.05) and bptt["norm_ratio"] == pytest.approx(1.0, abs=0.05)
     assert set(found["model"]["drift"]) == {"true", "shuffled", "zero", "mirrored", "nothing moves"}
     assert found["gradients"]["8"]["decouple"]["bptt_cosine"] is not None and bptt["bptt_cosine"] == pytest.approx(1.0)
-    assert [check["ok"] for check in found["model"]["checks"]] == [False, False, False]
+    model = found["model"]
+    true, others = (
+        model["drift"]["true"]["20"],
+        [model["drift"][name]["20"] for name in ("shuffled", "zero", "mirrored")],
+    )
+    follows = min(other["block_px"] for other in others) / true["block_px"]
+    expected = [(model["usable_horizon"], 4), (follows, 2), (model["reward"]["rank_correlation"], 0.9)]
+    assert [(check["found"], check["at_least"]) for check in model["checks"]] == expected
     assert "<img" in (run / "diagnosis.html").read_text()
+
+
+class Remembering:
+    """A world that knows what was recorded; after any other action it is somewhere else."""
+
+    def __init__(self, recorded: Segment):
+        self.recorded = recorded
+
+    def begin(self, segment: Segment, key: int) -> int:
+        return segment.obs.shape[1]
+
+    def step(self, context: int, action: Tensor) -> tuple[int, Step]:
+        now = self.recorded[:, context]
+        known = (action == now.action).all(-1)
+        return context + 1, Step(torch.where(known[:, None], now.obs, now.obs + 0.3), now.reward, now.cont)
+
+
+class Informed(Run):
+    """A run whose global model remembers the windows that it is asked about."""
+
+    def world(self) -> Remembering:
+        return Remembering(gate_windows(self, reader(self), self.config.world.context, diagnose.ROLLOUT)[0])
+
+
+def test_a_world_that_answers_as_was_recorded_passes_where_one_that_has_hardly_learned_fails(run):
+    known = open_run(run)
+    right, untrained = (diagnose._model(each(run, known.config)) for each in (Informed, Run))
+    assert right["usable_horizon"] == diagnose.ROLLOUT and right["drift"]["true"]["20"]["block_px"] < 0.01
+    assert right["drift"]["zero"]["20"]["block_px"] > 50 and right["reward"]["mean_error"] == 0
+    assert [check["ok"] for check in right["checks"]] == [True, True, True]
+    assert [check["ok"] for check in untrained["checks"]] == [False, False, False]
 
 
 def test_what_was_found_before_is_not_looked_for_again(run):
