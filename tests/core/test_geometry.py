@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from glocal.core.geometry import Scene, fit_frame, rotate, unrotate
+from glocal.core.geometry import Outcome, Scene, fit_frame, rotate, unrotate
 from glocal.core.types import Points, Spec
 
 SHAPE = torch.tensor([[-0.3, -0.1], [0.3, -0.1], [0.0, 0.2]])
@@ -82,3 +82,130 @@ def test_targets_end_at_the_edge_of_the_table():
     obs = torch.zeros(1, 8)
     obs[0, -2:] = 0.95
     assert torch.allclose(scene.target(obs, torch.tensor([[1.0, -1.0]])), torch.tensor([[1.0, 0.75]]))
+
+
+def quarter_turned(x: float, y: float, agent: tuple[float, float]) -> torch.Tensor:
+    """The body turned by a quarter, its centre at (x, y): one observation."""
+    return placed(torch.tensor([math.pi / 2]), torch.tensor([[x, y]]), torch.tensor([agent]))
+
+
+def known(spec: Spec) -> Scene:
+    """A scene that was measured on bodies of `SHAPE`, and wants them upright in the middle."""
+    scene, obs = Scene(spec, 2, 3), torch.cat([random_scenes(20), placed(torch.zeros(1), *torch.zeros(2, 1, 2))])
+    moved = obs.clone()
+    moved[:, :6] += 0.03
+    moved[:, 6:] -= 0.05
+    moved[-1] = obs[-1]
+    scene.measure(obs, moved, torch.tensor([0.0] * 20 + [1.0]))
+    scene.shape.copy_(SHAPE)
+    return scene
+
+
+def test_measuring_takes_the_best_scene_and_the_typical_changes():
+    scene = known(RIGID)
+    assert torch.allclose(scene.wanted, SHAPE, atol=1e-6)
+    by_hand = torch.tensor([0.03] * 3 + [0.05])[:, None] * (20 / 21) ** 0.5  # one row of 21 rests
+    assert torch.allclose(scene.scale, by_hand, atol=1e-6)
+
+
+def test_the_measured_shape_is_the_bodys_own_wherever_it_lay():
+    sides = torch.cdist(measured(RIGID).shape, measured(RIGID).shape)
+    assert torch.allclose(sides, torch.cdist(SHAPE, SHAPE), atol=1e-5)
+    assert torch.allclose(measured(RIGID).shape.mean(0), torch.zeros(2), atol=1e-6)
+
+
+def test_points_of_a_loose_scene_have_scales_of_their_own_and_a_rigid_body_one_for_all():
+    before, after = random_scenes(10), random_scenes(10)
+    after[:, 0:2] += 0.3
+    after[:, 6:8] += 0.1
+    loose, rigid = Scene(LOOSE, 2, 3), Scene(RIGID, 2, 3)
+    for scene in (loose, rigid):
+        scene.measure(before, after, torch.zeros(10))
+    assert torch.allclose(loose.scale.flatten(), torch.tensor([0.3, 1e-3, 1e-3, 0.1]), atol=1e-6)
+    assert torch.allclose(rigid.scale.flatten(), torch.tensor([0.3 / 3**0.5] * 3 + [0.1]), atol=1e-6)
+
+
+def test_a_change_is_told_in_the_bodys_axes_and_in_typical_changes():
+    """A body turned by a quarter that moves along the table's x moves along its own -y."""
+    scene, before = known(RIGID), quarter_turned(0.1, 0.2, (0.5, 0.5))
+    after = before.clone()
+    after[:, 0:6:2] += 0.06
+    after[:, 7] += 0.1
+    change = scene.change(before, after).view(4, 2)
+    points, agent = (float(scene.scale[i]) for i in (0, -1))
+    assert torch.allclose(change[:3], torch.tensor([[0.0, -0.06 / points]] * 3), atol=1e-4)
+    assert torch.allclose(change[3], torch.tensor([0.1 / agent, 0.0]), atol=1e-4)
+
+
+def test_a_body_is_straightened_where_it_lies():
+    scene, obs = known(RIGID), quarter_turned(0.3, -0.2, (0.5, 0.5))
+    assert torch.allclose(scene.straighten(obs), obs, atol=1e-6)
+    bent = obs + torch.tensor([0.01, -0.01, -0.01, 0.01, 0.0, 0.0, 0.0, 0.0])
+    straight = scene.straighten(bent)
+    assert torch.equal(straight[:, 6:], obs[:, 6:]) and (straight - obs).abs().max() < 0.02
+    assert torch.allclose(torch.pdist(straight[0, :6].view(3, 2)), torch.pdist(SHAPE), atol=1e-6)
+
+
+def test_the_way_to_where_points_are_wanted_is_told_in_the_bodys_axes():
+    """The body lies a quarter turned at (0, 0.5): the middle is 0.5 away along -y of the table, which is its own -x."""
+    scene, obs = known(RIGID), quarter_turned(0.0, 0.5, (0.2, 0.1))
+    tail = scene.outlook(torch.stack([obs, obs], 1), torch.zeros(1, 2, 2))[0, -9:]
+    way, near = tail[:6].view(3, 2), tail[6:]
+    upright = SHAPE  # where points are wanted, and in the body's axes turned back by a quarter
+    by_hand = torch.stack([upright[:, 1], -upright[:, 0]], -1) - SHAPE + torch.tensor([-0.5, 0.0])
+    assert torch.allclose(way, by_hand, atol=1e-5)
+    assert torch.allclose(near, (-8 * (by_hand.pow(2).sum(-1) + 1e-6).sqrt()).exp(), atol=1e-5)
+
+
+def test_the_way_of_loose_points_is_told_in_the_tables_axes():
+    scene, obs = known(LOOSE), quarter_turned(0.0, 0.5, (0.2, 0.1))
+    tail = scene.outlook(torch.stack([obs, obs], 1), torch.zeros(1, 2, 2))[0, -9:-3].view(3, 2)
+    assert torch.allclose(tail, SHAPE - obs[0, :6].view(3, 2), atol=1e-6)
+
+
+def test_a_rigid_situation_by_hand():
+    """The body a quarter turned at (0, 0.5), the agent 0.4 above it, sent 0.1 to the right; before, all 0.1 lower."""
+    scene, now = known(RIGID), quarter_turned(0.0, 0.5, (0.0, 0.9))
+    before = now - torch.tensor([0.0, 0.1] * 4)
+    window, action = torch.stack([before, now], 1), torch.tensor([[[0.0, 1.0], [0.5, 0.0]]])
+    found = scene.situation(window, action, 1)[0]
+    assert torch.allclose(found[:8], now[0])
+    centre, turn, places, waves, past = found[8:].split([2, 2, 8, 8, 6])
+    assert torch.allclose(centre, torch.tensor([0.0, 0.5]), atol=1e-6)
+    assert torch.allclose(turn, torch.tensor([0.0, 1.0]), atol=1e-6)
+    # in the body's axes (x, y) of the table is (y, -x): agents then and now, their targets then and now
+    own = [[0.3, 0.0], [0.4, 0.0], [0.5, 0.0], [0.4, -0.1]]
+    assert torch.allclose(places.view(4, 2), torch.tensor(own), atol=1e-5)
+    near = math.pi * torch.tensor([0.4, 0.0, 0.4, -0.1])
+    assert torch.allclose(waves, torch.cat([near.sin(), near.cos()]), atol=1e-5)
+    assert torch.allclose(past.view(3, 2), torch.tensor([[-0.1, 0.0]] * 3) / scene.scale[0], atol=1e-4)
+
+
+def test_a_loose_situation_by_hand():
+    scene, now = known(LOOSE), quarter_turned(0.0, 0.5, (0.0, 0.9))
+    before = now - torch.tensor([0.0, 0.1] * 4)
+    window, action = torch.stack([before, now], 1), torch.tensor([[[0.0, 1.0], [0.5, 0.0]]])
+    found = scene.situation(window, action, 1)[0]
+    relative, waves, places, past = found[8:].split([12, 24, 8, 6])
+    points = now[0, :6].view(3, 2)
+    by_hand = torch.stack([points - torch.tensor([0.0, 0.9]), points - torch.tensor([0.1, 0.9])])
+    assert torch.allclose(relative.view(2, 3, 2), by_hand, atol=1e-5)
+    assert torch.allclose(waves, torch.cat([(math.pi * relative).sin(), (math.pi * relative).cos()]), atol=1e-5)
+    own = [[0.0, -0.1], [0.0, 0.0], [0.0, 0.1], [0.1, 0.0]]
+    assert torch.allclose(places.view(4, 2), torch.tensor(own), atol=1e-5)
+    assert torch.allclose(past.view(3, 2), torch.tensor([[0.0, 0.1]] * 3) / scene.scale[:-1], atol=1e-4)
+
+
+def test_an_outcome_knows_how_far_its_points_are_from_the_reference():
+    torch.manual_seed(0)
+    outcome, reference = Outcome(8, 16), SHAPE.flatten()
+    outcome.reference.data.copy_(reference)
+    shown = []
+    outcome.body.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))
+    obs = torch.cat([reference + torch.tensor([0.3, 0.4] * 3), torch.tensor([0.1, 0.2])])[None]
+    reward, cont = outcome(obs)
+    assert reward.shape == cont.shape == (1,)
+    seen, distance, near = shown[0][0].split([8, 3, 8])
+    assert torch.equal(seen, obs[0]) and torch.allclose(distance, torch.full((3,), 0.5), atol=1e-5)
+    assert torch.allclose(near, torch.tensor([math.exp(-0.5 * 2**k) for k in range(8)]), atol=1e-5)
+    assert torch.equal(torch.stack([reward, cont], -1), outcome.body(shown[0]))

@@ -3,7 +3,7 @@
 import torch
 
 from glocal.core.matching import Matching, MatchingConfig, varied
-from glocal.core.types import Segment
+from glocal.core.types import Segment, Step
 from tests.toys import LinearSurrogate, LinearWorld
 
 CONFIG = MatchingConfig(weight=1.0, action=0.1, agent=0.0)
@@ -53,3 +53,75 @@ def test_a_varied_window_has_its_agent_elsewhere_and_another_last_action():
     assert torch.allclose(moved.action[:, -1], action[:, -1] + 0.1) and torch.equal(
         moved.action[:, :-1], action[:, :-1]
     )
+
+
+def test_slopes_are_differences_over_the_whole_variation_in_typical_changes():
+    """Slopes differ by 0.4 of an action varied by 0.1 to either side, over 2 (0.1 + 0.1) and a typical change of 0.5.
+
+    The agent's variation moves both models' answers alike.
+    """
+    torch.manual_seed(0)
+    careful = Matching(MatchingConfig(action=0.1, agent=0.1), LinearWorld(), torch.full((1,), 0.5), length=3)
+    loss = careful.loss(LinearSurrogate(slope=0.9), windows(8))
+    slope = 0.4 * 2 * 0.1 / (2 * (0.1 + 0.1) * 0.5)
+    assert torch.allclose(loss, torch.tensor(0.5 * slope**2), atol=1e-5)
+
+
+class Shaken(LinearWorld):
+    """The same world with noise by its key: `anyhow`, and `more` the more is done."""
+
+    def __init__(self, anyhow: float, more: float):
+        self.anyhow, self.more = anyhow, more
+
+    def step(self, context, action):
+        context, seen = super().step(context, action)
+        noise = torch.randn(seen.obs.shape, generator=torch.Generator().manual_seed(context.key))
+        return context, Step(seen.obs + noise * (self.anyhow + self.more * action), seen.reward, seen.cont)
+
+
+class Drawing(LinearSurrogate):
+    """A surrogate that draws what it expects."""
+
+    def predict(self, belief, action):
+        expected = super().predict(belief, action)
+        return type(expected)(expected.x + torch.randn_like(expected.x))
+
+
+def test_both_answers_of_the_world_have_the_same_noise():
+    shaken = Matching(CONFIG, Shaken(anyhow=10.0, more=0.0), torch.ones(1), length=3)
+    assert float(shaken.loss(LinearSurrogate(), windows(8)).detach()) < 1e-6
+
+
+def test_every_update_has_another_noise():
+    """What is found is how much more the noise of that update shakes: half its square, or its size less a half."""
+    torch.manual_seed(0)
+    shaken = Matching(CONFIG, Shaken(anyhow=0.0, more=1.0), torch.ones(1), length=3)
+    found = [round(float(shaken.loss(LinearSurrogate(), windows(1)).detach()), 3) for _ in range(5)]
+    assert len(set(found)) == 5
+
+
+def test_a_surrogate_that_draws_draws_alike_for_both():
+    assert float(matching().loss(Drawing(), windows(8)).detach()) < 1e-9
+
+
+def test_random_numbers_after_it_do_not_depend_on_what_the_surrogate_draws():
+    after = []
+    for surrogate in (LinearSurrogate(), Drawing()):
+        torch.manual_seed(0)
+        matching().loss(surrogate, windows(8))
+        after.append(torch.rand(3))
+    assert torch.equal(*after)
+
+
+def test_only_the_last_rows_of_a_window_are_looked_at():
+    torch.manual_seed(0)
+    long = windows(8)
+    long.obs[:, 0] = torch.nan
+    loss = matching().loss(LinearSurrogate(slope=0.9), long)
+    assert torch.allclose(loss, torch.tensor(0.5 * 0.4**2), atol=1e-5)
+
+
+def test_the_worlds_answers_are_no_part_of_the_graph():
+    surrogate = LinearSurrogate(slope=0.9)
+    matching().loss(surrogate, windows(8)).backward()
+    assert torch.allclose(surrogate.slope.grad, torch.tensor(0.4), atol=1e-4)
