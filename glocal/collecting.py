@@ -37,7 +37,7 @@ def take_in(run: Run) -> None:
     known = mapping_of(path, dataset)
     wrong = [*check(known, dataset), *check_robot(known, config.task)]
     if not config.task.images:
-        wrong.append("logs hold pictures, and this preset observes tracked keypoints; use --task.images True")
+        wrong.append("logs hold pictures, and this preset observes tracked keypoints; use --task.images")
     if isinstance(config.codec, GridCodecConfig) and known.pose is None:
         wrong.append(
             "there is no pose, without which a latent grid cannot be judged; `glocal data label tracker` writes it"

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import torch
 
+from glocal.checking import check
 from glocal.config import Config, from_dict, to_dict
 from glocal.files import UserError, read_json, remove, sha256, write_json
-from glocal.models import check
 from glocal.plan import STAGES, Stage, code_version
 from glocal.progress import console
 from glocal.training import threads
