@@ -3,15 +3,16 @@
 Everything here is asked before any work is done, and answers in one sentence.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
+from itertools import chain
 from typing import Any, get_type_hints
 
 import torch
 
 from glocal.agents.ppo import PPOConfig
 from glocal.config import Config
-from glocal.core.ranges import all_outside, outside
+from glocal.core.ranges import outside
 from glocal.files import UserError
 from glocal.models import build_codec, build_surrogate, build_world, device_of
 from glocal.workspace import split_recorded
@@ -33,7 +34,13 @@ def check(config: Config) -> None:
 def check_call(function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
     """Raise `UserError` where an argument of a function is out of the range that its annotation names."""
     bound = signature(function).bind(*arguments, **options).arguments
-    _refuse([f"--{_spelt(one)}" for one in all_outside(bound, get_type_hints(function, include_extras=True))])
+    check_values(bound, get_type_hints(function, include_extras=True))
+
+
+def check_values(values: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+    """The same of options by name; those of a job are typed without that word."""
+    told = (outside(value, hints.get(name), "" if name == "job" else name) for name, value in values.items())
+    _refuse([f"--{_spelt(one)}" for one in chain.from_iterable(told)])
 
 
 def _spelt(told: str) -> str:
@@ -53,7 +60,7 @@ def _apart(config: Config) -> Iterator[str]:
     yield from _learning(config)
     world, play, agent = config.world, config.play, config.agent
     if world.sigma_min >= world.sigma_max:
-        yield f"--world.sigma-min is {world.sigma_min}, expected less than --world.sigma-max, which is {world.sigma_max}"
+        yield f"--world.sigma-min is {world.sigma_min}, expected less than --world.sigma-max, {world.sigma_max}"
     if play.goal_share + play.elsewhere_share > 1:
         yield (
             f"--play.goal-share is {play.goal_share} and --play.elsewhere-share {play.elsewhere_share}, "

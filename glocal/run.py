@@ -1,11 +1,9 @@
 """Runs are begun, opened, gone on with: which stages are done, stale or missing, and what is left to do is done."""
 
-import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +11,10 @@ from typing import Any, Literal
 
 import torch
 
-from glocal.checking import check
-from glocal.config import Config, from_dict, to_dict
-from glocal.files import UserError, read_json, remove, sha256, write_json
+from glocal.config import from_dict, to_dict
+from glocal.files import UserError, read_json, sha256, write_json
 from glocal.plan import STAGES, Stage, code_version
+from glocal.previous import alone, set_aside
 from glocal.progress import console
 from glocal.training import threads
 from glocal.workspace import Run
@@ -37,15 +35,6 @@ def open_run(folder: Path) -> Run:
     return Run(folder, from_dict(read_json(folder / "config.json"), folder / "config.json"))
 
 
-def create_run(folder: Path, config: Config) -> Run:
-    """The run in `folder`, with this configuration from now on."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").is_file():
-        raise UserError(f"{folder} holds other things than a run; name a new folder, or an empty one, with --run")
-    check(config)
-    write_json(folder / "config.json", to_dict(config))
-    return Run(folder, config)
-
-
 def status(run: Run) -> dict[str, Status]:
     """Every stage's state; a stage behind one that is not done is not done either."""
     found: dict[str, Status] = {}
@@ -56,27 +45,38 @@ def status(run: Run) -> dict[str, Status]:
 
 def run_all(run: Run) -> None:
     """Do what is stale or missing, in order, and nothing else."""
-    for stage in STAGES.values():
-        now = status(run)[stage.name]
-        if now.state == "done":
-            console.print(f"{stage.name}: done before, skipped")
-            continue
-        for reason in now.reasons:
-            console.print(f"{stage.name}: {now.state}, {reason}")
-        perform(run, stage)
+    if all(found.state == "done" for found in status(run).values()):  # nothing is written, not even a lock
+        for name in STAGES:
+            console.print(f"{name}: done before, skipped")
+        return
+    with alone(run.folder):
+        for stage in STAGES.values():
+            now = status(run)[stage.name]
+            if now.state == "done":
+                console.print(f"{stage.name}: done before, skipped")
+                continue
+            for reason in now.reasons:
+                console.print(f"{stage.name}: {now.state}, {reason}")
+            _perform(run, stage)
 
 
 def perform(run: Run, stage: Stage) -> None:
     """Do one stage, going on from where an earlier attempt at the same thing was cut off."""
+    with alone(run.folder):
+        _perform(run, stage)
+
+
+def _perform(run: Run, stage: Stage) -> None:
     missing = [name for name in stage.needs if not _stamp_path(run, name).is_file()]
     idle = [name for name in missing if STAGES[name].idle(run.config)]
     lacking = [name for name in missing if name not in idle]
     if lacking:
         raise UserError(f"{stage.name} needs {', '.join(lacking)} first; `glocal run` does all stages in order")
     for name in idle:
-        perform(run, STAGES[name])
-    with alone(run.folder), threads(run.config.threads):
+        _perform(run, STAGES[name])
+    with threads(run.config.threads):
         wanted = _fingerprint(run, stage)
+        _check_asked_for(run, stage)
         _clear_unless_same(run, stage, wanted)
         _verify_inputs(run, stage)
         torch.manual_seed(_seed(run, stage))
@@ -85,6 +85,13 @@ def perform(run: Run, stage: Stage) -> None:
         stamp = {**wanted, "output": _digest(run, stage), "seconds": seconds, "finished": finished}
         write_json(_stamp_path(run, stage.name), stamp)
         _attempt_path(run, stage.name).unlink()
+
+
+def _check_asked_for(run: Run, stage: Stage) -> None:
+    """Raise `UserError` where another process has given the run other options since they were read."""
+    now, own = to_dict(open_run(run.folder).config), to_dict(run.config)
+    if any(now[part] != own[part] for part in stage.config):
+        raise UserError(f"another glocal has changed the options of {run.folder}; look with `glocal status`")
 
 
 def _seed(run: Run, stage: Stage) -> int:
@@ -103,19 +110,6 @@ def _attempt(run: Run, stage: Stage) -> float:
         write_json(path, {**attempt, "seconds": attempt["seconds"] + time.monotonic() - began})
         raise
     return attempt["seconds"] + time.monotonic() - began
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from working in the same run; raises `UserError` where one does."""
-    path = folder / "stages" / "lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another glocal is at work in {folder}; wait for it, or stop it first") from None
-        yield
 
 
 def _status(run: Run, stage: Stage, before: Mapping[str, Status]) -> Status:
@@ -154,17 +148,30 @@ def _fingerprint(run: Run, stage: Stage) -> dict[str, Any]:
 
 
 def _clear_unless_same(run: Run, stage: Stage, wanted: Mapping[str, Any]) -> None:
-    """Set aside what an attempt at something else has left, in `previous/`; the same attempt is gone on with."""
+    """Set aside what an attempt at something else has left; the same attempt is gone on with."""
     if _is_begun(run, stage, wanted):
         return
-    left = (stage.output, stage.beside, f"{stage.output}.recording", f"stages/{stage.name}.json")
-    for path in [run.folder / name for name in left if name is not None]:
-        if path.exists():
-            aside = run.folder / "previous" / path.name
-            aside.parent.mkdir(exist_ok=True)
-            remove(aside)
-            path.rename(aside)
+    if stage.name == "report":  # drawn from the rest in seconds
+        write_json(_attempt_path(run, stage.name), {"plan": wanted, "seconds": 0.0})
+        return
+    left = (stage.output, stage.beside, f"{stage.output}.recording")
+    stamps = (f"stages/{stage.name}.json", f"stages/{stage.name}.attempt.json")
+    kept = set_aside(run.folder, stage.name, [name for name in (*left, *stamps) if name is not None])
+    if kept is not None:
+        console.print(f"{stage.name}: what was there before is kept in {kept}", soft_wrap=True)
     write_json(_attempt_path(run, stage.name), {"plan": wanted, "seconds": 0.0})
+
+
+def begun_otherwise(run: Run, stage: Stage) -> bool:
+    """Whether an unfinished attempt at something else than this has left what it would take to go on with it."""
+    left = (run.folder / stage.output / "last", run.folder / f"{stage.output}.recording")
+    begun = _attempt_path(run, stage.name).is_file() and any(path.exists() for path in left)
+    return begun and not _is_begun(run, stage, _fingerprint(run, stage))
+
+
+def is_finished(run: Run, name: str) -> bool:
+    """Whether a stage was finished once, whatever has changed since."""
+    return _stamp_path(run, name).is_file()
 
 
 def _is_begun(run: Run, stage: Stage, wanted: Mapping[str, Any]) -> bool:

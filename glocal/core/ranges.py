@@ -1,7 +1,7 @@
 """Ranges of options: they stand beside the fields (`gamma: Share = 0.97`), and are checked in one place."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -81,9 +81,3 @@ def range_of(hint: Any) -> Range | None:
     told = get_args(hint)
     own = [one for one in told if isinstance(one, Range)] if get_origin(hint) is Annotated else []
     return own[0] if own else next(filter(None, map(range_of, told)), None)
-
-
-def all_outside(values: Mapping[str, Any], hints: Mapping[str, Any]) -> Iterator[str]:
-    """The same of a function's arguments, by name."""
-    for name, value in values.items():
-        yield from outside(value, hints.get(name), "" if is_dataclass(value) else name)

@@ -49,7 +49,7 @@ class Mapping:
     action_columns: tuple[Column, Column] = (0, 1)
     crop: tuple[Column, Column, Side, Side] | None = None
     """Top, left, height and width of the part of a picture that is used."""
-    size: Annotated[int, Range(8, 1024)] = 64
+    size: Annotated[int, Range(1, 1024)] = 64
     """Side of the pictures that models see."""
     reward: str | None = None
     done: str | None = None
