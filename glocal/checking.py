@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 import torch
 
 from glocal.agents.ppo import PPOConfig
+from glocal.codecs.grid import GridCodecConfig
 from glocal.config import Config
 from glocal.core.ranges import outside
 from glocal.files import UserError
@@ -68,10 +69,19 @@ def _apart(config: Config) -> Iterator[str]:
         )
     if agent.first_std <= agent.least_std:
         yield f"--agent.first-std is {agent.first_std}, expected more than --agent.least-std, {agent.least_std}"
+    grid = isinstance(config.codec, GridCodecConfig)
+    yield from _ungrouped("codec.width", config.codec.width, 8 if grid else 4)
+    yield from _ungrouped("probe.channels", config.probe.channels, 4)
     if config.surrogate_length < 2:
         yield f"--surrogate-length is {config.surrogate_length}, expected at least 2: what is seen, and what follows"
     if config.cloning.window < 2:
         yield f"--cloning.window is {config.cloning.window}, expected at least 2: all but the last step are seen"
+
+
+def _ungrouped(name: str, channels: int, groups: int) -> Iterator[str]:
+    """A convolution's channels are normalised in so many groups."""
+    if channels % groups:
+        yield f"--{name} is {channels}, expected a multiple of {groups}"
 
 
 def _watching(config: Config) -> Iterator[str]:

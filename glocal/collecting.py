@@ -1,7 +1,6 @@
 """The first stage: experience comes in, recorded by play at the task or decoded from somebody's logs."""
 
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from glocal.data.ingest import beside, chosen, ingest, looks, mapping_of, megaby
 from glocal.data.mapping import check
 from glocal.data.mapping import to_dict as mapping_dict
 from glocal.data.store import EpisodeStore, recorded, seal, write_episode
+from glocal.data.workers import workers
 from glocal.deploy.view import check_robot
 from glocal.evaluate.recording import describe, told
 from glocal.files import UserError, write_json
@@ -69,7 +69,7 @@ def record(run: Run) -> None:
     seen_size = 64 * 64 * 3 if config.task.images else 0
     size = count * (config.task.decisions + 1) * (seen_size + 112) / 1e6
     console.print(f"collect: {count} episodes, about {size:.0f} MB in {run.data}")
-    pool = ProcessPoolExecutor(config.processes, mp_context=get_context("spawn"))
+    pool = workers(config.processes)
     try:
         with Ticker("collect", count, count - len(missing), "decisions", config.task.decisions) as tick:
             for task in as_completed([pool.submit(_record, run.data, config, number) for number in missing]):

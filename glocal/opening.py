@@ -7,7 +7,7 @@ from typing import Any
 from glocal.checking import check
 from glocal.config import Config, to_dict
 from glocal.data.formats import check_format
-from glocal.files import UserError, write_json
+from glocal.files import UserError, cannot_write, write_json
 from glocal.plan import STAGES, Stage
 from glocal.previous import alone
 from glocal.run import begun_otherwise, is_finished, open_run, status
@@ -32,14 +32,15 @@ def create_run(
     """
     check(config)
     run = Run(folder, config)
-    stored = _stored(folder)
+    if config.logs and "collect" in stages and not is_finished(run, "collect"):
+        check_format(Path(config.logs))
+    with cannot_write(folder):
+        stored = _stored(folder)
+    _check_allowed(run, stored, stages, replace, advice)
     if stored != config:
         with alone(folder):
-            stored = _stored(folder)
-            _check_allowed(run, stored, stages, replace, advice)
+            _check_allowed(run, _stored(folder), stages, replace, advice)
             write_json(folder / "config.json", to_dict(config))
-    else:
-        _check_allowed(run, stored, stages, replace, advice)
     return run
 
 
@@ -62,8 +63,6 @@ def _stored(folder: Path) -> Config | None:
 
 
 def _check_allowed(run: Run, stored: Config | None, stages: Sequence[str], replace: bool, advice: str) -> None:
-    if run.config.logs and "collect" in stages and not is_finished(run, "collect"):
-        check_format(Path(run.config.logs))
     if stored is None:
         return
     if len(stages) == 1:

@@ -96,6 +96,7 @@ RUN = (
     ("--cloning.forget nan", "--cloning.forget is nan"),
     ("--gates.world 0 0.1", "--gates.world is 0.0"),
     ("--probe.width 0", "--probe.width is 0"),
+    ("--probe.channels 6", "--probe.channels is 6, expected a multiple of 4"),
     ("--watch.every -1", "--watch.every is -1"),
     ("--watch.keep best --watch.every 0", "needs looks"),
     ("--watch.keep trusted", "needs a judge"),
@@ -121,6 +122,7 @@ OTHER = (
     ("run pusht-grid-debug --run {tmp}/new --codec.worst-pixels 5000", "--codec.worst-pixels is 5000"),
     ("run pusht-grid-debug --run {tmp}/new --codec.side 5", "--codec.side"),
     ("run pusht-grid-debug --run {tmp}/new --task.no-agent", "does not tell where the agent is"),
+    ("run pusht-debug --run {tmp}/new --codec.width 6", "--codec.width is 6, expected a multiple of 4"),
     ("run pusht-debug --run {tmp}/new --codec.points 1", "--codec.points is 1"),
     ("run pusht-debug --run {tmp}/new --codec.threshold 1", "--codec.threshold is 1.0"),
     ("run pusht-keypoints-rssm-debug --run {tmp}/new --surrogate.recurrent 0", "--surrogate.recurrent is 0"),
@@ -261,7 +263,7 @@ def unranged(kind: Any, name: str = "") -> list[str]:
     found = []
     for one in fields(kind):
         hint = get_type_hints(kind, include_extras=True)[one.name]
-        below = [part for part in (hint, *get_args(hint)) if is_dataclass(part)]
+        below = [part for part in (hint, *get_args(hint)) if isinstance(part, type) and is_dataclass(part)]
         for part in below:
             found += unranged(part, f"{name}{one.name}.")
         if not below and {int, float} & set(_leaves(hint)) and not isinstance(range_of(hint), Range):

@@ -3,6 +3,7 @@ comes back, costs that process and nothing else."""
 
 import faulthandler
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from weakref import finalize
 
@@ -61,6 +63,7 @@ def serve(descriptor: int) -> None:
     """Answer the questions of an `Aside` until it goes; the process ends where an answer takes too long."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that asks is interrupted, and goes
     line = Connection(descriptor)
+    Thread(target=_end_with, args=(descriptor,), daemon=True).start()
     opener, path, patience = line.recv()
     dataset = _answer(patience, opener, path)
     if isinstance(dataset, UserError):
@@ -71,6 +74,14 @@ def serve(descriptor: int) -> None:
         while True:
             number, names = line.recv()
             line.send(_answer(patience, dataset.episode, number, names))
+
+
+def _end_with(descriptor: int) -> None:
+    """End this process, in the middle of reading too, as soon as nobody is at the other end of the line."""
+    line = select.poll()
+    line.register(descriptor, select.POLLHUP)
+    line.poll()
+    os._exit(0)
 
 
 def _answer(patience: float, answer: Callable[..., Any], *question: Any) -> Any:
