@@ -3,17 +3,19 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.text import Text
 
+from glocal.core.ranges import Range, Seed
 from glocal.files import UserError
 from glocal.progress import console, printable
 
 if TYPE_CHECKING:
-    from glocal.workspace import Run
+    from glocal.config import Config
 
 USAGE = """usage: glocal VERB TARGET [--run FOLDER] [options]
 
@@ -31,9 +33,11 @@ TARGET is a preset ({presets}) or the folder of a run.
   data       robot logs: inspect, preview, doctor, label, convert, merge or split a dataset of any known format, and
              export a run's episodes, imagined ones too
 
-`glocal VERB TARGET --help` lists the options, for example: glocal train policy pusht --learn.horizon 16
+`glocal VERB TARGET --help` lists the options that most people want, and `--help-all` all of them; for example:
+glocal train policy pusht --learn.horizon 16. `glocal --version` tells the version.
 """
 TRAINED = ("codec", "global", "judge", "local", "cloning", "policy")
+MAY_BE_EMPTY = ("--logs", "--task", "--success")
 VERBS = ("run", "collect", "train", "gates", "evaluate", "report", "status", "diagnose", "compare", "data")
 
 
@@ -55,6 +59,10 @@ def _main(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
         return
+    if arguments[0] == "--version":
+        print(f"glocal {version('glocal')}")
+        return
+    _check_none_empty(arguments)
     verb, rest = arguments[0], arguments[1:]
     if verb not in VERBS:
         raise UserError(f"unknown verb {verb!r}; expected one of {', '.join(VERBS)}")
@@ -72,12 +80,18 @@ def _main(arguments: list[str]) -> None:
         return
     if not rest:
         raise UserError(f"`glocal {verb}` needs a preset or the folder of a run")
-    if rest[0] in ("-h", "--help"):
-        rest = ["pusht-keypoints", "--help"]
+    if rest[0] in ("-h", "--help", "--help-all"):
+        rest = ["pusht-keypoints", *rest]
     if verb == "compare":
         _compare(rest[0], rest[1:])
         return
     _perform(verb, stage, rest[0], rest[1:])
+
+
+def _check_none_empty(arguments: list[str]) -> None:
+    for option, value in zip(["", *arguments], arguments, strict=False):
+        if not value.strip() and option not in MAY_BE_EMPTY:
+            raise UserError(f"an argument is empty: {option or 'the verb'} needs a value; leave it out instead")
 
 
 def _data(arguments: list[str]) -> None:
@@ -98,8 +112,10 @@ def _data(arguments: list[str]) -> None:
 
 def _compare(target: str, options: list[str]) -> None:
     from glocal.agents.ppo import PPOConfig
+    from glocal.checking import check_values
     from glocal.compare import METHODS, Study, compare
     from glocal.config import PRESETS, Config
+    from glocal.usage import read, short_help
 
     if target not in PRESETS:
         raise UserError(f"{target!r} is not a preset; expected one of {', '.join(PRESETS)}")
@@ -110,25 +126,37 @@ def _compare(target: str, options: list[str]) -> None:
         run: Path
         """The study's folder."""
         methods: tuple[str, ...] = ("decouple", "imagine", "freeze", "ppo", "cloning")
-        seeds: tuple[int, ...] = (0, 1, 2)
+        seeds: tuple[Seed, ...] = (0, 1, 2)
         """Of policies; data and models are the preset's, made once from --seed."""
-        steps: float = 3e6
+        steps: Annotated[float, Range(1, 1e12)] = 3e6
         """Imagined steps for each method and seed."""
         runs: tuple[Path, ...] = ()
         """Finished runs on the same data that stand in the same table."""
+        replace: bool = False
+        """Make data and models again where the study's have other options; those are kept."""
         ppo: PPOConfig = field(default_factory=PPOConfig)
         """Iterations, environments, episode and discount are those of the other methods."""
 
-    chosen = tyro.cli(
+    prog, known = f"glocal compare {target}", PRESETS[target]
+    own = [
+        ("--run FOLDER", "the study's folder"),
+        ("--methods ...", f"some of {' '.join(METHODS)}"),
+        ("--seeds 0 1 2", "of policies; data and models are made once from --seed"),
+        ("--steps 3e6", "imagined steps for each method and seed"),
+        ("--runs ...", "finished runs on the same data that stand in the same table"),
+        ("--replace", "make data and models again that have other options; those are kept in previous"),
+    ]
+    chosen = read(
         Options,
-        args=options,
-        prog=f"glocal compare {target}",
-        default=Options(PRESETS[target], Path("out") / f"compare-{target}"),
-        config=(tyro.conf.FlagConversionOff,),
+        options,
+        prog,
+        short_help("compare", prog, known, own),
+        default=Options(known, Path("out") / f"compare-{target}"),
         description=f"Methods: {', '.join(METHODS)}.",
     )
+    check_values({"seeds": chosen.seeds, "steps": chosen.steps, "ppo": chosen.ppo}, Options.__annotations__)
     study = Study(chosen.config, chosen.steps, chosen.ppo)
-    compare(chosen.run, study, chosen.methods, chosen.seeds, chosen.runs)
+    compare(chosen.run, study, chosen.methods, chosen.seeds, chosen.runs, chosen.replace)
     console.print(f"see {chosen.run / 'comparison.html'}")
 
 
@@ -139,27 +167,34 @@ def _usage() -> str:
 
 
 def _perform(verb: str, stage: str, target: str, options: list[str]) -> None:
+    from glocal.opening import KEPT, create_run, view_run
     from glocal.plan import STAGES
-    from glocal.run import perform, run_all, status
+    from glocal.run import perform, run_all
+    from glocal.status import status
 
-    run = _open(verb, target, options)
+    folder, config, replace = _chosen(verb, stage, target, options)
     if verb == "status":
-        for name, found in status(run).items():
-            console.print(f"{name:9} {found.state:8} {'; '.join(found.reasons)}", soft_wrap=True)
+        _show_status(folder, config)
         return
     if verb == "diagnose":
         from glocal.diagnose import diagnose, show
 
-        show(diagnose(run))
-        console.print(f"see {run.folder / 'diagnosis.html'}")
+        show(diagnose(view_run(folder, config, verb)))
+        console.print(f"see {folder / 'diagnosis.html'}")
         return
     if verb == "run":
+        run = create_run(folder, config, replace=replace)
         run_all(run)
     else:
+        keeps_none = verb == "report"
+        run = view_run(folder, config, verb) if keeps_none else create_run(folder, config, (stage,), replace)
+        found = status(run)
+        if stage in KEPT and found[stage].state == "done" and not replace:
+            console.print(f"{stage}: done before, skipped; --replace does it again, and keeps what is there")
+            return
         for need in STAGES[stage].needs:
-            found = status(run)[need]
-            if found.state == "stale":
-                console.print(f"note: {need} is stale ({'; '.join(found.reasons)}); it is used as it is")
+            if found[need].state == "stale":
+                console.print(f"note: {need} is stale ({'; '.join(found[need].reasons)}); it is used as it is")
         perform(run, STAGES[stage])
     if verb in ("run", "report"):
         from glocal.evaluate.report import verdict
@@ -167,34 +202,48 @@ def _perform(verb: str, stage: str, target: str, options: list[str]) -> None:
         console.print(verdict(run.folder), soft_wrap=True)
 
 
-def _open(verb: str, target: str, options: list[str]) -> "Run":
-    """The run that a target names, with the options applied to its configuration."""
-    from glocal.config import PRESETS, Config
-    from glocal.run import create_run, open_run
+def _show_status(folder: Path, config: "Config") -> None:
+    """Print what is done; with options, what would be if they were given."""
+    from glocal.checking import check
+    from glocal.run import open_run
+    from glocal.status import status
     from glocal.workspace import Run
+
+    if open_run(folder).config != config:
+        check(config)
+    for name, found in status(Run(folder, config)).items():
+        print(f"{name:9} {found.state:8} {'; '.join(found.reasons)}".rstrip())
+
+
+def _chosen(verb: str, stage: str, target: str, options: list[str]) -> "tuple[Path, Config, bool]":
+    """The folder of a run, the configuration that it is to have, and whether what is trained may be set aside."""
+    from glocal.config import PRESETS, Config
+    from glocal.opening import spoken
+    from glocal.run import open_run
+    from glocal.usage import read, short_help
 
     is_preset = target in PRESETS
     if not is_preset and not Path(target).is_dir():
         raise UserError(f"{target!r} is neither a preset ({', '.join(PRESETS)}) nor the folder of a run")
     folder = Path("out") / target if is_preset else Path(target)
     known = PRESETS[target] if is_preset else open_run(folder).config
+    replaces = verb in ("run", "collect", "train")
 
     @dataclass(frozen=True)
     class Options:
         config: Annotated[tyro.conf.AvoidSubcommands[Config], tyro.conf.arg(name="")]
         run: Path
         """The run's folder."""
+        replace: bool = False
+        """Train again what was trained with other options; what is there is kept in previous."""
 
-    chosen = tyro.cli(
-        Options,
-        args=options,
-        prog=f"glocal {verb} {target}",
-        default=Options(known, folder),
-        config=(tyro.conf.FlagConversionOff,),
-    )
-    if verb == "status":
-        return Run(open_run(chosen.run).folder, chosen.config)
-    return create_run(chosen.run, chosen.config)
+    prog = f"glocal {spoken(stage)} {target}"
+    own = [("--run FOLDER", f"the run's folder ({folder})")]
+    own += [("--replace", "train again what is trained; it is kept in previous")] if replaces else []
+    chosen = read(Options, options, prog, short_help(stage, prog, known, own), default=Options(known, folder))
+    if chosen.replace and not replaces:
+        raise UserError(f"`glocal {verb}` trains nothing, and takes no --replace")
+    return chosen.run, chosen.config, chosen.replace
 
 
 if __name__ == "__main__":

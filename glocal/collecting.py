@@ -1,9 +1,8 @@
 """The first stage: experience comes in, recorded by play at the task or decoded from somebody's logs."""
 
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from glocal.data.ingest import beside, chosen, ingest, looks, mapping_of, megaby
 from glocal.data.mapping import Mapping, check
 from glocal.data.mapping import to_dict as mapping_dict
 from glocal.data.store import EpisodeStore, recorded, seal, write_episode
+from glocal.data.workers import workers
 from glocal.deploy.view import check_planar, check_robot
 from glocal.evaluate.recording import describe, told
 from glocal.files import UserError, write_json
@@ -64,12 +64,12 @@ def _trainable(path: Path, dataset: Dataset, config: Config) -> Mapping:
     if other:
         raise UserError(
             f"{path} is not of a planar robot of two numbers, the only one that policies from logs can be judged on so "
-            f"far: {'; '.join(other)}. `glocal data inspect {path} --write True` writes a mapping where only that is "
+            f"far: {'; '.join(other)}. `glocal data inspect {path} --write` writes a mapping where only that is "
             "missing"
         )
     wrong = [*check(known, dataset), *check_robot(known, config.task)]
     if not config.task.images:
-        wrong.append("logs hold pictures, and this preset observes tracked keypoints; use --task.images True")
+        wrong.append("logs hold pictures, and this preset observes tracked keypoints; use --task.images")
     if isinstance(config.codec.layout, Grid) and known.pose is None:
         wrong.append(
             "there is no pose, without which a latent grid cannot be judged; `glocal data label tracker` writes it"
@@ -88,7 +88,7 @@ def record(run: RunFolder) -> None:
     size = count * (config.task.decisions + 1) * (seen_size + 112) / 1e6
     console.print(f"collect: {count} episodes, about {size:.0f} MB in {run.data}")
     record_one = partial(_record, run.data, config.task, config.play, config.seed)
-    pool = ProcessPoolExecutor(config.processes, mp_context=get_context("spawn"))
+    pool = workers(config.processes)
     try:
         with Ticker("collect", count, count - len(missing), "decisions", config.task.decisions) as tick:
             for task in as_completed([pool.submit(record_one, number) for number in missing]):

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from glocal.agents.ppo import PPOConfig
+from glocal.checking import check
 from glocal.claims import claims
 from glocal.config import Config
 from glocal.core.gradients import LINKS
@@ -25,11 +26,12 @@ from glocal.evaluate.gates import Reader
 from glocal.evaluate.real import run_episodes
 from glocal.files import UserError, read_json, remove, sha256, write_json
 from glocal.gating import reader
+from glocal.opening import create_run
 from glocal.plan import STAGES
 from glocal.progress import Ticker, console
-from glocal.run import create_run, open_run, perform, status
+from glocal.run import open_run, perform
 from glocal.stamps import stage_seconds
-from glocal.status import digests_path
+from glocal.status import digests_path, status
 from glocal.training import read_log, threads
 from glocal.workspace import Run
 
@@ -55,17 +57,22 @@ Cell = dict[str, Any]
 """What one method with one seed came to: its verdict, its looks along training, and its seconds."""
 
 
-def compare(folder: Path, study: Study, methods: Sequence[str], seeds: Sequence[int], others: Sequence[Path]) -> None:
+def compare(
+    folder: Path,
+    study: Study,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    others: Sequence[Path],
+    renew: bool = False,
+) -> None:
     """Train and judge every method with every seed; writes `comparison.json` and `.html`.
 
     `others` are finished runs that stand in the same table. Raises `UserError` for methods that do not exist, and for
-    runs on other data.
+    runs on other data. With `renew` data and models with other options are set aside; cells with others always are.
     """
-    unknown = [method for method in methods if method not in METHODS]
-    if unknown:
-        raise UserError(f"there is no method {unknown[0]!r}; expected some of {', '.join(METHODS)}")
+    _check_asked(study, methods, seeds)
     finished = [open_run(other) for other in others]
-    base = create_run(folder / "base", study.config)
+    base = create_run(folder / "base", study.config, (*SHARED, "gates"), renew)
     for name in (*SHARED, "gates"):
         if status(base)[name].state != "done":
             perform(base, STAGES[name])
@@ -81,12 +88,24 @@ def compare(folder: Path, study: Study, methods: Sequence[str], seeds: Sequence[
     write_comparison(folder, cells, study.config.evaluate.episodes)
 
 
+def _check_asked(study: Study, methods: Sequence[str], seeds: Sequence[int]) -> None:
+    """Raise `UserError` for methods or seeds that make no sense, before any work."""
+    unknown = [method for method in methods if method not in METHODS]
+    if unknown:
+        raise UserError(f"there is no method {unknown[0]!r}; expected some of {', '.join(METHODS)}")
+    for name, asked in (("methods", methods), ("seeds", seeds)):
+        if not asked or len(set(asked)) < len(asked):
+            raise UserError(f"--{name} are {' '.join(map(str, asked)) or 'none'}, expected at least one, each once")
+    for method in methods:
+        check(METHODS[method](study))
+
+
 def _cell(base: Run, folder: Path, method: str, seed: int, study: Study, read: Reader) -> Cell:
     """One method with one seed: its training, if it is not done yet, and what the real environment said."""
-    config = replace(base.config, policy_seed=seed)
-    run = create_run(folder, METHODS[method](replace(study, config=config)))
-    _share(base, run)
     kind = "cloning" if method in CLONED else "policy"
+    config = replace(base.config, policy_seed=seed)
+    run = create_run(folder, METHODS[method](replace(study, config=config)), (kind,), replace=True)
+    _share(base, run)
     if status(run)[kind].state != "done":
         perform(run, STAGES[kind])
     return _found(run, kind, read)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import cattrs
 from cattrs.strategies import configure_tagged_union
@@ -15,6 +15,7 @@ from glocal.codecs.grid import GridCodecConfig
 from glocal.codecs.keypoints import KeypointCodecConfig
 from glocal.core.improve import ImproveConfig
 from glocal.core.matching import MatchingConfig
+from glocal.core.ranges import Inner, Many, Part, Processes, Range, Seed, Small
 from glocal.declarations import whole
 from glocal.evaluate.gates import GateConfig
 from glocal.evaluate.probe import ProbeConfig
@@ -32,10 +33,10 @@ from glocal.worlds.keypoints import KeypointWorldConfig
 class EvaluateConfig:
     """How the real environment is asked; its seeds overlap with nothing else's."""
 
-    episodes: int = 100
-    first_seed: int = 1_000_000
+    episodes: Annotated[int, Range(1, 100_000)] = 100
+    first_seed: Seed = 1_000_000
     """Initial states are those that the environment draws from this seed and the following ones."""
-    filmed: int = 16
+    filmed: Annotated[int, Range(0, 1000)] = 16
     """Episodes shown in the video."""
 
 
@@ -44,16 +45,16 @@ class WatchConfig:
     """Looks while the policy is trained, at the real environment and at the imagined ones: for the report, and unless
     asked for, nothing else."""
 
-    every: int = 60
+    every: Many = 60
     """Policy iterations between looks; 0 for none."""
-    episodes: int = 20
+    episodes: Annotated[int, Range(1, 100_000)] = 20
     """In the real environment."""
-    first_seed: int = 2_000_000
+    first_seed: Seed = 2_000_000
     """Other initial states than the final evaluation's."""
     keep: Literal["last", "best", "trusted"] = "last"
     """What is deployed: the last policy; the one that did best in these looks, by pose and then coverage; or the last
     one before the judge's alarm, which asks the real environment nothing."""
-    imagined: int = 64
+    imagined: Annotated[int, Range(0, 100_000)] = 64
     """Imagined episodes in a look, from which it is told whether imagination can still be trusted; 0 for none."""
 
 
@@ -62,16 +63,16 @@ class Config:
     """A run: all that it depends on besides the code."""
 
     preset: str = "pusht-keypoints"
-    seed: int = 0
+    seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models are trained; auto is a GPU where there is one. Which one it was is part of no result's identity."""
-    threads: int = 2
+    threads: Processes = 2
     """Of torch. Use 1 where anything else is running: two busy processes of two threads each collapse."""
-    processes: int = 2
+    processes: Processes = 2
     """That record at once."""
-    held_out: float = 0.1
+    held_out: Inner = 0.1
     """Share of the recorded episodes, the last ones, that no model is trained on."""
-    judge: float = 0.0
+    judge: Part = 0.0
     """Share of the recorded episodes that nothing but the judge is trained on: a second global model, which says what
     an imagined return is worth to one that the policy was not trained in. 0 for none."""
     logs: str = ""
@@ -84,14 +85,14 @@ class Config:
     world_fit: FitConfig = field(default_factory=FitConfig)
     surrogate: MLPSurrogateConfig | RSSMConfig = field(default_factory=MLPSurrogateConfig)
     surrogate_fit: FitConfig = field(default_factory=FitConfig)
-    surrogate_length: int = 10
+    surrogate_length: Small = 10
     """Steps in the recorded windows that the local model is pretrained on."""
     matching: MatchingConfig = field(default_factory=MatchingConfig)
     agent: ActorConfig = field(default_factory=ActorConfig)
     learn: ImproveConfig | PPOConfig = field(default_factory=ImproveConfig)
-    policy_seed: int = 0
+    policy_seed: Seed = 0
     """Of policies alone: with another one, other policies are trained between the same models."""
-    warm_start: int = 0
+    warm_start: Many = 0
     """Updates of behaviour cloning, in batches of 512, that the policy begins with."""
     cloning: CloningConfig = field(default_factory=CloningConfig)
     cloning_fit: FitConfig = field(default_factory=FitConfig)

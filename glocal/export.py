@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import tyro
 from torch import Tensor
 
+from glocal.core.ranges import Many, Range
 from glocal.data import mapping
 from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
@@ -20,6 +21,7 @@ from glocal.files import UserError
 from glocal.progress import Ticker, console
 from glocal.run import open_run
 from glocal.tasks.pusht import HOLD, IMAGE_SIZE, STEPS_A_SECOND, TABLE
+from glocal.usage import read_verb
 from glocal.workspace import Run
 
 FPS = STEPS_A_SECOND / HOLD
@@ -32,9 +34,9 @@ AT_ONCE = 16
 def export(
     run: tyro.conf.Positional[Path],
     out: tyro.conf.Positional[Path],
-    imagined: int = 0,
-    decisions: int = 0,
-    codec: str = "h264",
+    imagined: Many = 0,
+    decisions: Annotated[int, Range(0, 10_000)] = 0,
+    codec: Literal["h264", "av1"] = "h264",
 ) -> None:
     """Write a run's episodes, a step for every decision: recorded ones, or imagined ones of its policy.
 
@@ -128,4 +130,4 @@ def _episode(seen: Mapping[str, Array], reach: float, action: Array, reward: Arr
 
 def main(arguments: list[str]) -> None:
     """`glocal data export ...`."""
-    tyro.cli(export, args=arguments, prog="glocal data export", config=(tyro.conf.FlagConversionOff,))
+    read_verb({"export": export}, ["export", *arguments], "glocal data")

@@ -15,15 +15,34 @@ class UserError(Exception):
     """Something that a person can mend: says what was found, what was expected and what to do."""
 
 
+REFUSED = (
+    errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
+    errno.ENAMETOOLONG, errno.ELOOP,
+)  # fmt: skip
+"""What the system answers where something cannot be written at all."""
+
+
+@contextmanager
+def cannot_write(path: Path) -> Iterator[None]:
+    """Say so in a sentence where `path`, or the folder that it is in, cannot be written in the block."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        raise UserError(f"cannot write to {path}: {_reason(error)}; name another folder, or mend it") from error
+
+
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
     """A temporary sibling of `path`, a file or folder to be made inside the block, that becomes `path` after it.
 
     On any error, a full disk included, `path` stays as it was and the temporary one is removed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    remove(draft)
+    with cannot_write(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove(draft)
     try:
         yield draft
         _sync(draft)
@@ -35,10 +54,16 @@ def appearing(path: Path) -> Iterator[Path]:
                 f"no room to write {path} ({error.strerror}); what was there before is untouched. "
                 f"Free some disk space and run the same command again: it goes on from the last checkpoint."
             ) from error
+        if error.errno in REFUSED and str(draft) in str(error.filename):
+            raise UserError(f"cannot write to {path}: {_reason(error)}") from error
         raise
     except BaseException:
         remove(draft)
         raise
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import tyro
 from PIL import Image
 
+from glocal.core.ranges import Count, Inner, Positive, Processes, Seed, Small
 from glocal.data import mapping
 from glocal.data.combined import Chosen, Merged, told
 from glocal.data.dataset import Array, Dataset
@@ -25,10 +26,12 @@ from glocal.data.propose import LOOKED_AT, OUTCOMES, propose
 from glocal.data.video import VideoWriter
 from glocal.files import UserError, appearing, write_json
 from glocal.progress import Ticker, console
+from glocal.usage import read_verb
 
 if TYPE_CHECKING:
     from glocal.workspace import Run
 
+Coded = Literal["h264", "av1"]
 ELSEWHERE = (
     "Robot logs of any known format. Two more verbs have a help of their own: `glocal data label` makes rewards for "
     "logs that have none, and `glocal data export` writes the episodes of a run, imagined ones too."
@@ -84,7 +87,7 @@ def _ranges(dataset: Dataset) -> dict[str, tuple[str, str]]:
     }
 
 
-def preview(path: tyro.conf.Positional[Path], out: Path, episodes: int = 6, columns: int = 10) -> None:
+def preview(path: tyro.conf.Positional[Path], out: Path, episodes: Count = 6, columns: Small = 10) -> None:
     """Draw episodes: a contact sheet (png, jpg), or a film of all of them side by side (mp4).
 
     Args:
@@ -123,11 +126,11 @@ def _even(frame: Array) -> Array:
 def doctor(
     path: tyro.conf.Positional[Path],
     out: Path | None = None,
-    context: int = 4,
+    context: Small = 4,
     leave_out: bool = False,
     run: Path | None = None,
-    updates: int = 1500,
-    processes: int = 2,
+    updates: Count = 1500,
+    processes: Processes = 2,
 ) -> None:
     """Look for what would spoil a model: delays, frozen cameras, dropped frames, saturated actions, and more.
 
@@ -191,9 +194,9 @@ def _enough(run: "Run", updates: int) -> Finding:
 def convert(
     path: tyro.conf.Positional[Path],
     out: tyro.conf.Positional[Path],
-    fps: float | None = None,
+    fps: Positive | None = None,
     task: str = "",
-    codec: str = "h264",
+    codec: Coded = "h264",
 ) -> None:
     """Write a dataset of any format as LeRobotDataset v3.0.
 
@@ -207,7 +210,7 @@ def convert(
     _write(open_dataset(path), out, fps, task, codec)
 
 
-def merge(paths: tyro.conf.Positional[tuple[Path, ...]], out: Path, task: str = "", codec: str = "h264") -> None:
+def merge(paths: tyro.conf.Positional[tuple[Path, ...]], out: Path, task: str = "", codec: Coded = "h264") -> None:
     """Write several datasets with the same features as one.
 
     Args:
@@ -222,7 +225,12 @@ def merge(paths: tyro.conf.Positional[tuple[Path, ...]], out: Path, task: str = 
 
 
 def split(
-    path: tyro.conf.Positional[Path], first: Path, second: Path, share: float = 0.9, seed: int = 0, codec: str = "h264"
+    path: tyro.conf.Positional[Path],
+    first: Path,
+    second: Path,
+    share: Inner = 0.9,
+    seed: Seed = 0,
+    codec: Coded = "h264",
 ) -> None:
     """Write a dataset as two, by episode and at random.
 
@@ -263,7 +271,4 @@ def _episodes(dataset: Dataset, tick: Ticker) -> Iterator[dict[str, Array]]:
 def main(arguments: Sequence[str]) -> None:
     """`glocal data VERB ...`."""
     verbs = {verb.__name__: verb for verb in (inspect, preview, doctor, convert, merge, split)}
-    options = (tyro.conf.FlagConversionOff,)
-    tyro.extras.subcommand_cli_from_dict(
-        verbs, args=list(arguments), prog="glocal data", config=options, description=ELSEWHERE
-    )
+    read_verb(verbs, arguments, "glocal data", description=ELSEWHERE)

@@ -41,7 +41,7 @@ def build_codec(config: Config) -> Codec:
     cfg, agent = config.codec, config.task.agent
     if isinstance(cfg, GridCodecConfig):
         if not agent:
-            raise UserError("a latent grid does not tell where the agent is from images alone; use --task.agent True")
+            raise UserError("a latent grid does not tell where the agent is from images alone; use --task.agent")
         return GridCodec(cfg, TABLE, IMAGE_SIZE)
     return KeypointCodec(cfg, TABLE, IMAGE_SIZE, agent)
 
@@ -73,20 +73,6 @@ def device_of(config: Config) -> torch.device:
         raise UserError("--device cuda was asked for, but torch finds no GPU here; use --device cpu or auto")
     wanted = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
     return torch.device(wanted)
-
-
-def check(config: Config) -> None:
-    """Raise `UserError` where parts of a configuration do not go together, or its device is not there."""
-    device_of(config)
-    watch = config.watch
-    if watch.keep != "last" and not 0 < watch.every <= config.learn.iterations:
-        raise UserError(f"--watch.keep {watch.keep} needs looks: found one every {watch.every} iterations")
-    if watch.keep == "trusted" and not (config.judge and watch.imagined):
-        raise UserError("--watch.keep trusted needs a judge (--judge, a share of the episodes) and --watch.imagined")
-    with torch.device("meta"):
-        build_codec(config)
-        build_world(config)
-        build_surrogate(config)
 
 
 def compiled(function: Any, device: torch.device) -> Any:

@@ -66,5 +66,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _option(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        *above, last = name.replace("_", "-").split(".")
+        return "--" + ".".join([*above, last if value else f"no-{last}"])
     told = " ".join(map(str, value)) if isinstance(value, list) else str(value)
     return f"--{name.replace('_', '-')} {told}"

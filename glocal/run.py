@@ -1,21 +1,18 @@
-"""Runs are begun, opened, gone on with: which stages are done, stale or missing, and what is left to do is done."""
+"""Runs are opened and gone on with: what is left to do is done, and what was done otherwise before is kept."""
 
-import fcntl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from glocal.config import Config, to_dict
-from glocal.declarations import declared
+from glocal.config import to_dict
+from glocal.declarations import chosen, declared
 from glocal.digests import Digests
-from glocal.files import UserError, remove, write_json
-from glocal.models import check
+from glocal.files import UserError
 from glocal.plan import STAGES, Stage, run_class, seed_of
+from glocal.previous import alone, set_aside
 from glocal.progress import console
 from glocal.recovery import read_config
 from glocal.stamps import Attempt, Plan, attempt_path, read_attempt, read_stamp, stamp_path, write
@@ -31,33 +28,35 @@ def open_run(folder: Path) -> Run:
     return Run(folder, read_config(folder))
 
 
-def create_run(folder: Path, config: Config) -> Run:
-    """The run in `folder`, with this configuration from now on."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").is_file():
-        raise UserError(f"{folder} holds other things than a run; name a new folder, or an empty one, with --run")
-    check(config)
-    write_json(folder / "config.json", to_dict(config))
-    return Run(folder, config)
-
-
 def run_all(run: Run) -> None:
-    """Do what is stale or missing, in order, and nothing else."""
-    for stage in STAGES.values():
-        now = status(run)[stage.name]
-        if now.state == "done":
-            console.print(f"{stage.name}: done before, skipped")
-            continue
-        for reason in now.reasons:
-            console.print(f"{stage.name}: {now.state}, {reason}")
-        perform(run, stage)
+    """Do what is stale, damaged or missing, in order, and nothing else."""
+    if all(found.state == "done" for found in status(run).values()):  # nothing is written, not even a lock
+        for name in STAGES:
+            console.print(f"{name}: done before, skipped")
+        return
+    with alone(run.folder):
+        for stage in STAGES.values():
+            now = status(run)[stage.name]
+            if now.state == "done":
+                console.print(f"{stage.name}: done before, skipped")
+                continue
+            for reason in now.reasons:
+                console.print(f"{stage.name}: {now.state}, {reason}")
+            _perform(run, stage)
 
 
 def perform(run: Run, stage: Stage) -> None:
     """Do one stage, going on from where an earlier attempt at the same thing was cut off."""
+    with alone(run.folder):
+        _perform(run, stage)
+
+
+def _perform(run: Run, stage: Stage) -> None:
     with digests_of(run.folder) as digests:
         _needed(run, stage, digests)
-        with alone(run.folder), threads(run.config.threads):
+        with threads(run.config.threads):
             wanted = plan_of(run, stage, digests)
+            _check_asked_for(run, stage)
             _clear_unless_same(run, stage, wanted)
             _verify_inputs(run, stage)
             torch.manual_seed(seed_of(stage, run.config))
@@ -82,7 +81,14 @@ def _needed(run: Run, stage: Stage, digests: Digests) -> None:
                 f"{name}: {'; '.join(broken)}. Restore it from a copy, or do the stage again: `glocal run {run.folder}`"
             )
     for name in missing:
-        perform(run, STAGES[name])
+        _perform(run, STAGES[name])
+
+
+def _check_asked_for(run: Run, stage: Stage) -> None:
+    """Raise `UserError` where another process has given the run other options since they were read."""
+    now, own = to_dict(open_run(run.folder).config), to_dict(run.config)
+    if any(chosen(now, part) != chosen(own, part) for part in stage.config):
+        raise UserError(f"another glocal has changed the options of {run.folder}; look with `glocal status`")
 
 
 def _attempt(run: Run, stage: Stage) -> float:
@@ -100,31 +106,31 @@ def _attempt(run: Run, stage: Stage) -> float:
     return attempt.seconds + time.monotonic() - began
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from working in the same run; raises `UserError` where one does."""
-    path = folder / "stages" / "lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another glocal is at work in {folder}; wait for it, or stop it first") from None
-        yield
-
-
 def _clear_unless_same(run: Run, stage: Stage, wanted: Plan) -> None:
-    """Set aside what an attempt at something else has left, in `previous/`; the same attempt is gone on with."""
+    """Set aside what an attempt at something else has left; the same attempt is gone on with."""
     if is_begun(run, stage, wanted):
         return
-    left = (stage.output, stage.beside, f"{stage.output}.recording", f"stages/{stage.name}.json")
-    for path in [run.folder / name for name in left if name is not None]:
-        if path.exists():
-            aside = run.folder / "previous" / path.name
-            aside.parent.mkdir(exist_ok=True)
-            remove(aside)
-            path.rename(aside)
+    if stage.name != "report":  # drawn from the rest in seconds
+        left = (stage.output, stage.beside, f"{stage.output}.recording")
+        records = (f"stages/{stage.name}.json", f"stages/{stage.name}.attempt.json")
+        kept = set_aside(run.folder, stage.name, [name for name in (*left, *records) if name is not None])
+        if kept is not None:
+            console.print(f"{stage.name}: what was there before is kept in {kept}", soft_wrap=True)
     write(attempt_path(run.folder, stage.name), Attempt(wanted, 0.0))
+
+
+def begun_otherwise(run: Run, stage: Stage) -> bool:
+    """Whether an unfinished attempt at something else than this has left what it would take to go on with it."""
+    left = (run.folder / stage.output / "last", run.folder / f"{stage.output}.recording")
+    if not attempt_path(run.folder, stage.name).is_file() or not any(path.exists() for path in left):
+        return False
+    with digests_of(run.folder) as digests:
+        return not is_begun(run, stage, plan_of(run, stage, digests))
+
+
+def is_finished(run: Run, name: str) -> bool:
+    """Whether a stage was finished once, whatever has changed since."""
+    return stamp_path(run.folder, name).is_file()
 
 
 def _verify_inputs(run: Run, stage: Stage) -> None:

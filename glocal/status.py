@@ -27,6 +27,8 @@ class Status:
 
     state: Literal["done", "stale", "damaged", "missing"]
     reasons: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    """Those of the reasons that are not an earlier stage's state."""
 
 
 def status(run: RunFolder) -> dict[str, Status]:
@@ -93,14 +95,15 @@ def _status(run: RunFolder, stage: Stage, before: Mapping[str, Status], digests:
     if stamp is None:
         begun = is_begun(run, stage, wanted)
         return Status("missing", ("was begun and will be gone on with" if begun else "was not run yet",))
-    reasons = [f"{need} is {before[need].state}" for need in stage.needs if before[need].state != "done"]
-    reasons += _changes(run, stage, stamp, wanted)
+    earlier = tuple(f"{need} is {before[need].state}" for need in stage.needs if before[need].state != "done")
+    own = tuple(_changes(run, stage, stamp, wanted))
     if stamp.output is not None and not (run.folder / stage.output).exists():
-        return Status("stale", (*reasons, f"{stage.output} is gone"))
+        own = (*own, f"{stage.output} is gone")
+        return Status("stale", (*earlier, *own), own)
     broken = damages(run.folder, stamp, digests)
     if broken:
-        return Status("damaged", (*broken, *reasons))
-    return Status("stale", tuple(reasons)) if reasons else Status("done")
+        return Status("damaged", (*broken, *earlier, *own), own)
+    return Status("stale", (*earlier, *own), own) if earlier or own else Status("done")
 
 
 def _changes(run: RunFolder, stage: Stage, stamp: Stamp, wanted: Plan) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from glocal import checkpoints
 from glocal.checkpoints import Tree
 from glocal.core.nets import Average
+from glocal.core.ranges import Amount, Count, Many, Part, Positive, Range, Rate, Share
 from glocal.files import UserError, write_text
 from glocal.progress import Ticker
 
@@ -48,15 +49,15 @@ class Trainable(Protocol):
 class FitConfig:
     """Choices for fitting a model to data by AdamW, with a warm-up and a cosine decay."""
 
-    updates: int = 6000
-    batch: int = 512
-    rate: float = 1e-3
-    final_rate: float = 0.02
+    updates: Count = 6000
+    batch: Annotated[int, Range(1, 100_000)] = 512
+    rate: Rate = 1e-3
+    final_rate: Share = 0.02
     """Share of the learning rate that is left at the end."""
-    warm_up: int = 200
-    clip: float = 1.0
-    weight_decay: float = 1e-3
-    average: float = 0.999
+    warm_up: Count = 200
+    clip: Positive = 1.0
+    weight_decay: Amount = 1e-3
+    average: Part = 0.999
     """Decay of the moving average of the weights, which is what is used; 0 uses the last weights."""
 
 
@@ -120,10 +121,10 @@ class Fit:
 class Clock:
     """When a training run looks up from its work."""
 
-    checkpoint_seconds: float = 30.0
-    log_every: int = 20
+    checkpoint_seconds: Amount = 30.0
+    log_every: Count = 20
     """Iterations between lines of the log."""
-    look_every: int = 0
+    look_every: Many = 0
     """Iterations between calls of `look`; 0 for none."""
 
 

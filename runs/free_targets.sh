@@ -8,7 +8,7 @@ THREADS=${THREADS:-2}
 GLOCAL=.venv/bin/glocal
 
 [ -e "$OUT/logs" ] || .venv/bin/python runs/record_logs.py "$OUT/logs" --episodes 220 --steps 300 --hold 1 --seed 2
-$GLOCAL data inspect "$OUT/logs" --write True
+$GLOCAL data inspect "$OUT/logs" --write
 $GLOCAL data doctor "$OUT/logs" --out "$OUT/doctor.json"
 [ -e "$OUT/true" ] || $GLOCAL data label table "$OUT/logs" "$OUT/true" --file "$OUT/logs.truth.csv" --threads "$THREADS"
 $GLOCAL run pusht --run "$OUT/run" --logs "$OUT/true" --threads "$THREADS" --task.reach 57 \

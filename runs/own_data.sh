@@ -11,7 +11,7 @@ COMMON="--truth $OUT/logs.truth.csv --threads $THREADS"
 
 [ -e "$OUT/logs" ] || .venv/bin/python runs/record_logs.py "$OUT/logs" --episodes 220 --steps 300 --seed "$SEED"
 [ -e "$OUT/marks.csv" ] || .venv/bin/python runs/mark_frames.py "$OUT/logs.truth.csv" "$OUT/marks.csv"
-$GLOCAL data inspect "$OUT/logs" --write True
+$GLOCAL data inspect "$OUT/logs" --write
 $GLOCAL data doctor "$OUT/logs" --out "$OUT/doctor.json"
 
 label() { # a way, where to, and its options

@@ -263,7 +263,7 @@ def test_what_the_doctor_will_not_let_pass_is_not_trained_on(tmp_path, capsys):
     command = ("collect", "pusht-images-debug", "--run", tmp_path / "run", "--logs", folder)
     assert "shows the same picture throughout 1 episodes: 0" in fails(capsys, *command)
     with pytest.raises(SystemExit) as stopped:
-        glocal("data", "doctor", folder, "--leave-out", "True")
+        glocal("data", "doctor", folder, "--leave-out")
     assert stopped.value.code == 1 and mapping.load(folder / mapping.NAME).leave_out == (0,)
     glocal(*command)
     assert len(open_run(tmp_path / "run").store) == 5

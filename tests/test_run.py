@@ -186,7 +186,7 @@ def test_training_that_breaks_says_so_and_keeps_the_checkpoint_before(capsys, tm
 @pytest.mark.parametrize(
     "preset, options, found",
     [
-        ("pusht-grid-debug", ["--task.agent", "False"], "does not tell where the agent is from images alone"),
+        ("pusht-grid-debug", ["--task.no-agent"], "does not tell where the agent is from images alone"),
         pytest.param(
             "pusht-debug",
             ["--device", "cuda"],

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from glocal.codecs.images import IMAGE_CHANNELS, coordinates, drawing_loss, to_bytes, to_channels
 from glocal.core.nets import ResidualConv, half_precision
+from glocal.core.ranges import Amount, Range, Small, Width
 from glocal.core.types import Grid, LearnedCodec
 
 
@@ -19,13 +20,13 @@ class GridCodecConfig:
 
     side: Literal[4, 8, 16, 32] = 8
     """Cells along each side."""
-    channels: int = 8
-    width: int = 64
-    blocks: int = 2
+    channels: Annotated[int, Range(1, 256)] = 8
+    width: Width = 64
+    blocks: Small = 2
     """Residual blocks at the grid's own resolution, in the encoder and in the decoder."""
-    noise: float = 0.05
+    noise: Amount = 0.05
     """Standard deviation of the noise on the latent in training, of a range from -1 to 1: what is near looks alike."""
-    worst_pixels: int = 128
+    worst_pixels: Annotated[int, Range(1, 4096)] = 128
     """Pixels of each image whose mean error is added to the loss: small things are otherwise left out."""
 
     @property

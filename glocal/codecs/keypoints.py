@@ -7,6 +7,7 @@ shape, say where a picture of the body belongs, which is learned too, so that re
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, UInt8
@@ -16,6 +17,7 @@ from glocal.codecs.cutouts import Cutouts
 from glocal.codecs.images import coordinates, drawing_loss, to_bytes, to_channels
 from glocal.core.geometry import fit_frame, rotate
 from glocal.core.nets import half_precision
+from glocal.core.ranges import Amount, Inner, Range, Width
 from glocal.core.types import LearnedCodec, Points
 
 
@@ -23,13 +25,13 @@ from glocal.core.types import LearnedCodec, Points
 class KeypointCodecConfig:
     """Choices for the learned keypoints."""
 
-    points: int = 8
-    width: int = 32
-    taught: float = 50.0
+    points: Annotated[int, Range(3, 256)] = 8
+    width: Width = 32
+    taught: Amount = 50.0
     """Weight of the squared error of points on pasted frames, against the error of what is drawn of recorded ones."""
-    worst_pixels: int = 128
+    worst_pixels: Annotated[int, Range(1, 4096)] = 128
     """Pixels of each image whose mean error is added to the loss: small things are otherwise left out."""
-    threshold: float = 0.12
+    threshold: Inner = 0.12
     """Difference from the background, of 1, at which something counts as foreground when it is cut out."""
 
     @property

@@ -36,7 +36,7 @@ def raise_grave(path: Path, findings: Sequence[Finding]) -> None:
     if grave:
         raise UserError(
             f"the doctor will not let {path} pass. {'. '.join(grave)}. Episodes named under leave_out in its mapping "
-            "are left out; `glocal data doctor --leave-out True` writes those there that it finds"
+            "are left out; `glocal data doctor --leave-out` writes those there that it finds"
         )
 
 

@@ -131,5 +131,5 @@ def _check(episode: dict[str, Array], number: int, path: Path) -> None:
         if values.dtype != np.uint8 and not np.isfinite(values).all():
             raise UserError(
                 f"the {name} of episode {number} in {path} holds numbers that are not finite; leave it out "
-                f"(leave_out in {NAME}, or `glocal data doctor {path} --leave-out True`), or mend it"
+                f"(leave_out in {NAME}, or `glocal data doctor {path} --leave-out`), or mend it"
             )

@@ -6,17 +6,21 @@
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import cattrs
 import cv2
 import numpy as np
 
+from glocal.core.ranges import Finite, Positive, Range, outside
 from glocal.data.dataset import Array, Dataset, Feature
 from glocal.data.outcomes import At, Over, any_of_decisions, of_decisions
 from glocal.files import UserError, read_json, write_json
 
 NAME = "glocal.json"
+Column = Annotated[int, Range(0, 100_000)]
+Side = Annotated[int, Range(1, 16_384)]
+"""Of a picture, in pixels."""
 ROLES = ("camera", "state", "action", "reward", "done", "success", "pose")
 NOT_SEEN = ("reward", "reward_over", "outcomes_at", "done", "success", "ends", "pose", "leave_out", "fps")
 
@@ -26,27 +30,27 @@ class Mapping:
     """How a dataset's features become what a task's models are trained on."""
 
     camera: str
-    picture: tuple[int, int]
+    picture: tuple[Side, Side]
     """Height and width of the camera's pictures; the robot's own have to be like them."""
     state: str | None
     """Feature that holds the agent's own position, or None where it has to be found in the images."""
     action: str
-    fps: float
+    fps: Positive
     """Of the dataset."""
-    rate: float
+    rate: Positive
     """Decisions per second; the dataset's rate has to be a multiple of it."""
     representation: Literal["absolute", "delta", "velocity"] = "absolute"
     """An action is where the agent is to go, or by how far, or how fast."""
-    reach: float = 50.0
+    reach: Positive = 50.0
     """How far an action of 1 takes the agent's target, in the state's units."""
-    low: tuple[float, float] = (0.0, 0.0)
-    high: tuple[float, float] = (512.0, 512.0)
+    low: tuple[Finite, Finite] = (0.0, 0.0)
+    high: tuple[Finite, Finite] = (512.0, 512.0)
     """The table's corners, in the state's units."""
-    state_columns: tuple[int, int] = (0, 1)
-    action_columns: tuple[int, int] = (0, 1)
-    crop: tuple[int, int, int, int] | None = None
+    state_columns: tuple[Column, Column] = (0, 1)
+    action_columns: tuple[Column, Column] = (0, 1)
+    crop: tuple[Column, Column, Side, Side] | None = None
     """Top, left, height and width of the part of a picture that is used."""
-    size: int = 64
+    size: Annotated[int, Range(1, 1024)] = 64
     """Side of the pictures that models see."""
     reward: str | None = None
     reward_over: Over = "largest"
@@ -62,7 +66,7 @@ class Mapping:
     """Whether `done` says that no reward can follow, as after a fall; in most logs it says where recording stopped."""
     pose: str | None = None
     """Feature that holds where the block is (x, y in the state's units, and its angle), where something tracked it."""
-    leave_out: tuple[int, ...] = ()
+    leave_out: tuple[Annotated[int, Range(0, 10_000_000)], ...] = ()
     """Episodes that are not used."""
 
     @property
@@ -83,10 +87,27 @@ def load(path: Path) -> Mapping:
 def from_dict(values: Any, source: object) -> Mapping:
     """The mapping that `to_dict` made; raises `UserError` naming `source` where it does not fit."""
     try:
-        return cattrs.Converter(forbid_extra_keys=True).structure(values, Mapping)
+        mapping = cattrs.Converter(forbid_extra_keys=True).structure(values, Mapping)
     except Exception as error:
         reasons = "; ".join(cattrs.transform_error(error))
         raise UserError(f"{source} is no mapping: {reasons}. `glocal data inspect` proposes one") from error
+    wrong = [*outside(mapping, Mapping, ""), *_impossible(mapping)]
+    if wrong:
+        raise UserError(f"{source} cannot be a mapping: {'; '.join(wrong)}. `glocal data inspect` proposes one")
+    return mapping
+
+
+def _impossible(mapping: Mapping) -> list[str]:
+    """What parts of a mapping cannot be together, whatever the dataset."""
+    wrong = []
+    for name in ("state_columns", "action_columns"):
+        if len(set(getattr(mapping, name))) < 2:
+            wrong.append(f"{name} are {getattr(mapping, name)}, expected two different ones")
+    if any(high <= low for low, high in zip(mapping.low, mapping.high, strict=True)):
+        wrong.append(f"high is {mapping.high}, expected more than low, which is {mapping.low}")
+    if mapping.rate > mapping.fps:
+        wrong.append(f"rate is {mapping.rate:g} decisions a second, expected at most the {mapping.fps:g} of fps")
+    return wrong
 
 
 def to_dict(mapping: Mapping) -> dict[str, Any]:

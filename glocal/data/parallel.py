@@ -1,14 +1,14 @@
 """Work on many episodes of a dataset at once, in processes that open it once each."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
 from glocal.data.dataset import Dataset
 from glocal.data.formats import open_dataset
+from glocal.data.workers import workers
 
 T = TypeVar("T")
 AT_ONCE = 16
@@ -21,7 +21,7 @@ def over_episodes(
     """Numbers of episodes with what `work` makes of each, as they come; raises what `work` raises, and then stops."""
     size = max(1, min(AT_ONCE, len(numbers) // (4 * processes)))
     parts = [numbers[i : i + size] for i in range(0, len(numbers), size)]
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    pool = workers(processes)
     try:
         for task in as_completed([pool.submit(_part, path, work, part) for part in parts]):
             yield from task.result()

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glocal.core.ranges import Positive
+
 HORIZONS = (1, 5, 10, 20)
 
 
@@ -28,9 +30,9 @@ Reader = Callable[[Tensor], Pose]
 class GateConfig:
     """What codec and global model have to reach, as medians; the verdict is reported, and stops nothing."""
 
-    codec: tuple[float, float, float] = (4.0, 4.0, 0.05)
+    codec: tuple[Positive, Positive, Positive] = (4.0, 4.0, 0.05)
     """Agent and block in pixels, angle in radians, read off held-out frames."""
-    world: tuple[float, float] = (15.0, 0.15)
+    world: tuple[Positive, Positive] = (15.0, 0.15)
     """Block in pixels, angle in radians, after the longest horizon where the block moves far."""
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glocal.core.nets import mlp
+from glocal.core.ranges import Width
 from glocal.core.types import Grid, Spec
 from glocal.evaluate.gates import Pose
 
@@ -16,8 +17,8 @@ from glocal.evaluate.gates import Pose
 class ProbeConfig:
     """Choices for the probe."""
 
-    width: int = 256
-    channels: int = 64
+    width: Width = 256
+    channels: Width = 64
     """Of its convolutions, where observations are grids."""
 
 

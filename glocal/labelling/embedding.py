@@ -21,9 +21,10 @@ from glocal.labelling.job import Job, ticking
 from glocal.labels.contrast import Contrast, ContrastConfig
 from glocal.labels.geodesic import geodesic
 from glocal.models import load_trained
+from glocal.opening import create_run
 from glocal.plan import STAGES
-from glocal.run import create_run, perform, status
-from glocal.status import digests_of
+from glocal.run import perform
+from glocal.status import digests_of, status
 from glocal.training import Fit, FitConfig, threads, train
 from glocal.workspace import Run
 
@@ -116,8 +117,9 @@ def learn_embedding(job: Job, dataset: Dataset, kind: str, updates: int) -> Embe
         task=replace(preset.task, reach=reach),
     )  # fmt: skip
     folder = job.work or job.path.with_name(job.path.name + ".work")
-    run = create_run(folder, config)
-    for name in ("collect", "codec") if kind == "codec" else ("collect",):
+    stages = ("collect", "codec") if kind == "codec" else ("collect",)
+    run = create_run(folder, config, stages, replace=job.work is None, advice="name another folder with --work")
+    for name in stages:
         if status(run)[name].state != "done":
             perform(run, STAGES[name])
     run = Run(folder, config)

@@ -14,6 +14,7 @@ import numpy as np
 import tyro
 from PIL import Image, UnidentifiedImageError
 
+from glocal.core.ranges import Inner, Positive, Processes, Seed
 from glocal.data import mapping
 from glocal.data.dataset import Array, Dataset, Feature
 from glocal.data.formats import open_dataset
@@ -48,11 +49,11 @@ class Job:
     """The folder to write them to again, with labels, as LeRobotDataset v3.0; it must not exist."""
     truth: Path | None = None
     """A csv with episode, frame, and reward or success or both, to compare labels with; it is not used for them."""
-    held_out: float = 0.2
+    held_out: Inner = 0.2
     """Share of the episodes, the last ones, on which labels are compared and from which no embedding learns."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything that is drawn."""
-    fps: float | None = None
+    fps: Positive | None = None
     """Steps a second, where the format does not tell them."""
     codec: Literal["h264", "av1"] = "h264"
     """Of the videos, where the logs are in another format and have to be encoded."""
@@ -60,7 +61,7 @@ class Job:
     """Where embeddings are learned, and kept for the next time; by default beside the logs."""
     preset: str = "pusht"
     """Whose codec is the embedding."""
-    threads: int = 2
+    threads: Processes = 2
     """Of torch. Use 1 where anything else is running: two busy processes of two threads each collapse."""
 
 

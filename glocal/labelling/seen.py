@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from glocal.core.ranges import Count, Positive, Range, Share
 from glocal.data.dataset import Array, Dataset
 from glocal.data.ingest import mapping_of
 from glocal.data.mapping import Mapping as TaskMapping
@@ -23,6 +24,7 @@ from glocal.labels.success import fit
 from glocal.labels.tracker import Tracked, Tracker, TrackerConfig
 from glocal.progress import console
 
+Shade = Annotated[int, Range(0, 255)]
 NEAR = 1 / 16
 """Share of the typical distance within which a frame counts as success, unless something else is said."""
 FOLDS = 5
@@ -31,7 +33,7 @@ FOLDS = 5
 
 def goal(
     job: Common, goals: tuple[str, ...], embedding: Literal["codec", "contrast"] = "codec",
-    success_within: float = NEAR, updates: int = 1500,
+    success_within: Positive = NEAR, updates: Count = 1500,
 ) -> None:  # fmt: skip
     """Reward nearness to goal images, in an embedding that is learned from the logs.
 
@@ -58,7 +60,7 @@ def goal(
 
 def classifier(
     job: Common, marks: Path, mark: bool = False, embedding: Literal["codec", "contrast"] = "codec",
-    updates: int = 1500, port: int = 0,
+    updates: Count = 1500, port: Annotated[int, Range(0, 65_535)] = 0,
 ) -> None:  # fmt: skip
     """Reward how near a frame is to the middle of the marked successes, and how likely success itself.
 
@@ -76,7 +78,7 @@ def classifier(
     if mark:
         mark_by_hand(marks, dataset, mapping_of(job.path, dataset), port)
     elif not marks.is_file():
-        raise UserError(f"there are no marks in {marks}; say --mark True to make some")
+        raise UserError(f"there are no marks in {marks}; say --mark to make some")
     found = read_marks(marks)
     _check_marks(marks, found, dataset)
     embed = learn_embedding(job, dataset, embedding, updates)
@@ -139,8 +141,8 @@ def _check_marks(path: Path, found: Mapping[tuple[int, int], bool], dataset: Dat
 
 
 def tracker(
-    job: Common, goal: str, colour: tuple[int, int, int], tolerance: float = TrackerConfig.tolerance,
-    covered: float = 0.95,
+    job: Common, goal: str, colour: tuple[Shade, Shade, Shade], tolerance: Positive = TrackerConfig.tolerance,
+    covered: Share = 0.95,
 ) -> None:  # fmt: skip
     """Track a body of one colour by classic means; reward its nearness to where a goal image shows it.
 

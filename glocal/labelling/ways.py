@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-import tyro
-
 from glocal.labelling.seen import classifier, goal, tracker
 from glocal.labelling.told import column, function, table
+from glocal.usage import read_verb
 
 WAYS = {way.__name__: way for way in (column, table, function, goal, classifier, tracker)}
 
 
 def main(arguments: Sequence[str]) -> None:
     """`glocal data label WAY ...`."""
-    options = (tyro.conf.FlagConversionOff,)
-    tyro.extras.subcommand_cli_from_dict(WAYS, args=list(arguments), prog="glocal data label", config=options)
+    read_verb(WAYS, arguments, "glocal data label")

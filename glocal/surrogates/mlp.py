@@ -1,6 +1,7 @@
 """A feed-forward local model for scenes of points: the belief is what was last seen."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from glocal.core.geometry import Outcome, Scene, rotate
 from glocal.core.nets import Residual
+from glocal.core.ranges import Amount, Range, Small, Width
 from glocal.core.returns import alive, weighted_mean
 from glocal.core.types import Belief, Segment, Spec, Surrogate
 
@@ -39,11 +41,11 @@ class Observed(Belief):
 class MLPSurrogateConfig:
     """Choices for the feed-forward local model."""
 
-    width: int = 256
-    blocks: int = 2
-    scales: int = 4
-    head_width: int = 128
-    smoothing: float = 0.025
+    width: Width = 256
+    blocks: Small = 2
+    scales: Annotated[int, Range(1, 16)] = 4
+    head_width: Width = 128
+    smoothing: Amount = 0.025
     """Standard deviation of the noise on where the agent seems to be in training, in observation units.
 
     It makes the local model one of contacts as they are on average nearby (randomised smoothing, arXiv 2205.02363): its

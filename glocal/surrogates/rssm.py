@@ -5,7 +5,7 @@ Gaussian latents by default: a straight-through categorical would bias the polic
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from glocal.core.gradients import Draw, Latent
 from glocal.core.nets import mlp, outcome_head
+from glocal.core.ranges import Amount, Positive, Range, Width
 from glocal.core.returns import alive, weighted_mean
 from glocal.core.types import Belief, Segment, Spec, Surrogate, stack
 
@@ -96,16 +97,16 @@ class RSSMConfig:
     """Choices for the recurrent state-space model."""
 
     latent: Literal["gaussian", "categorical"] = "gaussian"
-    recurrent: int = 256
-    stochastic: int = 32
-    classes: int = 16
+    recurrent: Width = 256
+    stochastic: Width = 32
+    classes: Annotated[int, Range(2, 1024)] = 16
     """Of each categorical."""
-    width: int = 256
-    obs_std: float = 0.03
+    width: Width = 256
+    obs_std: Positive = 0.03
     """The noise that the reconstruction allows for, in observation units: smaller keeps more of what is seen."""
-    dynamics_scale: float = 0.8
-    representation_scale: float = 0.2
-    free_nats: float = 1.0
+    dynamics_scale: Amount = 0.8
+    representation_scale: Amount = 0.2
+    free_nats: Amount = 1.0
 
 
 class RSSM(Surrogate[Recurrent]):

@@ -6,10 +6,11 @@ somewhere else, and strokes meant for nothing; all with a shaky hand. No learned
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
+from glocal.core.ranges import Count, Range, Share
 from glocal.tasks.pusht import CENTRE_OF_MASS, GOAL, REACH, TABLE, Array, Seen, place
 
 Player = Generator[Array, Seen, None]
@@ -26,17 +27,17 @@ LENGTHS = np.array([1, 2, 4, 7, 12, 20, 30, 45, 65, 90], float)
 class PlayConfig:
     """How much play, and of what kind."""
 
-    decisions: int = 40_000
+    decisions: Count = 40_000
     """Decisions recorded in all."""
-    goal_share: float = 0.3
+    goal_share: Share = 0.3
     """Bouts of strokes meant to bring the T to its goal."""
-    elsewhere_share: float = 0.3
+    elsewhere_share: Share = 0.3
     """Bouts meant to bring it to some other pose; the rest are strokes without a purpose."""
-    bout: float = 4.0
+    bout: Annotated[float, Range(1, 1000)] = 4.0
     """Mean number of strokes in a bout."""
-    placed_share: float = 0.35
+    placed_share: Share = 0.35
     """Episodes before which the T was put near its goal by hand."""
-    shake: float = 0.12
+    shake: Share = 0.12
     """Largest standard deviation of the hand's noise, in actions; drawn anew for each episode."""
 
 

@@ -4,12 +4,13 @@ import math
 import os
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from glocal.core.ranges import Range
 from glocal.core.types import Grid, Points, Spec
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
@@ -49,8 +50,8 @@ class PushTConfig:
     """Record images, and observe what a codec makes of them in place of tracked keypoints."""
     agent: bool = True
     """Whether the agent's own position is observed; without it, it has to be found in the images."""
-    decisions: int = DECISIONS
-    reach: float = REACH
+    decisions: Annotated[int, Range(2, 10_000)] = DECISIONS
+    reach: Annotated[float, Range(0, 512, open_low=True)] = REACH
     """Pixels that an action of 1 puts the target away from the agent."""
 
 

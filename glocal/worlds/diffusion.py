@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glocal.core.nets import harmonics
+from glocal.core.ranges import Amount, Finite, Positive, Small, Width
 from glocal.core.types import Batched, Segment, Spec, Step
 
 LEVEL_WAVES = 4
@@ -25,23 +26,23 @@ LEVEL_FEATURES = 1 + 2 * LEVEL_WAVES
 class DiffusionConfig:
     """Choices that all diffusion worlds share."""
 
-    context: int = 4
+    context: Small = 4
     """Observations that it sees."""
     size: Literal[0, 1, 2, 3, 4] = 2
     """0 (for tests) to 4: width and depth of the network together."""
-    sampling_steps: int = 3
+    sampling_steps: Small = 3
     """Euler steps; each is one evaluation of the network."""
-    sigma_min: float = 0.02
-    sigma_max: float = 5.0
-    sigma_data: float = 1.0
+    sigma_min: Positive = 0.02
+    sigma_max: Positive = 5.0
+    sigma_data: Positive = 1.0
     """Changes are normalised to about one."""
-    sigma_mean: float = -0.4
-    sigma_std: float = 1.4
+    sigma_mean: Finite = -0.4
+    sigma_std: Positive = 1.4
     """Training noise: ln sigma ~ N(sigma_mean, sigma_std^2)."""
-    rho: float = 7.0
-    context_noise: float = 0.01
+    rho: Positive = 7.0
+    context_noise: Amount = 0.01
     """Largest noise on the context in training, in observation units; the model is told how much there is."""
-    head_width: int = 128
+    head_width: Width = 128
 
     def schedule(self) -> list[float]:
         """The noise levels of the sampler, from `sigma_max` to 0 (arXiv 2206.00364, Eq. 5)."""

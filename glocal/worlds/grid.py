@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glocal.core.nets import ResidualConv, half_precision, mlp, outcome_head
+from glocal.core.ranges import Amount
 from glocal.core.types import Grid, Spec
 from glocal.worlds.diffusion import LEVEL_FEATURES, DiffusionConfig, DiffusionWorld, level_features, preconditioned
 
@@ -21,7 +22,7 @@ BUMP_WIDTHS = (0.12, 0.4)
 class GridWorldConfig(DiffusionConfig):
     """Choices for the diffusion model of latent grids."""
 
-    context_noise: float = 0.05
+    context_noise: Amount = 0.05
 
 
 class Sight(NamedTuple):

@@ -1,12 +1,14 @@
 """A global model of scenes of points."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from glocal.core.geometry import Outcome, Scene
 from glocal.core.nets import Residual
+from glocal.core.ranges import Range
 from glocal.core.types import Spec
 from glocal.worlds.diffusion import LEVEL_FEATURES, DiffusionConfig, DiffusionWorld, level_features, preconditioned
 
@@ -18,7 +20,7 @@ SIZES = ((16, 1), (192, 2), (384, 3), (768, 4), (1536, 6))
 class KeypointWorldConfig(DiffusionConfig):
     """Choices for the diffusion model of points."""
 
-    scales: int = 5
+    scales: Annotated[int, Range(1, 16)] = 5
     """Wavelengths of the positional features, halving from twice the table's width."""
 
 

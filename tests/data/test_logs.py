@@ -38,7 +38,7 @@ def refused(capsys, *arguments: object) -> str:
 
 
 def test_inspect_says_what_is_there_and_proposes_a_mapping(tmp_path, capsys):
-    data("inspect", lerobot_v3(tmp_path / "set"), "--write", "True")
+    data("inspect", lerobot_v3(tmp_path / "set"), "--write")
     said = capsys.readouterr().err
     assert "LeRobotDataset v3.0" in said and "3 episodes, 18 steps" in said and "missing: success" in said
     assert json.loads((tmp_path / "set" / "glocal.json").read_text())["camera"] == "observation.image"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from glocal.data.dataset import Dataset
+from glocal.data.dataset import Dataset, Format
 from glocal.data.formats import flat, folder, lerobot, minari
 from glocal.data.formats.bounds import check_dataset
 from glocal.data.formats.inside import sealed
@@ -16,16 +16,22 @@ def open_dataset(path: Path) -> Dataset:
 
     Data sets are foreign input: what leads out of the folder, or is beyond the bounds, is refused.
     """
+    known = check_format(path)
+    sealed(path)
+    dataset = known.open(path)
+    if not len(dataset):
+        raise UserError(f"{path} holds no episodes")
+    check_dataset(dataset)
+    return dataset
+
+
+def check_format(path: Path) -> Format:
+    """The format that a path is in; raises `UserError` where it is none that is known."""
     if not _is_there(path):
         raise UserError(f"there is nothing at {path}")
     for one in FORMATS:
         if one.recognises(path):
-            sealed(path)
-            dataset = one.open(path)
-            if not len(dataset):
-                raise UserError(f"{path} holds no episodes")
-            check_dataset(dataset)
-            return dataset
+            return one
     raise UserError(
         f"{path} is in no format that is known here: expected a LeRobotDataset (meta/info.json), a zarr with data/ and "
         "meta/episode_ends, HDF5 files, a Minari dataset, or a folder of npz, or of mp4 and npy, files"

@@ -5,6 +5,7 @@ import faulthandler
 import math
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from weakref import finalize
 
@@ -79,6 +81,7 @@ def serve(descriptor: int) -> None:
     """Answer the questions of an `Aside` until it goes; the process ends where an answer takes too long."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that asks is interrupted, and goes
     line = Connection(descriptor)
+    Thread(target=_end_with, args=(descriptor,), daemon=True).start()
     opener, path, patience = line.recv()
     _limit(MEMORY)
     dataset = _answer(patience, opener, path)
@@ -106,6 +109,14 @@ def _largest(dataset: Dataset) -> int:
     """Bytes that the longest episode takes, all features together, as far as the bounds let one."""
     step = sum(math.prod(one.shape) * np.dtype(one.dtype).itemsize for one in dataset.features.values())
     return min(max(dataset.lengths, default=0) * step, EPISODE_BYTES)
+
+
+def _end_with(descriptor: int) -> None:
+    """End this process, in the middle of reading too, as soon as nobody is at the other end of the line."""
+    line = select.poll()
+    line.register(descriptor, select.POLLHUP)
+    line.poll()
+    os._exit(0)
 
 
 def _answer(patience: float, answer: Callable[..., Any], *question: Any) -> Any:

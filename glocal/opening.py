@@ -1,0 +1,154 @@
+"""Runs are begun, and given other options: what that would set aside is said before anything is written."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from glocal.checking import check
+from glocal.config import Config, to_dict
+from glocal.data.formats import check_format
+from glocal.files import UserError, cannot_write, write_json
+from glocal.plan import STAGES, Stage
+from glocal.previous import alone
+from glocal.run import begun_otherwise, is_finished, open_run
+from glocal.status import Status, status
+from glocal.workspace import Run
+
+KEPT = ("collect", "codec", "global", "judge", "local", "cloning", "policy")
+"""Stages whose output is not made again in seconds: none is set aside unless that is asked for."""
+LOOSE = ("preset", "device", "threads", "processes", "clock")
+"""Parts of a configuration that are part of no result's identity: every verb takes them."""
+SHOWN = 8
+"""Options that differ, of which all are counted."""
+ADVICE = "add --replace to train again, or name another folder with --run"
+
+
+def create_run(
+    folder: Path, config: Config, stages: Sequence[str] = tuple(STAGES), replace: bool = False, advice: str = ADVICE
+) -> Run:
+    """The run in `folder`, with this configuration from now on, in which `stages` are going to be done.
+
+    Raises `UserError`, before anything is written, where that would set aside what was trained and `replace` is not
+    said, where a verb is given options that it does not read, and where another process is at work.
+    """
+    check(config)
+    run = Run(folder, config)
+    if config.logs and "collect" in stages and not is_finished(run, "collect"):
+        check_format(Path(config.logs))
+    with cannot_write(folder):
+        stored = _stored(folder)
+    _check_allowed(run, stored, stages, replace, advice)
+    if stored != config:
+        with alone(folder):
+            _check_allowed(run, _stored(folder), stages, replace, advice)
+            write_json(folder / "config.json", to_dict(config))
+    return run
+
+
+def view_run(folder: Path, config: Config, verb: str) -> Run:
+    """The run in `folder` for a verb that keeps no options, and reads no others than how to run."""
+    stored = open_run(folder).config
+    if config != stored:
+        check(config)
+        _check_read(stored, config, verb, LOOSE)
+    return Run(folder, config)
+
+
+def _stored(folder: Path) -> Config | None:
+    """The configuration that a run has; None where there is no run yet, or none that can be read."""
+    if (folder / "config.json").is_file():
+        try:
+            return open_run(folder).config
+        except UserError:  # damaged: it is written anew, and stages are recognised by their stamps
+            return None
+    if folder.is_dir() and any(path.name != "stages" for path in folder.iterdir()):
+        raise UserError(f"{folder} holds other things than a run; name a new folder, or an empty one, with --run")
+    return None
+
+
+def _check_allowed(run: Run, stored: Config | None, stages: Sequence[str], replace: bool, advice: str) -> None:
+    if stored is not None and len(stages) == 1:
+        _check_own(run, stored, STAGES[stages[0]], replace)
+    if not replace:
+        _check_kept(run, run.config if stored is None else stored, stages, advice)
+
+
+def _check_own(run: Run, stored: Config, stage: Stage, replace: bool) -> None:
+    """Raise `UserError` where a single stage is given options of others that are trained already."""
+    trained = [STAGES[name] for name in KEPT if name != stage.name and is_finished(run, name)]
+    others = {part for one in trained for part in one.config}
+    if stage.name not in KEPT:
+        own = {part for part in stage.config if not any(part in STAGES[name].config for name in KEPT)}
+        _check_read(stored, run.config, stage.name, (*own, *LOOSE))
+    elif not replace:
+        _check_read(stored, run.config, stage.name, [part for part in to_dict(stored) if part not in others])
+
+
+def _check_read(stored: Config, config: Config, verb: str, parts: Sequence[str]) -> None:
+    for name, _, _ in differences(stored, config):
+        part = name.split(".")[0]
+        if part not in parts:
+            raise UserError(
+                f"`glocal {spoken(verb)}` does not take {_option(name)} for a run that has another; "
+                f"`glocal {spoken(_reader(part, verb))}` does. {_told(stored, config)}"
+            )
+
+
+def _reader(part: str, verb: str) -> str:
+    """A stage that reads a part of the configuration."""
+    return next((one.name for one in STAGES.values() if part in one.config and one.name != verb), "run")
+
+
+def spoken(verb: str) -> str:
+    """A verb, or the stage that it stands for, as it is typed."""
+    return f"train {verb}" if verb in KEPT and verb != "collect" else verb
+
+
+def _check_kept(run: Run, stored: Config, stages: Sequence[str], advice: str) -> None:
+    """Raise `UserError` where stages that are trained, or were begun, would be set aside."""
+    found = status(run)
+    otherwise = any(one.own for one in found.values())  # what is only behind a damaged stage is as it was once that is
+    lost = {
+        name: found[name].reasons for name in stages if name in KEPT and _is_lost(run, name, found[name], otherwise)
+    }
+    if not lost:
+        return
+    changed = stored != run.config
+    why = _told(stored, run.config) if changed else "; ".join(f"{k}: {', '.join(v)}" for k, v in lost.items())
+    stays = "" if changed else f"; as it is it stays usable (`glocal evaluate {run.folder}`)"
+    raise UserError(
+        f"this would set aside what is trained in {run.folder}: {', '.join(lost)}. {why}. Nothing was changed. "
+        f"{advice[0].upper()}{advice[1:]}; "
+        f"what is set aside is kept in {run.folder / 'previous'}{stays}"
+    )
+
+
+def _is_lost(run: Run, name: str, found: Status, otherwise: bool) -> bool:
+    stage = STAGES[name]
+    made = (run.folder / stage.output).exists()
+    return (found.state == "stale" and made and otherwise) or (found.state == "missing" and begun_otherwise(run, stage))
+
+
+def _told(stored: Config, config: Config) -> str:
+    """What differs between a run's configuration and another, in words."""
+    changes = [f"{_option(name)} is {old} there and {new} here" for name, old, new in differences(stored, config)]
+    more = f", and {len(changes) - SHOWN} more differ" if len(changes) > SHOWN else ""
+    return ", ".join(changes[:SHOWN]) + more
+
+
+def differences(stored: Config, config: Config) -> list[tuple[str, Any, Any]]:
+    """Options that differ: their names, and what they are in one and in the other."""
+    old, new = (dict(_flat(to_dict(one), "")) for one in (stored, config))
+    return [(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)]
+
+
+def _flat(values: dict[str, Any], above: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")

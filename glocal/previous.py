@@ -1,0 +1,53 @@
+"""A run's folder is one process's at a time, and what is set aside in it is kept."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+
+from glocal.files import UserError, cannot_write
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from working in the same run; raises `UserError` where one does."""
+    path = folder / "stages" / "lock"
+    with cannot_write(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another glocal is at work in {folder}; wait for it, or stop it first") from None
+        yield
+
+
+def set_aside(folder: Path, name: str, left: Sequence[str]) -> Path | None:
+    """Move some of what is in a run to a new folder in `previous/`; None where there is nothing of it.
+
+    Nothing in there is ever written over or removed.
+    """
+    found = [folder / one for one in left if os.path.lexists(folder / one)]
+    if not found:
+        return None
+    place = _new_folder(folder / "previous", f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{name}")
+    for path in found:
+        path.rename(place / path.name)
+    return place
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    for number in count(1):
+        place = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            place.mkdir(parents=True)
+            return place
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+    raise AssertionError("there are numbers enough")

@@ -1,0 +1,188 @@
+"""What was trained is not lost by an option: it is set aside only where that is asked for, and kept for good."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from glocal.cli import main
+from glocal.config import from_dict
+from glocal.previous import alone, set_aside
+from glocal.run import open_run, status
+
+PRESET = "pusht-keypoints-debug"
+ROOT = Path(__file__).parent.parent
+
+
+def glocal(*arguments: object) -> None:
+    main([str(argument) for argument in arguments])
+
+
+def fails(capsys, *arguments: object) -> str:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        glocal(*arguments)
+    assert stopped.value.code == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """All files of a run but its lock."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("kept") / "whole"
+    glocal("run", PRESET, "--run", folder, "--seed", "1", "--watch.every", "0")
+    return folder
+
+
+@pytest.fixture
+def trained(whole, tmp_path) -> Path:
+    """A finished run, to be spoilt."""
+    return shutil.copytree(whole, tmp_path / "run", symlinks=True)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    """Data and a global model, and no more."""
+    folder = tmp_path_factory.mktemp("models") / "run"
+    for verb in (("collect",), ("train", "codec"), ("train", "global")):
+        glocal(*verb, PRESET, "--run", folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "command, differs",
+    [
+        (("run", PRESET, "--run"), "--seed is 1 there and 0 here"),
+        (("run",), "--learn.gamma is 0.97 there and 0.5 here"),
+        (("train", "policy"), "--learn.gamma is 0.97 there and 0.5 here"),
+    ],
+)
+def test_other_options_for_what_is_trained_are_refused_before_anything_is_changed(trained, capsys, command, differs):
+    before = content(trained)
+    options = () if PRESET in command else ("--learn.gamma", "0.5")
+    found = fails(capsys, *command, trained, *options)
+    assert differs in found and "set aside what is trained" in found and "policy" in found and "--replace" in found
+    assert content(trained) == before
+
+
+def test_what_is_replaced_is_kept_each_time(trained):
+    first = (trained / "policy" / "last" / "model.safetensors").read_bytes()
+    glocal("train", "policy", trained, "--learn.gamma", "0.5", "--replace")
+    second = (trained / "policy" / "last" / "model.safetensors").read_bytes()
+    glocal("train", "policy", trained, "--learn.gamma", "0.6", "--replace")
+    kept = sorted((trained / "previous").glob("*-policy*"))
+    assert [(one / "policy" / "last" / "model.safetensors").read_bytes() for one in kept] == [first, second]
+    assert all((one / "policy.json").is_file() for one in kept)
+
+
+def test_a_folder_alone_goes_on_and_a_trained_stage_is_skipped_unless_it_is_to_be_replaced(trained, capsys):
+    before = content(trained)
+    glocal("run", trained)
+    glocal("train", "policy", trained)
+    glocal("collect", trained)
+    assert content(trained) == before
+    assert "policy: done before, skipped; --replace does it again" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("verb", ["report", "diagnose", "evaluate", "gates"])
+def test_verbs_that_do_not_train_take_no_options_of_those_that_do(trained, capsys, verb):
+    before = content(trained)
+    found = fails(capsys, verb, trained, "--world.size", "1")
+    assert f"`glocal {verb}` does not take --world.size" in found and "`glocal train global` does" in found
+    assert content(trained) == before
+
+
+def test_status_with_options_says_what_they_would_change_and_keeps_none(trained, capsys):
+    before = content(trained)
+    glocal("status", trained, "--learn.gamma", "0.5")
+    said = capsys.readouterr().out
+    assert "policy    stale    the configuration of learn changed" in said and "global    done" in said
+    assert content(trained) == before
+
+
+def test_an_evaluation_with_its_own_options_sets_nothing_aside_that_was_trained(trained):
+    glocal("evaluate", trained, "--evaluate.episodes", "2")
+    assert json.loads((trained / "results.json").read_text())["episodes"] == 2
+    assert status(open_run(trained))["policy"].state == "done"
+    assert [path.name.partition("-")[2] for path in (trained / "previous").iterdir()] == ["evaluate"]
+
+
+def test_options_that_would_make_another_trained_stage_stale_belong_to_that_stage(models, capsys):
+    before = content(models)
+    found = fails(capsys, "train", "local", models, "--world.size", "1")
+    assert "`glocal train local` does not take --world.size" in found and "`glocal train global` does" in found
+    assert content(models) == before
+
+
+def test_a_second_process_with_other_options_changes_nothing(models, capsys):
+    before = content(models)
+    with alone(models):
+        found = fails(capsys, "train", "local", models, "--surrogate.width", "32")
+    assert "another glocal is at work" in found and content(models) == before
+
+
+def test_an_attempt_that_was_begun_is_not_thrown_away_either(models, tmp_path, capsys):
+    folder = shutil.copytree(models, tmp_path / "run", symlinks=True)
+    stamp = folder / "stages" / "global.json"
+    told = json.loads(stamp.read_text())
+    plan = {key: told[key] for key in ("config", "inputs", "code")}
+    stamp.with_name("global.attempt.json").write_text(json.dumps({"plan": plan, "seconds": 1.0}))
+    stamp.unlink()  # as if it had been cut off after its last checkpoint
+    begun = (folder / "global" / "last" / "model.safetensors").read_bytes()
+    assert "trained" in fails(capsys, "train", "global", folder, "--world-fit.updates", "30")
+    glocal("train", "global", folder, "--world-fit.updates", "30", "--replace")
+    (kept,) = (folder / "previous").iterdir()
+    assert (kept / "global" / "last" / "model.safetensors").read_bytes() == begun
+
+
+def test_what_was_trained_by_other_code_stays_and_is_said_to_be_usable(trained, capsys):
+    stamp = trained / "stages" / "policy.json"
+    stamp.write_text(json.dumps({**json.loads(stamp.read_text()), "code": "of yesterday"}))
+    before = content(trained)
+    found = fails(capsys, "run", trained)
+    assert "policy: " in found and "code" in found and "it stays usable" in found and "glocal evaluate" in found
+    assert content(trained) == before
+
+
+def test_folders_in_previous_are_never_shared(tmp_path):
+    places = []
+    for number in range(3):
+        (tmp_path / "policy").write_text(str(number))
+        places.append(set_aside(tmp_path, "policy", ["policy", "nothing"]))
+    assert [(place / "policy").read_text() for place in places if place] == ["0", "1", "2"]
+
+
+BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+"""Root may write anywhere; without these capabilities it is bound by the bits as everybody is."""
+
+
+@pytest.mark.skipif(bool(BOUND) and shutil.which("setpriv") is None, reason="root is not bound by permission bits")
+@pytest.mark.parametrize(
+    "verb, code, said",
+    [("status", 0, "policy    done"), ("run", 0, "done before, skipped"), ("evaluate", 2, "cannot write to")],
+)
+def test_what_is_finished_can_be_looked_at_where_nothing_can_be_written(trained, verb, code, said):
+    folders = [trained, *(path for path in trained.rglob("*") if path.is_dir())]
+    for path in (*folders, trained / "stages" / "lock"):
+        path.chmod(path.stat().st_mode & ~0o222)
+    command = [*BOUND, sys.executable, "-m", "glocal", verb, str(trained)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    for path in folders:
+        path.chmod(0o755)
+    assert done.returncode == code and said in done.stdout + done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_stored_configuration_is_what_the_last_accepted_options_say(trained):
+    glocal("evaluate", trained, "--evaluate.episodes", "3")
+    stored = json.loads((trained / "config.json").read_text())
+    assert from_dict(stored, "a test").evaluate.episodes == 3
