@@ -12,7 +12,8 @@ import pytest
 from glocal.cli import main
 from glocal.config import from_dict
 from glocal.previous import alone, set_aside
-from glocal.run import open_run, status
+from glocal.run import open_run
+from glocal.status import status
 
 PRESET = "pusht-keypoints-debug"
 ROOT = Path(__file__).parent.parent
@@ -31,8 +32,9 @@ def fails(capsys, *arguments: object) -> str:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """All files of a run but its lock."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
+    """All files of a run but its lock and the hashes that it remembers."""
+    aside = ("lock", "digests.cache.json")
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in aside)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -133,8 +135,7 @@ def test_a_second_process_with_other_options_changes_nothing(models, capsys):
 def test_an_attempt_that_was_begun_is_not_thrown_away_either(models, tmp_path, capsys):
     folder = shutil.copytree(models, tmp_path / "run", symlinks=True)
     stamp = folder / "stages" / "global.json"
-    told = json.loads(stamp.read_text())
-    plan = {key: told[key] for key in ("config", "inputs", "code")}
+    plan = json.loads(stamp.read_text())["plan"]
     stamp.with_name("global.attempt.json").write_text(json.dumps({"plan": plan, "seconds": 1.0}))
     stamp.unlink()  # as if it had been cut off after its last checkpoint
     begun = (folder / "global" / "last" / "model.safetensors").read_bytes()
@@ -146,7 +147,8 @@ def test_an_attempt_that_was_begun_is_not_thrown_away_either(models, tmp_path, c
 
 def test_what_was_trained_by_other_code_stays_and_is_said_to_be_usable(trained, capsys):
     stamp = trained / "stages" / "policy.json"
-    stamp.write_text(json.dumps({**json.loads(stamp.read_text()), "code": "of yesterday"}))
+    told = json.loads(stamp.read_text())
+    stamp.write_text(json.dumps({**told, "plan": {**told["plan"], "code": "of yesterday"}}))
     before = content(trained)
     found = fails(capsys, "run", trained)
     assert "policy: " in found and "code" in found and "it stays usable" in found and "glocal evaluate" in found
