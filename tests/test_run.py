@@ -84,7 +84,7 @@ def test_status_says_what_a_changed_option_makes_stale_and_why(finished):
 def test_status_of_a_new_run_is_missing(tmp_path, finished, capsys):
     (tmp_path / "config.json").write_text((finished / "config.json").read_text())
     glocal("status", tmp_path)
-    assert capsys.readouterr().err.count("missing") == len(STAGES)
+    assert capsys.readouterr().out.count("missing") == len(STAGES)
 
 
 @pytest.mark.slow

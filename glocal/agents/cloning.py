@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from glocal.agents.actor import ActorConfig
 from glocal.core.improve import Pilot
 from glocal.core.nets import mlp
+from glocal.core.ranges import Amount, Small
 from glocal.core.rollout import warm_up
 from glocal.core.types import Belief, Segment
 
@@ -21,11 +22,11 @@ from glocal.core.types import Belief, Segment
 class CloningConfig:
     """Choices for behaviour cloning."""
 
-    window: int = 5
+    window: Small = 5
     """Steps: all but the last are seen, the last one's action is to be told."""
-    chunk: int = 1
+    chunk: Small = 1
     """Actions told at once; with more than one they are averaged over time when deployed."""
-    forget: float = 0.1
+    forget: Amount = 0.1
     """Weights of what earlier decisions had in mind: exp(-forget i), the oldest first (ACT's temporal ensemble)."""
 
 
