@@ -35,7 +35,8 @@ def test_the_verbs_in_their_order(tmp_path):
     for line in block.splitlines():
         words = shlex.split(line, comments=True)[1:]
         small = [word.replace("pusht-keypoints", "pusht-keypoints-debug") for word in words]
-        cli.main([word.replace("out/mine", str(tmp_path / "mine")) for word in small])
+        if small:
+            cli.main([word.replace("out/", f"{tmp_path}/") for word in small])
     assert (tmp_path / "mine" / "report.html").is_file()
 
 

@@ -97,7 +97,7 @@ def test_a_model_that_was_cut_off_is_set_aside_and_trained_again_by_run_which_sa
 def test_status_of_a_new_run_is_missing(tmp_path, finished, capsys):
     (tmp_path / "config.json").write_text((finished / "config.json").read_text())
     glocal("status", tmp_path)
-    assert capsys.readouterr().err.count("missing") == len(STAGES)
+    assert capsys.readouterr().out.count("missing") == len(STAGES)
 
 
 @pytest.mark.slow

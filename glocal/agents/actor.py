@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glocal.core.nets import mlp
+from glocal.core.ranges import Positive, Small, Width
 from glocal.core.types import Belief
 
 
@@ -36,10 +37,10 @@ class TanhNormal(NamedTuple):
 class ActorConfig:
     """Choices for the policy's and the critics' networks."""
 
-    width: int = 256
-    depth: int = 2
-    least_std: float = 0.03
-    first_std: float = 0.4
+    width: Width = 256
+    depth: Small = 2
+    least_std: Positive = 0.03
+    first_std: Positive = 0.4
 
 
 class Actor(nn.Module):

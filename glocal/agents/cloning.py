@@ -5,6 +5,7 @@ last few decisions had in mind for this one.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from glocal.agents.actor import ActorConfig
 from glocal.core.improve import Pilot
 from glocal.core.nets import mlp
+from glocal.core.ranges import Amount, Range, Small
 from glocal.core.rollout import warm_up
 from glocal.core.types import Belief, Segment
 
@@ -21,13 +23,13 @@ from glocal.core.types import Belief, Segment
 class CloningConfig:
     """Choices for behaviour cloning."""
 
-    window: int = 5
+    window: Small = 5
     """Steps: all but the last are seen, the last one's action is to be told."""
-    best: float = 1.0
+    best: Annotated[float, Range(0, 1, open_low=True)] = 1.0
     """Share of the training episodes that are cloned: those with the highest mean reward (filtered cloning)."""
-    chunk: int = 1
+    chunk: Small = 1
     """Actions told at once; with more than one they are averaged over time when deployed."""
-    forget: float = 0.1
+    forget: Amount = 0.1
     """Weights of what earlier decisions had in mind: exp(-forget i), the oldest first (ACT's temporal ensemble)."""
 
 

@@ -5,7 +5,7 @@ Not ours: `rsl-rl-lib` learns, and this hands it the beliefs and rewards that th
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from glocal.agents import rsl
 from glocal.agents.actor import Actor, ActorConfig, TanhNormal
 from glocal.core.environments import Environments, Imagined, Source
 from glocal.core.improve import Pilot
+from glocal.core.ranges import Amount, Count, Part, Positive, Range, Rate, Share, Small, Width
 from glocal.core.types import Belief, Surrogate, World, where
 
 
@@ -28,25 +29,25 @@ class PPOConfig:
     """The library's (ELU on normalised beliefs, one spread for all beliefs), of the sizes below; or the first-order
     policy's (LayerNorm, SiLU, a spread that depends on the belief, values on top of what staying would earn), by the
     choices for these."""
-    iterations: int = 800
-    envs: int = 256
-    horizon: int = 24
-    episode: int = 48
+    iterations: Count = 800
+    envs: Annotated[int, Range(1, 1_000_000)] = 256
+    horizon: Small = 24
+    episode: Annotated[int, Range(1, 10_000)] = 48
     """Imagined decisions after which an environment begins anew from a recorded window."""
-    warm_up: int = 4
+    warm_up: Small = 4
     """Recorded observations that an imagined environment begins with."""
-    gamma: float = 0.97
-    lam: float = 0.95
-    rate: float = 1e-3
+    gamma: Part = 0.97
+    lam: Share = 0.95
+    rate: Rate = 1e-3
     """At the start; it is adapted so that an update moves the policy by about `desired_kl`."""
-    desired_kl: float = 0.01
-    epochs: int = 5
-    batches: int = 4
-    clip: float = 0.2
-    entropy: float = 0.005
-    first_std: float = 1.0
-    width: int = 256
-    depth: int = 2
+    desired_kl: Positive = 0.01
+    epochs: Small = 5
+    batches: Count = 4
+    clip: Positive = 0.2
+    entropy: Amount = 0.005
+    first_std: Positive = 1.0
+    width: Width = 256
+    depth: Small = 2
 
 
 class PPOActor(nn.Module):

@@ -5,7 +5,7 @@ temperature, fit the critics to the world's rewards, refresh the local model aro
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from glocal.core.fitting import descend, flat, minibatches
 from glocal.core.gradients import LINKS
 from glocal.core.matching import Matching
 from glocal.core.memory import Memory
+from glocal.core.ranges import Amount, Count, Finite, Part, Positive, Range, Rate, Share, Small
 from glocal.core.returns import alive, discount_weights, lambda_return, weighted_mean
 from glocal.core.rollout import rollout
 from glocal.core.types import Belief, Segment, Surrogate, Trajectory, World, cat
@@ -30,42 +31,42 @@ class ImproveConfig:
 
     link: Literal["decouple", "infer_noise", "imagine", "freeze", "bptt"] = "decouple"
     """Whose values and whose gradients: see `core.gradients`."""
-    iterations: int = 600
-    envs: int = 256
-    horizon: int = 8
-    episode: int = 48
+    iterations: Count = 600
+    envs: Annotated[int, Range(1, 1_000_000)] = 256
+    horizon: Small = 8
+    episode: Annotated[int, Range(1, 10_000)] = 48
     """Imagined decisions after which an environment begins anew from a recorded window."""
-    warm_up: int = 4
+    warm_up: Small = 4
     """Recorded observations that an imagined environment begins with."""
-    gamma: float = 0.97
-    lam: float = 0.95
-    actor_rate: float = 1e-3
-    critic_rate: float = 5e-4
-    final_rate: float = 0.05
+    gamma: Part = 0.97
+    lam: Share = 0.95
+    actor_rate: Rate = 1e-3
+    critic_rate: Rate = 5e-4
+    final_rate: Share = 0.05
     """Share of the learning rates that is left at the end of their linear decay."""
-    betas: tuple[float, float] = (0.9, 0.99)
-    clip: float = 0.5
-    actor_passes: int = 4
+    betas: tuple[Part, Part] = (0.9, 0.99)
+    clip: Positive = 0.5
+    actor_passes: Annotated[int, Range(1, 1000)] = 4
     """Over a rollout, in each of which the actor is fitted to improved actions; with one pass of one minibatch it takes
     a single step along its parameters' gradient, as the paper does (but for its length)."""
-    actor_batches: int = 4
-    step: float = 0.1
+    actor_batches: Count = 4
+    step: Positive = 0.1
     """Root mean square by which actions are improved."""
-    longest_step: float = 0.5
+    longest_step: Positive = 0.5
     """None is moved by more than this."""
-    critic_passes: int = 4
-    critic_batches: int = 4
-    temperature: float = 0.02
-    temperature_rate: float = 2e-2
-    target_entropy: float = -0.5
+    critic_passes: Annotated[int, Range(0, 1000)] = 4
+    critic_batches: Count = 4
+    temperature: Positive = 0.02
+    temperature_rate: Amount = 2e-2
+    target_entropy: Annotated[float, Range(-1000, 0, open_high=True)] = -0.5
     """For each dimension of an action, as in SAPO (arXiv 2412.12089)."""
-    final_target_entropy: float = -2.0
+    final_target_entropy: Finite = -2.0
     """In the second half the target falls linearly to this: a policy paid for noise stops just short of its goal."""
-    refresh_batches: int = 2
-    refresh_size: int = 16
+    refresh_batches: Annotated[int, Range(0, 1000)] = 2
+    refresh_size: Annotated[int, Range(1, 100_000)] = 16
     """Imagined windows, and as many recorded ones, in a refresh's minibatch."""
-    refresh_rate: float = 3e-4
-    memory: int = 8192
+    refresh_rate: Rate = 3e-4
+    memory: Count = 8192
     """Imagined windows that are kept for the refresh."""
 
 

@@ -6,11 +6,13 @@ noise.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from glocal.core.ranges import Amount, Positive, Range
 from glocal.core.returns import alive, weighted_mean
 from glocal.core.rollout import warm_up
 from glocal.core.types import Segment, Surrogate, World
@@ -20,13 +22,13 @@ from glocal.core.types import Segment, Surrogate, World
 class MatchingConfig:
     """Choices for derivative matching."""
 
-    weight: float = 0.0
+    weight: Amount = 0.0
     """Of its loss beside the local model's own; 0 for none."""
-    batch: int = 128
+    batch: Annotated[int, Range(2, 100_000)] = 128
     """Windows in which slopes are compared, per update of the local model."""
-    action: float = 0.1
+    action: Positive = 0.1
     """Length of the variation of an action: half the difference that is taken."""
-    agent: float = 0.02
+    agent: Amount = 0.02
     """Standard deviation of the variation of the agent's position, in observation units."""
 
 

@@ -1,0 +1,80 @@
+"""The command line itself: its help fits a screen, and it says what it is."""
+
+import re
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from glocal.cli import TRAINED, VERBS, main
+from glocal.config import PRESETS
+from glocal.usage import CHOSEN, MEANT
+
+ROOT = Path(__file__).parent.parent
+TRAINING = [f"train {stage}" for stage in TRAINED]
+ASKED = [verb for verb in VERBS if verb not in ("train", "data")] + TRAINING
+
+
+def printed(capsys, line: str) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main(line.split())
+    assert stopped.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("preset", ["pusht-keypoints", "pusht-grid"])
+@pytest.mark.parametrize("verb", ASKED)
+def test_help_fits_a_screen_and_names_options_with_their_defaults(capsys, verb, preset):
+    lines = printed(capsys, f"{verb} {preset} --help").splitlines()
+    assert len(lines) <= 60 and max(map(len, lines)) <= 120 and any("--help-all" in line for line in lines)
+    shown = CHOSEN[verb.removeprefix("train ")]
+    assert all(
+        any(f"--{name.replace('_', '-')} " in line for line in lines)
+        for name in shown
+        if name in ("seed", "learn.gamma")
+    )
+
+
+def test_chosen_options_are_options_and_all_are_explained():
+    for names in CHOSEN.values():
+        assert set(names) <= set(MEANT)
+    for name in MEANT:
+        found: object = PRESETS["pusht-keypoints"]
+        for part in name.split("."):
+            found = vars(found)[part]
+
+
+@pytest.mark.parametrize("option", ["--surrogate.smoothing", "--learn.final-target-entropy", "--replace"])
+def test_help_all_lists_every_option(capsys, option):
+    assert option in printed(capsys, "train policy pusht-keypoints --help-all")
+
+
+@pytest.mark.parametrize("verb", ["inspect", "preview", "doctor", "convert", "merge", "split", "export"])
+def test_help_for_data_fits_a_screen_too(capsys, verb):
+    assert len(printed(capsys, f"data {verb} --help").splitlines()) <= 60
+
+
+@pytest.mark.parametrize("way", ["column", "table", "function", "goal", "classifier", "tracker"])
+def test_help_for_labels_fits_a_screen_too(capsys, way):
+    assert len(printed(capsys, f"data label {way} --help").splitlines()) <= 60
+
+
+def test_as_a_module_it_tells_its_version():
+    command = [sys.executable, "-m", "glocal", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == f"glocal {version('glocal')}\n"
+
+
+def test_flags_are_spelt_in_pages_and_scripts_as_they_are_taken():
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("runs/*.sh"), *ROOT.glob("glocal/**/*.py")]
+    for page in pages:
+        assert not re.search(r"--[\w.-]+ (True|False)\b", page.read_text()), page
+
+
+def test_a_flag_is_taken_by_itself(tmp_path, capsys):
+    main(shlex.split(f"collect pusht-keypoints-debug --run {tmp_path}/run --task.no-agent"))
+    main(["status", f"{tmp_path}/run"])
+    assert "collect   done" in capsys.readouterr().out
