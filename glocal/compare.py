@@ -24,7 +24,7 @@ from glocal.deploy.policy import learned
 from glocal.evaluate.comparison import write_comparison
 from glocal.evaluate.gates import Reader
 from glocal.evaluate.real import run_episodes
-from glocal.files import UserError, read_json, remove, sha256, write_json
+from glocal.files import UserError, answered, read_json, remove, sha256, write_json
 from glocal.gating import reader
 from glocal.opening import create_run
 from glocal.plan import STAGES
@@ -154,8 +154,9 @@ def _verdict(run: Run, kind: str, read: Reader) -> dict[str, Any]:
         "episodes": cfg.episodes,
         "first_seed": cfg.first_seed,
     }
-    if path.is_file() and read_json(path)["asked"] == asked:
-        return read_json(path)
+    known = answered(path, asked)
+    if known is not None:
+        return known
     remove(path)
     controller = learned(run.codec, run.pilot(kind), run.config.cloning.forget, run.view)
     with threads(run.config.threads), Ticker(kind, run.config.task.decisions, 0, "decisions", cfg.episodes) as tick:

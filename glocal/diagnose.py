@@ -18,7 +18,7 @@ from glocal.deploy.policy import acting
 from glocal.evaluate.diagnosis import calibration, model_checks, usable_horizon, write_diagnosis
 from glocal.evaluate.gates import Pose, drift, errors, shuffled
 from glocal.evaluate.gradients import Agreement, Question, acted, agreement, recommended_horizon
-from glocal.files import UserError, read_json, sha256, write_json
+from glocal.files import UserError, answered, read_json, sha256, write_json
 from glocal.gating import gate_windows, reader
 from glocal.progress import Ticker, console
 from glocal.run import alone
@@ -55,9 +55,8 @@ def _part(run: Run, name: str, asked: Mapping[str, Any], work: Callable[[], Any]
     weights = {kind: sha256(run.kept(kind) / "last" / "model.safetensors") for kind in ("global", "policy")}
     asked = {**weights, **asked}
     path = run.folder / "diagnosis" / f"{name}.json"
-    if path.is_file() and read_json(path)["asked"] == asked:
-        return read_json(path)["found"]
-    write_json(path, {"asked": asked, "found": work()})
+    if answered(path, asked) is None:
+        write_json(path, {"asked": asked, "found": work()})
     return read_json(path)["found"]
 
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,15 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is missing; run the stage that writes it first (`glocal status` names it)") from None
     except (ValueError, RecursionError, IsADirectoryError) as error:
         raise UserError(f"{path} is not readable as JSON ({error}); delete it and run its stage again") from error
+
+
+def answered(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What was kept in a file that says what it `asked`; None where that was something else, or the file is damaged."""
+    try:
+        found = read_json(path)
+    except UserError:
+        return None
+    return found if isinstance(found, dict) and found.get("asked") == asked else None
 
 
 def sha256(path: Path) -> str:

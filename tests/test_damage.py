@@ -7,7 +7,7 @@ import pytest
 from glocal.cli import main
 from glocal.data.store import EpisodeStore
 from glocal.evaluate.report import _doctor_section
-from glocal.files import UserError, sha256
+from glocal.files import UserError, answered, sha256
 from glocal.plan import STAGES
 from glocal.run import open_run, perform
 from glocal.stamps import Attempt, attempt_path, read_attempt, stage_seconds, stamp_path, write
@@ -139,3 +139,13 @@ def test_a_damaged_configuration_names_the_command_that_writes_it_anew(tmp_path,
 def test_without_a_stamp_the_command_leaves_the_preset_open(tmp_path, capsys):
     (tmp_path / "config.json").write_text("{")
     assert f"`glocal run PRESET --run {tmp_path}` writes it anew" in fails(capsys, "status", tmp_path)
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_an_answer_that_was_kept_is_asked_for_again_where_it_is_broken(tmp_path, garbage):
+    path, asked = tmp_path / "verdict.json", {"weights": "abc", "episodes": 4}
+    path.write_text(json.dumps({"asked": asked, "pose": 3}))
+    assert answered(path, asked) == {"asked": asked, "pose": 3}
+    assert answered(path, {**asked, "episodes": 5}) is None
+    path.write_text(garbage)
+    assert answered(path, asked) is None and answered(tmp_path / "none.json", asked) is None
