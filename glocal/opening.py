@@ -124,9 +124,11 @@ def _check_kept(run: Run, stored: Config, stages: Sequence[str], advice: str) ->
 
 
 def _is_lost(run: Run, name: str, found: Status, otherwise: bool) -> bool:
+    """Of what was only begun, all but recordings: episodes that were decoded so far are no more than time."""
     stage = STAGES[name]
     made = (run.folder / stage.output).exists()
-    return (found.state == "stale" and made and otherwise) or (found.state == "missing" and begun_otherwise(run, stage))
+    begun = found.state == "missing" and name != "collect" and begun_otherwise(run, stage)
+    return begun or (found.state == "stale" and made and otherwise)
 
 
 def _told(stored: Config, config: Config) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
 from functools import partial, wraps
 from io import StringIO
+from textwrap import wrap
 from typing import Any
 
 import tyro
@@ -74,7 +75,9 @@ def short_help(verb: str, prog: str, config: Config, own: Sequence[tuple[str, st
     """A verb's help: its own options (as typed, and what they are for), then the chosen ones with their defaults."""
     rows = [*own, *((_typed(name, config), MEANT[name]) for name in CHOSEN[verb] if _exists(name, config))]
     wide = max(len(option) for option, _ in rows) + 2
-    lines = [f"usage: {prog} [options]", "", *(f"  {option:{wide}}{meant}" for option, meant in rows)]
+    lines = [f"usage: {prog} [options]", ""]
+    for option, meant in rows:
+        lines += wrap(meant, 120, initial_indent=f"  {option:{wide}}", subsequent_indent=" " * (wide + 2))
     return "\n".join([*lines, "", f"`{prog} --help-all` lists all options."])
 
 
@@ -142,6 +145,6 @@ def _told(parse: Callable[[], Any]) -> Any:
 
 def _sentence(box: str) -> str:
     """What tyro draws a box around."""
-    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    parts = " ".join("; " if set(line) == {"─"} else line for line in lines).split(" ;  ")
+    lines = [line.strip("│| ") for line in box.splitlines() if not line.startswith(("╭", "╰", "+"))]
+    parts = " ".join("; " if line and set(line) <= {"─", "-"} else line for line in lines).split(" ;  ")
     return "; ".join(" ".join(part.split()) for part in parts if part.strip())

@@ -164,5 +164,7 @@ def test_what_cannot_be_labelled_is_refused(tmp_path, capsys, logs):
     marks.write_text("episode,frame,success\n0,0,1\n0,999,0\n")
     assert "which" in refused(capsys, "classifier", logs, out, "--marks", marks)
     assert "has no 'joy'" in refused(capsys, "column", logs, out, "--name", "joy")
-    assert "leaves none on one side" in refused(capsys, "column", logs, out, "--name", "action", "--held-out", "1.5")
+    assert "expected above 0 and below 1" in refused(
+        capsys, "column", logs, out, "--name", "action", "--held-out", "1.5"
+    )
     assert not out.exists()

@@ -110,11 +110,11 @@ def test_a_model_that_was_trained_to_see_otherwise_is_refused(logs, tmp_path, ca
     for verb in (("collect",), ("train", "codec"), ("train", "global")):
         glocal(*verb, "pusht-debug", "--run", run, "--logs", logs)
     edit(logs, leave_out=(1,))
-    glocal("collect", run)
+    glocal("collect", run, "--replace")
     glocal("train", "local", run)  # the codec has not seen less
     edit(logs, crop=(0, 0, 90, 90))
-    glocal("collect", run)
-    found = fails(capsys, "train", "local", run)
+    glocal("collect", run, "--replace")
+    found = fails(capsys, "train", "local", run, "--replace")
     assert "codec" in found and "was trained on what the mapping" in found and "train it again" in found
 
 
@@ -134,7 +134,7 @@ def test_a_changed_mapping_and_changed_logs_make_it_stale_but_logs_that_are_gone
     assert status(run)["collect"].state == "done"
     edit(logs, leave_out=(2,))
     assert "the logs changed" in status(run)["collect"].reasons
-    glocal("collect", tmp_path / "run")
+    glocal("collect", tmp_path / "run", "--replace")
     assert len(open_run(tmp_path / "run").store) == EPISODES - 1 and status(run)["collect"].state == "done"
     logs.rename(tmp_path / "elsewhere")
     assert status(run)["collect"].state == "done"
@@ -182,7 +182,7 @@ def test_logs_of_another_robot_are_refused_with_a_mapping_and_without(tmp_path, 
     said = fails(capsys, *command)
     assert PLANAR in said and "its action holds 14 numbers, expected 2; its state holds 14 numbers" in said
     assert "2 cameras (image, image.wrist)" in said and not (tmp_path / "run" / "data.recording").exists()
-    glocal("data", "inspect", folder, "--write", "True")
+    glocal("data", "inspect", folder, "--write")
     assert "action action holds 14 numbers, of which the first two are used" in " ".join(
         capsys.readouterr().err.split()
     )
@@ -204,7 +204,7 @@ def test_of_several_cameras_a_mapping_has_to_say_which(tmp_path, capsys):
     assert PLANAR in said and "2 cameras (image, image.wrist), expected 1, or a mapping that says which" in said
     label = ("data", "label", "column", folder, tmp_path / "labelled", "--name", "reward")
     assert "no mapping says which one is used" in fails(capsys, *label)
-    glocal("data", "inspect", folder, "--write", "True")
+    glocal("data", "inspect", folder, "--write")
     edit(folder, reach=60.0)
     glocal(*command)
     assert len(open_run(tmp_path / "run").store) == 6

@@ -234,7 +234,7 @@ if __name__ == "__main__":
     place = Path(glocal.run.__file__).with_name("collecting.py")
     place.write_text(place.read_text().replace("def record(", "LATER = 1\\n\\n\\ndef record(").replace(
         "    count = ", "    assert LATER\\n    count = "))
-    options = ["--processes", "1", "--play.decisions", "30"]
+    options = ["--processes", "1", "--play.decisions", "300"]
     main(["collect", "pusht-keypoints-debug", "--run", "run", *options])
 """
 

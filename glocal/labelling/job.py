@@ -89,7 +89,7 @@ def open_logs(job: Job) -> Dataset:
     if len(cameras) > 1 and not beside(job.path).is_file():
         raise UserError(
             f"{job.path} has the cameras {', '.join(cameras)}, and no mapping says which one is used; "
-            f"`glocal data inspect {job.path} --write True` writes one to mend"
+            f"`glocal data inspect {job.path} --write` writes one to mend"
         )
     apart(job.out, job.path)
     if not 0 < job.held_out < 1 or not _held_out(job, dataset):
