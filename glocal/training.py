@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -144,7 +145,11 @@ def train(
     """
     seconds = _resume(job, folder, kind)
     began, saved = time.monotonic() - seconds, time.monotonic()
-    with _Log(folder, job.iteration) as log, Ticker(kind, job.total, job.iteration, unit, job.per_iteration) as tick:
+    with (
+        quiet_full_disk(),
+        _Log(folder, job.iteration) as log,
+        Ticker(kind, job.total, job.iteration, unit, job.per_iteration) as tick,
+    ):
         while job.iteration < job.total:
             metrics = job.iterate()
             row: dict[str, float] = {}
@@ -206,6 +211,22 @@ def _check_finite(model: nn.Module, kind: str, folder: Path) -> None:
 def _note(row: Mapping[str, float]) -> str:
     shown = ("train/loss", "imag/return", "eval/pose")
     return "  ".join(f"{name.split('/')[-1]} {row[name]:.4g}" for name in shown if name in row)
+
+
+@contextmanager
+def quiet_full_disk() -> Iterator[None]:
+    """Let threads that write for us, TensorBoard's, fail without a traceback; the next checkpoint says what is wrong."""
+    before = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if not isinstance(failed.exc_value, OSError):
+            before(failed)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 class _Log:
