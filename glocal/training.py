@@ -215,7 +215,7 @@ def _note(row: Mapping[str, float]) -> str:
 
 @contextmanager
 def quiet_full_disk() -> Iterator[None]:
-    """Let threads that write for us, TensorBoard's, fail without a traceback; the next checkpoint says what is wrong."""
+    """Let threads that write, TensorBoard's, fail without a traceback; the next checkpoint says what is wrong."""
     before = threading.excepthook
 
     def hook(failed: threading.ExceptHookArgs) -> None:
