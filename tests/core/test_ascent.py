@@ -30,6 +30,13 @@ def test_no_action_moves_by_more_than_the_longest_step_nor_out_of_range():
     assert torch.allclose(moved, torch.tensor([[0.5, 0.0], [1.0, 0.0], [0.0, -0.1 * 3**0.5]]), atol=1e-3)
 
 
+def test_the_longest_step_is_an_actions_own_and_not_its_windows():
+    """Three steps of a window, each of length 0.5 / sqrt 2 along both axes: none is held back by the others."""
+    slope = torch.ones(1, 3, 2)
+    moved = improved(torch.zeros(1, 3, 2), slope, torch.ones(1, 3), step=0.5, longest=0.5)
+    assert torch.allclose(moved, torch.full((1, 3, 2), 0.5 / 2**0.5))
+
+
 def test_where_nothing_is_better_anywhere_actions_stay():
     action = torch.rand(4, 3, 2)
     assert torch.equal(improved(action, torch.zeros(4, 3, 2), torch.ones(4, 3), 0.1, 0.5), action)

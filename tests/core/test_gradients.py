@@ -109,6 +109,13 @@ def test_inferred_noise_keeps_the_sample_and_sees_the_spread():
     assert torch.allclose(by_std, torch.tensor([1.0, -2.0, 0.5]))  # (z - mean) / std, by hand
 
 
+def test_inferred_noise_is_counted_from_the_priors_mean():
+    """From a mean of 1 with a spread of 2, a sample of 4 is explained by a noise of 1.5."""
+    mean, std = torch.ones(1, requires_grad=True), torch.full((1,), 2.0, requires_grad=True)
+    linked = infer_noise(Draw(torch.tensor([4.0]), torch.ones(1), torch.ones(1)), Draw(mean + std, mean, std))
+    assert [float(x) for x in torch.autograd.grad(linked.sample.sum(), (mean, std))] == [1.0, 1.5]
+
+
 def test_the_gap_is_how_far_the_correction_reaches():
     _, seen = unrolled(LinearWorld(), LinearSurrogate(0.5, 0.25), decouple, torch.zeros(4, 1))
     assert torch.allclose(seen.gap, torch.full((4, 5), 0.25), atol=1e-6)

@@ -6,7 +6,7 @@ import torch
 
 from glocal.core.gradients import bptt, decouple, imagine
 from glocal.core.types import Segment, Step
-from glocal.evaluate.gates import GateConfig, Pose, checks, drift, moving, shuffled
+from glocal.evaluate.gates import GateConfig, Pose, checks, drift, moving, shuffled, summary, table
 from glocal.evaluate.gradients import QUIET, Agreement, Question, agreement, recommended_horizon
 from tests.toys import LinearSurrogate, LinearWorld, resting
 
@@ -117,3 +117,56 @@ def test_the_verdict_names_what_falls_short():
     }
     failed = [check["name"] for check in checks(gates, GateConfig()) if not check["ok"]]
     assert failed == ["codec: block px", "global model: block px after 20"]
+
+
+def test_errors_by_horizon_are_those_of_that_moment():
+    """The block is off by t pixels after t decisions in one window, and by 3 t in two others."""
+    off = np.arange(1.0, 21)[None, :, None] * np.array([1.0, 3.0, 3.0])[:, None, None] * [1.0, 0.0]
+    at, angle = np.zeros((3, 20, 2)), np.zeros((3, 20))
+    found = drift(Pose(at, off, angle), Pose(at, at, angle))
+    assert [found[h]["block_px"] for h in ("1", "5", "10", "20")] == [3, 15, 30, 60]
+    assert [found[h]["block_px_mean"] for h in ("1", "20")] == pytest.approx([7 / 3, 140 / 3])
+    assert found["20"]["agent_px"] == found["20"]["angle_rad"] == 0
+
+
+def test_a_window_in_which_the_block_leaves_and_comes_back_counts_as_at_rest():
+    block = np.zeros((1, 3, 2))
+    block[0, 1] = 50
+    assert moving(Pose(block, block, np.zeros((1, 3))), 10.0).tolist() == [False]
+
+
+def test_gates_are_told_in_lines():
+    row = {str(h): {"agent_px": 1.26, "block_px": 2.0 * h, "angle_rad": 0.1234} for h in (1, 5, 10, 20)}
+    head, line = table({"global model": row})
+    assert head.split() == ["after", "1", "after", "5", "after", "10", "after", "20"]
+    assert line.split()[:9] == ["global", "model", "1.3", "2.0", "px", "0.123", "rad", "1.3", "10.0"]
+
+
+def test_a_summary_tells_head_gradients_and_verdicts():
+    gates = {
+        "reward_head": {"mean_error": 0.01234},
+        "gradient": {"decouple": {"cosine": 0.777, "median_cosine": 0.5, "norm_ratio": 2.0, "gap": [0.1, 9.0]}},
+        "checks": [
+            {"name": "one", "found": 3.0, "limit": 4.0, "ok": True},
+            {"name": "two", "found": 5.0, "limit": 4.0, "ok": False},
+        ],
+    }
+    head, gradient, one, two = summary(gates)
+    assert head == "reward head: mean error 0.0123"
+    assert "by decouple: cosine with finite differences 0.78 (median of single windows 0.50), length 2.00" in gradient
+    assert gradient.endswith("gap 0.1000")
+    assert one == "pass  one: 3, asked for at most 4" and two == "FAIL  two: 5, asked for at most 4"
+
+
+@pytest.mark.parametrize("block, angle, mixed, failed", [
+    (15.0, 0.15, 30.0, []),
+    (15.1, 0.15, 31.0, ["block px after 20"]),
+    (15.0, 0.16, 30.0, ["angle rad after 20"]),
+    (15.0, 0.15, 29.0, ["its error over that with shuffled actions"]),
+])  # fmt: skip
+def test_limits_are_met_by_what_reaches_them(block, angle, mixed, failed):
+    far = {"global model": {"20": {"block_px": block, "angle_rad": angle}},
+           "global, shuffled actions": {"20": {"block_px": mixed}}}  # fmt: skip
+    found = checks({"codec": {"agent_px": 9.0}, "drift_far": far}, GateConfig())
+    assert [check["name"].removeprefix("global model: ") for check in found if not check["ok"]] == failed
+    assert len(found) == 3 and checks({"drift_far": {}}, GateConfig()) == []
