@@ -32,6 +32,8 @@ SURROGATES = {
     "rssm, of a grid": (lambda: RSSM(RSSMConfig("gaussian", 16, 4, 4, 16), CELLS), CELLS),
     "rssm, categorical": (lambda: RSSM(RSSMConfig("categorical", 16, 4, 4, 16), LOOSE), LOOSE),
 }
+PREDICTORS = {MLPSurrogate: "body", RSSM: "prior"}
+"""The part that says what the next step brings; a loss calls it for one step after the other, or for all at once."""
 CODECS = {
     "identity": (lambda: IdentityCodec(512.0), {"keypoints": (16,), "agent": (2,)}, 18),
     "keypoints": (lambda: KeypointCodec(SMALL, 512.0), {"image": (64, 64, 3), "agent": (2,)}, 12),
@@ -166,6 +168,19 @@ class TestSurrogates:
         by_obs, by_action = torch.autograd.grad(belief.feat.pow(2).sum(), (obs, action))
         assert torch.equal(by_obs[:, 3:], torch.zeros_like(by_obs[:, 3:])) and by_obs[:, 2].abs().sum() > 0
         assert torch.equal(by_action[:, 4:], torch.zeros_like(by_action[:, 4:])) and by_action[:, 3].abs().sum() > 0
+
+    def test_what_its_loss_predicts_of_a_step_depends_on_its_action_and_on_what_was_seen_before_it_alone(self, name):
+        make, spec = SURROGATES[name]
+        surrogate, segment = built(make, spec), experience(spec, 1, 6)
+        obs, action = segment.obs.clone().requires_grad_(), segment.action.clone().requires_grad_()
+        predicted = []
+        predictor = getattr(surrogate, PREDICTORS[type(surrogate)])
+        predictor.register_forward_hook(lambda module, inputs, output: predicted.append(output))
+        surrogate.loss(Segment(obs, action, segment.reward, segment.cont))
+        for step, row in zip((5, 4, 3, 2), torch.cat(predicted).flip(0), strict=False):
+            seen, done = torch.autograd.grad(row.sum(), (obs, action), retain_graph=True)
+            assert not seen[0, step:].any() and seen[0, step - 1].any()
+            assert not done[0, step + 1 :].any() and done[0, step].any()
 
     def test_it_learns_where_episodes_end(self, name):
         make, spec = SURROGATES[name]

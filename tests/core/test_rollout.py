@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from glocal.core.gradients import decouple
-from glocal.core.rollout import replay, replay_surrogate, rollout, warm_up
+from glocal.core.gradients import Draw, decouple, imagine
+from glocal.core.rollout import distance, replay, replay_surrogate, rollout, warm_up
 from glocal.core.types import Segment
-from tests.toys import LinearSurrogate, LinearWorld, Place
+from glocal.surrogates.rssm import Recurrent
+from tests.toys import EndingSurrogate, LinearSurrogate, LinearWorld, Place
 
 ROWS = torch.tensor([[0.0, 1.0, 2.0, 3.0]])
 
@@ -36,6 +37,19 @@ class Done:
 
     def entropy(self):
         return 7 + self.mean[:, 0]
+
+
+@dataclass(frozen=True)
+class Wavering:
+    """A policy whose action is a tenth of where it believes to be, plus the noise."""
+
+    def __call__(self, belief):
+        return Waver(0.1 * belief.x)
+
+
+class Waver(Done):
+    def rsample(self, noise):
+        return self.mean + noise
 
 
 class Noting(LinearSurrogate):
@@ -110,6 +124,31 @@ def test_given_actions_are_answered_in_their_order():
     assert answers.reward.flatten().tolist() == [-9.0, -1.0]
     expected = replay_surrogate(LinearSurrogate(slope=1.0), counted(), torch.tensor([[[2.0], [-4.0]]]))
     assert expected.flatten().tolist() == [5.0, 1.0]
+
+
+def test_in_imagination_alone_reward_and_continuation_are_the_surrogates_of_where_it_expects_to_arrive():
+    world, start = LinearWorld(), counted()
+    surrogate = EndingSurrogate(slope=0.0, offset=-2.0)
+    _, belief, seen = rollout(Ramp(), world, surrogate, world.begin(start, 0), warm_up(surrogate, start), 2, imagine)
+    assert seen.after.feat.flatten().tolist() == [1.0, -1.0] and float(belief.x) == -1.0
+    assert torch.allclose(seen.cont, torch.tensor([[0.0, 8.0]]).sigmoid())
+    assert seen.reward.tolist() == [[1.0, 1.0]]
+
+
+def test_noise_is_drawn_anew_for_every_step_and_kept_beside_the_action_that_it_made():
+    world, surrogate, start = LinearWorld(), LinearSurrogate(), counted()
+    _, _, seen = rollout(
+        Wavering(), world, surrogate, world.begin(start, 0), surrogate.initial(ROWS[:, :1]), 3, decouple
+    )
+    assert torch.allclose(seen.action, 0.1 * seen.belief.feat + seen.noise)
+    assert len(set(seen.noise.flatten().tolist())) == 3
+
+
+def test_the_distance_is_the_length_over_all_fields_of_samples_and_not_of_what_they_were_drawn_from():
+    zeros, h, sample = torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2, 2)
+    h[0, 0], sample[0] = 2.0, torch.tensor([1.0, 2.0])
+    posterior, prior = Recurrent(h, Draw(sample, zeros, zeros)), Recurrent(zeros, Draw(zeros, zeros + 50, zeros + 70))
+    assert distance(posterior, prior).tolist() == [3.0, 0.0]  # sqrt(4 + 1 + 4)
 
 
 def test_a_toy_world_begins_where_the_segment_ends():
