@@ -10,7 +10,7 @@ from glocal.core.gradients import Draw, decouple, imagine
 from glocal.core.rollout import distance, replay, replay_surrogate, rollout, warm_up
 from glocal.core.types import Segment
 from glocal.surrogates.rssm import Recurrent
-from tests.toys import EndingSurrogate, LinearSurrogate, LinearWorld, Place
+from tests.toys import EndingSurrogate, LinearSurrogate, LinearWorld, Place, PlaceBelief
 
 ROWS = torch.tensor([[0.0, 1.0, 2.0, 3.0]])
 
@@ -149,6 +149,23 @@ def test_the_distance_is_the_length_over_all_fields_of_samples_and_not_of_what_t
     h[0, 0], sample[0] = 2.0, torch.tensor([1.0, 2.0])
     posterior, prior = Recurrent(h, Draw(sample, zeros, zeros)), Recurrent(zeros, Draw(zeros, zeros + 50, zeros + 70))
     assert distance(posterior, prior).tolist() == [3.0, 0.0]  # sqrt(4 + 1 + 4)
+
+
+class Halfway(LinearSurrogate):
+    """Believes half of what it expected and half of what it sees."""
+
+    def correct(self, prior, obs):
+        return PlaceBelief((prior.x + obs) / 2)
+
+
+def test_what_is_believed_after_a_step_is_what_was_expected_of_its_action_corrected_by_what_is_seen():
+    """From 3, with a = x / 10 + 1: 3.65 is seen and 103.65 expected, then 3.65 + 6.365 / 2 and 153.65 + 6.365 / 2."""
+    world, surrogate, start = LinearWorld(), Halfway(offset=100.0), counted()
+    _, belief, seen = rollout(
+        Ramp(), world, surrogate, world.begin(start, 0), surrogate.initial(ROWS[:, 3:]), 2, decouple
+    )
+    assert torch.allclose(seen.after.feat.flatten(), torch.tensor([53.65, (6.8325 + 156.8325) / 2]))
+    assert torch.allclose(seen.gap, torch.tensor([[50.0, 75.0]])) and torch.equal(belief.x, seen.after.feat[:, -1])
 
 
 def test_a_toy_world_begins_where_the_segment_ends():

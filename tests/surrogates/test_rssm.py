@@ -152,6 +152,21 @@ def test_gaussian_draws_have_the_mean_and_the_spread_they_are_told():
     assert draw.sample.std().item() == pytest.approx(1.02, abs=0.05)
 
 
+def test_categorical_draws_are_one_hot_as_often_as_they_are_told_and_slope_as_their_probabilities():
+    torch.manual_seed(0)
+    told = torch.tensor([0.7, 0.2, 0.1, 0.1, 0.3, 0.6])  # two categoricals of three classes
+    parameters = told.log().expand(4000, 6).clone().requires_grad_()
+    draw = CategoricalSpace(2, 3).draw(parameters)
+    mixed = 0.99 * told + 0.01 / 3
+    assert torch.allclose(draw.logits[0].exp(), mixed, atol=1e-5)
+    one_hot = draw.sample.detach().view(4000, 2, 3)
+    assert set(one_hot.unique().tolist()) == {0.0, 1.0} and (one_hot.sum(-1) == 1).all()
+    assert torch.allclose(one_hot.flatten(1).mean(0), mixed, atol=0.03)
+    (slope,) = torch.autograd.grad(draw.sample[0, 0], parameters)
+    by_hand = 0.99 * 0.7 * torch.tensor([1 - 0.7, -0.2, -0.1, 0.0, 0.0, 0.0])  # the softmax's own
+    assert torch.allclose(slope[0], by_hand, atol=1e-5) and not slope[1:].any()
+
+
 def slopes(**scales: float) -> dict[str, Tensor]:
     """The loss's derivatives by the last layers' offsets; no step's state depends on the one before."""
     torch.manual_seed(0)
