@@ -24,6 +24,7 @@ from mutmut.mutation.file_mutation import create_mutations, deep_replace
 ROOT = Path(__file__).parent.parent
 CONTRACTS = "tests/test_contracts.py"
 TESTS = {
+    "glocal/surrogates": ("tests/surrogates", CONTRACTS),
     "glocal/core": ("tests/core", "tests/surrogates", CONTRACTS, "tests/evaluate/test_gates.py", "tests/agents"),
     "glocal/data/mapping.py": ("tests/data/test_mapping.py", "tests/data/test_propose.py", "tests/data/test_logs.py"),
     "glocal/data/outcomes.py": ("tests/data/test_outcomes.py", "tests/data/test_mapping.py"),

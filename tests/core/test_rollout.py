@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -90,23 +89,6 @@ def test_each_step_of_a_rollout_holds_what_was_believed_done_and_seen():
     assert torch.allclose(seen.gap, torch.tensor([[3 + 100 - 3.65, 3.65 + 100 - 4.3325]]))
     assert torch.allclose(belief.x, torch.tensor([[4.3325]])) and torch.allclose(context.x, belief.x)
     assert context.key == 7 and [round(x, 4) for x, _ in surrogate.asked[-2:]] == [3.0, 3.65]
-
-
-class Halfway(LinearSurrogate):
-    """Believes what lies halfway between what it predicted and what it sees."""
-
-    def correct(self, prior, obs):
-        return type(prior)((prior.x + obs) / 2)
-
-
-def test_a_posterior_is_made_of_the_prior_and_of_what_the_world_showed():
-    """The surrogate predicts x + 1, the world shows x + 0.5 a; a = x / 10 + 1."""
-    world, surrogate, start = LinearWorld(), Halfway(slope=0.0, offset=1.0), counted()
-    first = surrogate.initial(start.obs[:, -1])
-    _, _, seen = rollout(Ramp(), world, surrogate, world.begin(start, 0), first, 1, decouple)
-    assert float(seen.after.feat) == pytest.approx((4.0 + 3.65) / 2) and float(seen.gap) == pytest.approx(
-        4.0 - (4.0 + 3.65) / 2
-    )
 
 
 def test_zeros_that_are_added_to_the_actions_take_their_derivatives_step_by_step():
