@@ -224,6 +224,16 @@ def test_of_a_longer_state_targets_near_it_or_a_mapping_say_which_numbers_are_th
     assert check_planar(deltas, features, by_hand=True) == []
 
 
+@pytest.mark.parametrize("own, other", [("action.left", "action.right"), ("action", "action.gripper")])
+def test_a_robot_that_is_told_a_second_action_is_not_cut_to_its_first(own, other):
+    pair = Feature((2,), "f4")
+    features = {"image": Feature((8, 8, 3), "uint8", True), "state": pair, own: pair, "action_is_pad": pair}
+    known = mapping.Mapping("image", (8, 8), "state", own, 10, 5)
+    assert check_planar(known, features, by_hand=True) == []
+    (found,) = check_planar(known, {**features, other: Feature((1,), "f4")}, by_hand=True)
+    assert f"it is told {other} beside {own}, expected one action" in found
+
+
 def test_logs_of_which_nothing_is_left_are_refused(logs, tmp_path, capsys):
     edit(logs, leave_out=tuple(range(EPISODES)))
     assert "leaves no episode" in fails(capsys, "collect", "pusht-debug", "--run", tmp_path / "run", "--logs", logs)

@@ -125,11 +125,11 @@ class PolicyIteration:
         trajectory, nudge = self._imagine()
         metrics = self._improve_actor(trajectory, nudge) | self._fit_critics(trajectory.detach()) | self._refresh()
         self.iteration += 1
-        gap = trajectory.gap.mean(0)
+        gap, lived = trajectory.gap.mean(0), alive(trajectory.cont.detach())
         steps = torch.tensor(float(self.iteration * self.per_iteration), dtype=torch.float64)
         return (
             metrics
-            | {"imag/reward": trajectory.seen.reward.detach().mean(), "imag/steps": steps}
+            | {"imag/reward": weighted_mean(trajectory.seen.reward.detach(), lived), "imag/steps": steps}
             | {f"gap/step{t + 1}": gap[t] for t in range(self.cfg.horizon)}
         )
 

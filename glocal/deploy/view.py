@@ -39,6 +39,10 @@ def check_planar(mapping: Mapping, features: typing.Mapping[str, Feature], by_ha
     count = {name: numbers(feature) for name, feature in features.items()}
     if count.get(mapping.action, 2) != 2:
         wrong.append(f"its {mapping.action} holds {count[mapping.action]} numbers, expected 2")
+    told = (name for name in features if name.partition(".")[0] in ("action", "actions"))
+    others = [name for name in told if name != mapping.action]
+    if others:
+        wrong.append(f"it is told {', '.join(others)} beside {mapping.action}, expected one action")
     named = by_hand or mapping.representation == "absolute"  # targets near the first two numbers tell that they are it
     state = count.get(mapping.state or "", 2)
     if state < 2 or (state > 2 and not named):

@@ -115,6 +115,27 @@ def test_the_entropy_target_adds_up_over_dimensions_and_falls_in_the_second_half
     assert found == [dimensions * each for each in (-0.5, -0.5, -1.25, -2.0)]
 
 
+def test_the_imagined_reward_is_that_of_steps_before_an_end():
+    """Every environment stands beyond 1, so that the first of the steps, which earns 1, ends it."""
+    work = ending()
+    work.world = Counting()
+    beyond = work.imagined.context.map(lambda x: torch.full_like(x, 5.0))
+    work.imagined = replace(work.imagined, context=beyond, age=torch.zeros_like(work.imagined.age))
+    assert float(work.iterate()["imag/reward"]) == 1.0
+
+
+class Counting(EndingWorld):
+    """The first step earns 1, the second 2, and so on."""
+
+    def __init__(self):
+        self.steps = 0
+
+    def step(self, context, action):
+        after, seen = super().step(context, action)
+        self.steps += 1
+        return after, Step(seen.obs, torch.full_like(seen.reward, self.steps), seen.cont)
+
+
 def test_entropy_is_normalised_by_the_target_of_all_dimensions():
     work = ending(target_entropy=-0.5)
     work.action_dim = 3
