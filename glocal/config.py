@@ -1,6 +1,6 @@
 """What a person chooses: one frozen `Config`, and presets of it as plain values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -227,3 +227,21 @@ def from_dict(values: Mapping[str, Any], source: object) -> Config:
     except Exception as error:
         reasons = "; ".join(cattrs.transform_error(error)) if isinstance(error, Exception) else str(error)
         raise UserError(f"{source} is not a configuration of this version: {reasons}") from error
+
+
+def flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """What `to_dict` makes, by dotted names."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def typed(name: str, value: Any = None) -> str:
+    """An option as it is typed, with its value where one is given; flags stand by themselves."""
+    *above, last = name.replace("_", "-").split(".")
+    if isinstance(value, bool):
+        return "--" + ".".join([*above, last if value else f"no-{last}"])
+    told = "" if value is None else " ".join(["", *map(str, value)]) if isinstance(value, list) else f" {value}"
+    return "--" + ".".join([*above, last]) + told

@@ -1,14 +1,14 @@
 """Runs are begun, and given other options: what that would set aside is said before anything is written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from glocal.checking import check
-from glocal.config import Config, to_dict
+from glocal.config import Config, flat, to_dict, typed
 from glocal.data.formats import check_format
 from glocal.files import UserError, cannot_write, write_json
-from glocal.plan import STAGES, Stage
+from glocal.plan import FREE, STAGES, Stage
 from glocal.previous import alone
 from glocal.run import begun_otherwise, is_finished, open_run
 from glocal.status import Status, status
@@ -16,7 +16,7 @@ from glocal.workspace import Run
 
 KEPT = ("collect", "codec", "global", "judge", "local", "cloning", "policy")
 """Stages whose output is not made again in seconds: none is set aside unless that is asked for."""
-LOOSE = ("preset", "device", "threads", "processes", "clock")
+LOOSE = tuple(part for part in FREE if part != "logs")
 """Parts of a configuration that are part of no result's identity: every verb takes them."""
 SHOWN = 8
 """Options that differ, of which all are counted."""
@@ -89,7 +89,7 @@ def _check_read(stored: Config, config: Config, verb: str, parts: Sequence[str])
         part = name.split(".")[0]
         if part not in parts:
             raise UserError(
-                f"`glocal {spoken(verb)}` does not take {_option(name)} for a run that has another; "
+                f"`glocal {spoken(verb)}` does not take {typed(name)} for a run that has another; "
                 f"`glocal {spoken(_reader(part, verb))}` does. {_told(stored, config)}"
             )
 
@@ -133,24 +133,12 @@ def _is_lost(run: Run, name: str, found: Status, otherwise: bool) -> bool:
 
 def _told(stored: Config, config: Config) -> str:
     """What differs between a run's configuration and another, in words."""
-    changes = [f"{_option(name)} is {old} there and {new} here" for name, old, new in differences(stored, config)]
+    changes = [f"{typed(name)} is {old} there and {new} here" for name, old, new in differences(stored, config)]
     more = f", and {len(changes) - SHOWN} more differ" if len(changes) > SHOWN else ""
     return ", ".join(changes[:SHOWN]) + more
 
 
 def differences(stored: Config, config: Config) -> list[tuple[str, Any, Any]]:
     """Options that differ: their names, and what they are in one and in the other."""
-    old, new = (dict(_flat(to_dict(one), "")) for one in (stored, config))
+    old, new = (dict(flat(to_dict(one))) for one in (stored, config))
     return [(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)]
-
-
-def _flat(values: dict[str, Any], above: str) -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")

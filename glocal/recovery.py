@@ -1,11 +1,11 @@
 """When a run's `config.json` is damaged: the command that writes it anew, as stages that are done were made."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from glocal.config import PRESETS, Config, from_dict, to_dict
+from glocal.config import PRESETS, Config, flat, from_dict, to_dict, typed
 from glocal.files import UserError, read_json
 from glocal.plan import STAGES
 from glocal.stamps import read_stamp
@@ -39,9 +39,10 @@ def again(folder: Path) -> str:
     preset = str(made.get("preset"))
     if preset not in PRESETS:
         return f"glocal run PRESET --run {folder}"
-    usual = dict(_flat(to_dict(PRESETS[preset])))
-    other = [(name, value) for name, value in _flat(made) if name in usual and usual[name] != value]
-    return " ".join([f"glocal run {preset} --run {folder}", *(_option(name, value) for name, value in other)])
+    usual = dict(flat(json.loads(json.dumps(to_dict(PRESETS[preset])))))
+    other = [(name, value) for name, value in flat(made) if name in usual and usual[name] != value]
+    told = [typed(name, value) for name, value in other if not name.endswith("_type")]
+    return " ".join([f"glocal run {preset} --run {folder}", *told])
 
 
 def _made_with(folder: Path) -> Mapping[str, Any]:
@@ -54,20 +55,3 @@ def _made_with(folder: Path) -> Mapping[str, Any]:
         if stamp is not None:
             return stamp.config
     return {}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Options by their dotted names, as JSON keeps their values."""
-    for name, value in json.loads(json.dumps(values)).items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        elif name != "_type":
-            yield f"{prefix}{name}", value
-
-
-def _option(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        *above, last = name.replace("_", "-").split(".")
-        return "--" + ".".join([*above, last if value else f"no-{last}"])
-    told = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return f"--{name.replace('_', '-')} {told}"

@@ -11,7 +11,7 @@ from typing import Any
 import tyro
 
 from glocal.checking import check_call
-from glocal.config import Config
+from glocal.config import Config, typed
 from glocal.files import UserError
 
 MEANT = {
@@ -83,10 +83,7 @@ def short_help(verb: str, prog: str, config: Config, own: Sequence[tuple[str, st
 
 def _typed(name: str, config: Config) -> str:
     found = _value(name, config)
-    *above, last = name.replace("_", "-").split(".")
-    if isinstance(found, bool):
-        return "--" + ".".join([*above, f"no-{last}" if found else last])
-    return f"--{name.replace('_', '-')} {found if found != '' else 'PATH'}"
+    return typed(name, not found) if isinstance(found, bool) else typed(name, found if found != "" else "PATH")
 
 
 def _exists(name: str, config: Config) -> bool:
