@@ -2,42 +2,55 @@
 
     python benchmarks/mutation.py --out FOLDER [--sample N] [--seed N] [--all]
 
-mutmut (3.8) makes the edits, of `core`, the mapping of logs, `deploy` and `evaluate`. Each is made in a copy of the
-package, and the tests beside that file (`TESTS`) run on it until one fails, in a process forked from one that has
-imported torch and pytest already. A random sample by default; FOLDER/mutants.jsonl keeps what was found, and an
-interrupted run goes on.
+mutmut (3.8) makes the edits, of the files in `PLACES`; edits of functions that draw pictures or lay out pages
+(`DRAWING`) are left out. Tests run once with coverage; then each edit is made in a copy of the package, and the tests
+that reach its line run on it, the fastest first, until one fails, each time in a process forked from one that has
+imported torch and pytest already. Tests that take longer than `SLOW` seconds are not asked.
+
+A random sample by default. FOLDER/mutants.jsonl keeps what was found, and an interrupted run goes on; edits of files or
+tests that have changed since are tried again.
 """
 
+import ast
+import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import tyro
-from mutmut.mutation.file_mutation import create_mutations, deep_replace
 
 ROOT = Path(__file__).parent.parent
-CONTRACTS = "tests/test_contracts.py"
-TESTS = {
-    "glocal/surrogates": ("tests/surrogates", CONTRACTS),
-    "glocal/core": ("tests/core", "tests/surrogates", CONTRACTS, "tests/evaluate/test_gates.py", "tests/agents"),
-    "glocal/data/mapping.py": ("tests/data/test_mapping.py", "tests/data/test_propose.py", "tests/data/test_logs.py"),
-    "glocal/data/outcomes.py": ("tests/data/test_outcomes.py", "tests/data/test_mapping.py"),
-    "glocal/deploy": ("tests/deploy", "tests/evaluate/test_real.py", "tests/test_watch.py"),
-    "glocal/evaluate": ("tests/evaluate", "tests/test_diagnose.py"),
-}
-SECONDS = 240.0
-"""A mutant that keeps its tests busy for longer is noticed too."""
+PLACES = (
+    "glocal/core/*.py",
+    "glocal/surrogates/*.py",
+    "glocal/data/mapping.py",
+    "glocal/data/outcomes.py",
+    "glocal/deploy/*.py",
+    "glocal/evaluate/*.py",
+)
+TESTS = (
+    *("agents", "codecs", "core", "data", "deploy", "evaluate", "surrogates", "worlds"),
+    *("test_contracts.py", "test_diagnose.py", "test_watch.py"),
+)
+DRAWING = re.compile(r"_?(plot|draw|write|page|table_html|figure_html)")
+SLOW = 10.0
+PATIENCE = 60.0
+"""Seconds of tests an edit is given; one that keeps them busy three times as long is noticed, too."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Which mutants are tried."""
+    """Which edits are tried."""
 
     out: Path
     sample: int = 150
@@ -46,35 +59,52 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Mutant:
-    """One wrong edit: the `number`-th that mutmut makes of a file."""
+class Edit:
+    """One wrong edit of a file."""
 
     file: str
-    number: int
-    line: str
-    """The edit, as a line that went and a line that came."""
+    line: int
+    words: str
+    """The line that goes and the line that comes."""
+    source: str
+    """The file as it is with the edit."""
 
 
-def mutants(file: Path) -> dict[int, tuple[str, str]]:
-    """Sources of a file's mutants, by number, each with its edit in words."""
-    code = file.read_text()
-    module, edits, _, _ = create_mutations(str(file), code)
-    found = {}
-    for number, edit in enumerate(edits):
-        mutated = deep_replace(module, edit.original_node, edit.mutated_node).code  # pyright: ignore
-        if mutated != code:
-            found[number] = (mutated, _edit(code, mutated))
-    return found
+@dataclass(frozen=True)
+class Covered:
+    """What tests reach: tests by file and line, and how long each takes (s)."""
+
+    reached: dict[str, dict[int, list[str]]]
+    seconds: dict[str, float]
+
+    def tests(self, edit: Edit) -> list[str]:
+        """Tests that come to an edit's line, the fastest first, as many as there is patience for."""
+        lines = self.reached.get(edit.file, {})
+        before = [line for line in lines if line <= edit.line]
+        found = {test for test in lines[max(before)] if test in self.seconds} if before else set()
+        chosen, spent = [], 0.0
+        for test in sorted(found, key=self.seconds.__getitem__):
+            spent += self.seconds[test]
+            if self.seconds[test] <= SLOW and spent <= PATIENCE:
+                chosen.append(test)
+        return chosen
 
 
-def _edit(before: str, after: str) -> str:
-    old, new = before.splitlines(), after.splitlines()
-    at = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), 0)
-    return f"{at + 1}: {old[at].strip()} -> {new[at].strip()}"
+class Durations:
+    """A plug-in of pytest that keeps how long each test took, and what it came to."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.failed: list[str] = []
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
+        if report.failed:
+            self.failed.append(report.nodeid)
 
 
-def noticed(copy: Path, tests: tuple[str, ...]) -> bool:
-    """Whether the tests fail, or do not end, on the package as it stands in the copy."""
+def forked(copy: Path, arguments: Sequence[str], seconds: float, keep: Path | None = None) -> int | None:
+    """The exit status of pytest in a copy of the package, or None where it does not end in time."""
     child = os.fork()
     if not child:
         os.setsid()
@@ -85,20 +115,96 @@ def noticed(copy: Path, tests: tuple[str, ...]) -> bool:
         os.dup2(nowhere, 2)
         import pytest
 
-        os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests])))
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status) != 0
-        time.sleep(0.02)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return True
+        durations = Durations()
+        status = int(pytest.main(["-q", "-p", "no:cacheprovider", *arguments], plugins=[durations]))
+        if keep:
+            keep.write_text(json.dumps(vars(durations)))
+        os._exit(status)
+    try:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.02)
+        return None
+    finally:
+        if not _ended(child):
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
-def tests_of(file: str) -> tuple[str, ...]:
-    return next(tests for place, tests in TESTS.items() if file.startswith(place))
+def _ended(child: int) -> bool:
+    try:
+        return os.waitpid(child, os.WNOHANG)[0] == child
+    except ChildProcessError:
+        return True
+
+
+def coverage(copy: Path, out: Path) -> Covered:
+    """Run all tests once, which must pass, and keep what they reach."""
+    from coverage import CoverageData
+
+    kept, data = out.resolve() / "seconds.json", copy / ".coverage"
+    known = out / "covered.json"
+    digest = _digest(copy)
+    if known.is_file() and (found := json.loads(known.read_text()))["digest"] == digest:
+        reached = {name: {int(line): tests for line, tests in lines.items()} for name, lines in found["reached"].items()}
+        return Covered(reached, found["seconds"])
+    tests = [f"tests/{name}" for name in TESTS]
+    status = forked(copy, ["--cov=glocal", "--cov-context=test", "--cov-report=", *tests], 7200.0, kept)
+    ran = json.loads(kept.read_text())
+    if status:
+        raise SystemExit(f"the tests do not pass as they are: {', '.join(ran['failed']) or status}")
+    measured = CoverageData(str(data))
+    measured.read()
+    reached: dict[str, dict[int, list[str]]] = {}
+    for name in measured.measured_files():
+        lines = measured.contexts_by_lineno(name)
+        by_line = {line: sorted({c.split("|")[0] for c in found if c}) for line, found in lines.items()}
+        reached[str(Path(name).relative_to(copy))] = {line: tests for line, tests in by_line.items() if tests}
+    known.write_text(json.dumps({"digest": digest, "reached": reached, "seconds": ran["seconds"]}))
+    return Covered(reached, ran["seconds"])
+
+
+def _digest(copy: Path) -> str:
+    files = sorted([*(copy / "glocal").rglob("*.py"), *(copy / "tests").rglob("*.py")])
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+class Source:
+    """A file whose edits are made by mutmut, decorated functions included (which mutmut itself passes over)."""
+
+    def __init__(self, file: Path) -> None:
+        self.name = str(file.relative_to(ROOT))
+        self.code = file.read_text()
+
+    @cached_property
+    def edits(self) -> dict[int, Edit]:
+        """By number in the file, those that change nothing and those that change drawing left out."""
+        from mutmut.mutation.file_mutation import create_mutations, deep_replace
+
+        bare = re.sub(r"^( *)@", r"\1#@", self.code, flags=re.MULTILINE)
+        module, mutations, _, _ = create_mutations(self.name, bare)
+        drawing = _lines_that_draw(self.code)
+        found = {}
+        for number, mutation in enumerate(mutations):
+            mutated = deep_replace(module, mutation.original_node, mutation.mutated_node).code  # pyright: ignore
+            mutated = re.sub(r"^( *)#@", r"\1@", mutated, flags=re.MULTILINE)
+            if mutated == self.code:
+                continue
+            old, new = self.code.splitlines(), mutated.splitlines()
+            at = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), 0)
+            if at + 1 not in drawing:
+                words = f"{old[at].strip()} -> {new[at].strip()}"
+                found[number] = Edit(self.name, at + 1, words, mutated)
+        return found
+
+
+def _lines_that_draw(code: str) -> set[int]:
+    functions = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef)]
+    drawing = [node for node in functions if DRAWING.match(node.name)]
+    return {line for node in drawing for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
 
 
 def run(options: Options) -> None:
@@ -114,32 +220,41 @@ def run(options: Options) -> None:
     for name in ("glocal", "tests", "benchmarks"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", copy)
-    places = [
-        path for place in TESTS for path in ([ROOT / place] if place.endswith(".py") else (ROOT / place).glob("*.py"))
-    ]
-    sources = {str(path.relative_to(ROOT)): mutants(path) for path in sorted(places)}
-    every = [(file, number) for file, known in sources.items() for number in known]
+    covered = coverage(copy, options.out)
+
+    sources = {s.name: s for s in (Source(path) for place in PLACES for path in sorted(ROOT.glob(place)))}
+    every = [(file, number) for file, source in sources.items() for number in source.edits]
     random.Random(options.seed).shuffle(every)
     wanted = every if options.all else every[: options.sample]
-    for tests in TESTS.values():
-        assert not noticed(copy, tests), f"the tests fail as they are: {tests}"
-    known = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
-    done = {(row["file"], row["number"]): row for row in known}
+    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    done = {(row["file"], row["words"], row["number"], row["tests"]): row for row in rows}
+    found, began = [], time.monotonic()
     for count, (file, number) in enumerate(wanted, 1):
-        if (file, number) not in done:
-            source, line = sources[file][number]
-            (copy / file).write_text(source)
-            row = asdict(Mutant(file, number, line)) | {"noticed": noticed(copy, tests_of(file))}
-            shutil.copy(ROOT / file, copy / file)
-            done[file, number] = row
+        edit = sources[file].edits[number]
+        tests = covered.tests(edit)
+        key = (file, edit.words, number, _tests_digest(copy, tests))
+        if key not in done:
+            (copy / file).write_text(edit.source)
+            seconds = 3 * PATIENCE
+            noticed = bool(tests) and forked(copy, ["-x", *tests], seconds) != 0
+            (copy / file).write_text(sources[file].code)
+            row = {k: v for k, v in asdict(edit).items() if k != "source"}
+            done[key] = row | {"number": number, "tests": key[-1], "reached": len(tests), "noticed": noticed}
             with log.open("a") as kept:
-                kept.write(json.dumps(row) + "\n")
+                kept.write(json.dumps(done[key]) + "\n")
+        found.append(done[key])
         if count % 10 == 0:
-            print(f"{count}/{len(wanted)}", file=sys.stderr, flush=True)
-    tell([done[one] for one in wanted], len(every))
+            left = (time.monotonic() - began) / count * (len(wanted) - count) / 60
+            print(f"{count}/{len(wanted)}  {left:.0f} min left", file=sys.stderr, flush=True)
+    tell(found, len(every))
 
 
-def tell(rows: list[dict], total: int) -> None:
+def _tests_digest(copy: Path, tests: Sequence[str]) -> str:
+    files = sorted({test.split("::")[0] for test in tests})
+    return hashlib.sha256(b"".join((copy / file).read_bytes() for file in files)).hexdigest()[:16]
+
+
+def tell(rows: Sequence[Mapping[str, Any]], total: int) -> None:
     """Print the score, by file and in all, and what was not noticed."""
     from glocal.evaluate.intervals import wilson
 
@@ -148,9 +263,9 @@ def tell(rows: list[dict], total: int) -> None:
         print(f"{file}: {sum(own)}/{len(own)}")
     for row in rows:
         if not row["noticed"]:
-            print(f"survived {row['file']}:{row['line']}")
-    found = wilson(sum(row["noticed"] for row in rows), len(rows))
-    print(f"{found['k']}/{found['n']} [{found['low']:.2f}, {found['high']:.2f}] of {total} possible mutants noticed")
+            print(f"survived {row['file']}:{row['line']}: {row['words']} ({row['reached']} tests)")
+    score = wilson(sum(row["noticed"] for row in rows), len(rows))
+    print(f"{score['k']}/{score['n']} [{score['low']:.2f}, {score['high']:.2f}] noticed, of {total} possible edits")
 
 
 if __name__ == "__main__":

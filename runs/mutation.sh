@@ -5,5 +5,5 @@ cd "$(dirname "$0")/.."
 make setup
 out=${OUT:-out/mutation}
 tools=$(pwd)/$out/tools
-[ -d "$tools" ] || .venv/bin/python -m pip install -q --no-deps --target "$tools" 'mutmut==3.8.1' 'libcst==1.9.0' setproctitle click coverage pyyaml
+[ -d "$tools" ] || .venv/bin/python -m pip install -q --no-deps --target "$tools" 'mutmut==3.8.1' 'libcst==1.9.0' setproctitle click coverage pytest-cov pyyaml
 PYTHONPATH=$tools .venv/bin/python benchmarks/mutation.py --out "$out" --sample "${SAMPLE:-150}" ${ALL:+--all}

@@ -1,9 +1,11 @@
 """The benchmarks run and print their figures."""
 
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -11,6 +13,15 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 def printed_by(script: str, *arguments: object) -> str:
     command = [sys.executable, str(BENCHMARKS / script), *map(str, arguments)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def imported(script: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(script, BENCHMARKS / f"{script}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[script] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_speed_prints_its_shares():
@@ -51,3 +62,24 @@ def test_the_gradient_map_prints_a_row_for_each_local_model_and_sampler(tmp_path
     options = ("--widths", 8, "--updates", 2, "--sampling", 1, "--horizons", 2)
     printed = printed_by("gradient_map.py", tmp_path / "run", *options)
     assert printed.count(" gap ") == 3 and "matching 1" in printed and "1 sampling steps" in printed
+
+
+def test_the_tests_of_an_edit_are_those_that_reach_its_line_the_fastest_first():
+    mutation = imported("mutation")
+    reached = {"a.py": {3: ["slow", "fast", "endless"], 7: ["other"]}}
+    covered = mutation.Covered(reached, {"slow": 2.0, "fast": 1.0, "endless": 100.0, "other": 1.0})
+    assert covered.tests(mutation.Edit("a.py", 3, "", "")) == ["fast", "slow"]
+    assert covered.tests(mutation.Edit("a.py", 5, "", "")) == ["fast", "slow"]  # the same statement, or the same block
+    assert covered.tests(mutation.Edit("a.py", 9, "", "")) == ["other"]
+    assert covered.tests(mutation.Edit("a.py", 1, "", "")) == covered.tests(mutation.Edit("b.py", 1, "", "")) == []
+
+
+def test_lines_of_functions_that_draw_are_told():
+    mutation = imported("mutation")
+    code = "def score():\n    return 1\n\n\ndef _plot_score():\n    return 2\n"
+    assert mutation._lines_that_draw(code) == {5, 6}
+
+
+def test_faults_count_what_is_lost_and_different(tmp_path):
+    printed = printed_by("faults.py", "pusht-keypoints-debug", "--out", tmp_path, "--events", 2, "--each", 1)
+    assert "2 events in 2 runs: 0 lost, 0 unclear; 0 runs different" in printed

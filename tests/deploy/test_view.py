@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from glocal.data.dataset import Feature
 from glocal.data.mapping import Mapping
-from glocal.deploy.view import check_robot, plain, through
+from glocal.deploy.view import check_planar, check_robot, plain, through
 from glocal.files import UserError
 from glocal.tasks.pusht import PushTConfig, Seen
 
@@ -62,3 +63,56 @@ def test_what_does_not_fit_a_robot_is_named(change, robot, said):
 
 def test_logs_without_a_state_fit_a_robot_that_finds_itself_in_pictures():
     assert check_robot(replace(FITTING, state=None), replace(ROBOT, agent=False)) == []
+
+
+PLANAR = {
+    "cam": Feature((64, 64, 3), "uint8", picture=True),
+    "pos": Feature((2,), "float32"),
+    "act": Feature((2,), "float32"),
+}
+WRIST = {"wrist": Feature((64, 64, 3), "uint8", picture=True)}
+
+
+def test_a_planar_robot_with_one_camera_passes():
+    assert check_planar(FITTING, PLANAR, by_hand=False) == []
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_robot_that_is_not_told_two_numbers_is_refused(count):
+    for by_hand in (False, True):
+        (wrong,) = check_planar(FITTING, PLANAR | {"act": Feature((count,), "float32")}, by_hand)
+        assert wrong == f"its act holds {count} numbers, expected 2"
+
+
+@pytest.mark.parametrize("other", ["action", "action.gripper", "actions"])
+def test_a_second_action_is_refused(other):
+    (wrong,) = check_planar(FITTING, PLANAR | {other: Feature((2,), "float32")}, by_hand=True)
+    assert wrong == f"it is told {other} beside act, expected one action"
+
+
+def test_an_action_of_its_own_name_is_no_second_one():
+    mapping = replace(FITTING, action="action")
+    assert check_planar(mapping, {**PLANAR, "action": PLANAR["act"]}, by_hand=False) == []
+
+
+@pytest.mark.parametrize(
+    "count, representation, by_hand, refused",
+    [
+        (1, "absolute", True, True),
+        (2, "delta", False, False),
+        (3, "delta", False, True),
+        (3, "delta", True, False),
+        (3, "absolute", False, False),
+    ],
+)
+def test_which_two_numbers_of_a_state_are_meant_is_said_or_seen(count, representation, by_hand, refused):
+    mapping = replace(FITTING, representation=representation)
+    wrong = check_planar(mapping, PLANAR | {"pos": Feature((count,), "float32")}, by_hand)
+    said = f"its pos holds {count} numbers, expected 2, or a mapping that says which two"
+    assert wrong == ([said] if refused else [])
+
+
+def test_which_of_two_cameras_is_meant_is_said():
+    (wrong,) = check_planar(FITTING, PLANAR | WRIST, by_hand=False)
+    assert wrong == "it is seen by 2 cameras (cam, wrist), expected 1, or a mapping that says which"
+    assert check_planar(FITTING, PLANAR | WRIST, by_hand=True) == []
