@@ -149,7 +149,7 @@ def coverage(copy: Path, out: Path) -> Covered:
     known = out / "covered.json"
     digest = _digest(copy)
     if known.is_file() and (found := json.loads(known.read_text()))["digest"] == digest:
-        reached = {name: {int(line): tests for line, tests in lines.items()} for name, lines in found["reached"].items()}
+        reached = {name: {int(k): v for k, v in lines.items()} for name, lines in found["reached"].items()}
         return Covered(reached, found["seconds"])
     tests = [f"tests/{name}" for name in TESTS]
     status = forked(copy, ["--cov=glocal", "--cov-context=test", "--cov-report=", *tests], 7200.0, kept)

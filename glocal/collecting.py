@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from glocal.codecs.grid import GridCodecConfig
 from glocal.config import Config
-from glocal.core.types import Grid
 from glocal.data.dataset import Dataset
 from glocal.data.doctor import as_json, judge, raise_grave
 from glocal.data.formats import open_dataset
@@ -70,7 +70,7 @@ def _trainable(path: Path, dataset: Dataset, config: Config) -> Mapping:
     wrong = [*check(known, dataset), *check_robot(known, config.task)]
     if not config.task.images:
         wrong.append("logs hold pictures, and this preset observes tracked keypoints; use --task.images")
-    if isinstance(config.codec.layout, Grid) and known.pose is None:
+    if isinstance(config.codec, GridCodecConfig) and known.pose is None:
         wrong.append(
             "there is no pose, without which a latent grid cannot be judged; `glocal data label tracker` writes it"
         )

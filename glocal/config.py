@@ -26,7 +26,7 @@ from glocal.tasks.play import PlayConfig
 from glocal.tasks.pusht import PushTConfig
 from glocal.training import Clock, FitConfig
 from glocal.worlds.grid import GridWorldConfig
-from glocal.worlds.keypoints import KeypointWorldConfig
+from glocal.worlds.vectors import VectorWorldConfig
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Config:
     play: PlayConfig = field(default_factory=PlayConfig)
     codec: KeypointCodecConfig | GridCodecConfig = field(default_factory=KeypointCodecConfig)
     codec_fit: FitConfig = field(default_factory=FitConfig)
-    world: KeypointWorldConfig | GridWorldConfig = field(default_factory=KeypointWorldConfig)
+    world: VectorWorldConfig | GridWorldConfig = field(default_factory=VectorWorldConfig)
     world_fit: FitConfig = field(default_factory=FitConfig)
     surrogate: MLPSurrogateConfig | RSSMConfig = field(default_factory=MLPSurrogateConfig)
     surrogate_fit: FitConfig = field(default_factory=FitConfig)
@@ -209,7 +209,7 @@ PRESETS: dict[str, Config] = {config.preset: config for config in _ALL}
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     configure_tagged_union(KeypointCodecConfig | GridCodecConfig, converter)
-    configure_tagged_union(KeypointWorldConfig | GridWorldConfig, converter)
+    configure_tagged_union(VectorWorldConfig | GridWorldConfig, converter)
     configure_tagged_union(MLPSurrogateConfig | RSSMConfig, converter)
     configure_tagged_union(ImproveConfig | PPOConfig, converter)
     return converter

@@ -12,7 +12,7 @@ from glocal import models
 from glocal.core.gradients import LINKS
 from glocal.core.improve import Metrics
 from glocal.core.rollout import replay, replay_surrogate
-from glocal.core.types import Points, Segment, Step
+from glocal.core.types import Segment, Step
 from glocal.evaluate.gates import (
     HORIZONS,
     Pose,
@@ -29,11 +29,12 @@ from glocal.evaluate.gradients import Question, agreement
 from glocal.evaluate.probe import Probe
 from glocal.files import UserError, appearing, write_json
 from glocal.progress import console
+from glocal.rigid2d.scene import Scene
 from glocal.tasks.pusht import TABLE, pose_of
 from glocal.training import Fit, train
 from glocal.workspace import Modelled
 from glocal.worlds.diffusion import DiffusionWorld
-from glocal.worlds.keypoints import KeypointWorld
+from glocal.worlds.vectors import VectorWorld
 
 SHOWN = 6
 """Rollouts kept for the report."""
@@ -144,7 +145,7 @@ def shape_reader(run: Modelled) -> Reader:
     """Reads poses off a body's learned points, where no pose was ever recorded: its angle counts from that of the
     shape that the global model found."""
     world = run.world()
-    if not isinstance(world, KeypointWorld):
+    if not isinstance(world, VectorWorld) or not isinstance(scene := world.features, Scene):
         raise UserError(
             "these logs hold no poses, and a latent grid cannot be read without; use a preset of keypoints, or "
             "`glocal data label tracker`, which writes them"
@@ -152,7 +153,7 @@ def shape_reader(run: Modelled) -> Reader:
 
     def read(obs: Tensor) -> Pose:
         flat = obs.flatten(0, -2)
-        centre, turn = (part.unflatten(0, obs.shape[:-1]) for part in world.scene.frame(flat))
+        centre, turn = (part.unflatten(0, obs.shape[:-1]) for part in scene.frame(flat))
         angle = torch.atan2(turn[..., 1], turn[..., 0])
         agent, block = ((part + 1) * (TABLE / 2) for part in (obs[..., -2:], centre))
         return Pose(agent.cpu().numpy(), block.cpu().numpy(), angle.cpu().numpy())
@@ -192,11 +193,11 @@ def reward_errors(world: DiffusionWorld, seen: Segment, answer: Step) -> dict[st
 def _keep_rollouts(run: Modelled, whole: Segment, imagined: Tensor) -> None:
     """Keep a few recorded and imagined rollouts for the report, decoded, and as points where they are made of those."""
     shown = torch.linspace(0, len(imagined) - 1, min(SHOWN, len(imagined))).long()
-    layout, kept = models.build_spec(run.config).layout, {}
+    spec, kept = models.build_spec(run.config), {}
     for side, obs in (("recorded", whole.obs[shown, -imagined.shape[1] :]), ("imagined", imagined[shown])):
         kept |= {f"{side}_{name}": field.cpu().numpy() for name, field in run.codec.decode(obs).items()}
-        if isinstance(layout, Points):
-            kept[f"{side}_points"] = ((obs[..., : layout.numbers] + 1) * (TABLE / 2)).cpu().numpy()
+        if spec.parts[0].name == "points":
+            kept[f"{side}_points"] = ((obs[..., spec.columns("points")] + 1) * (TABLE / 2)).cpu().numpy()
     with appearing(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
         np.savez(file, **kept)
 

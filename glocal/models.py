@@ -16,23 +16,28 @@ from glocal.codecs.identity import IdentityCodec
 from glocal.codecs.keypoints import KeypointCodec
 from glocal.config import Config
 from glocal.core.improve import Pilot
-from glocal.core.types import Codec, Grid, Points, Spec
+from glocal.core.spec import Spec
+from glocal.core.types import Codec
 from glocal.files import UserError
+from glocal.rigid2d.scene import SceneConfig, scene_spec
 from glocal.surrogates.mlp import MLPSurrogate
 from glocal.surrogates.rssm import RSSM, RSSMConfig
-from glocal.tasks.pusht import IMAGE_SIZE, TABLE, spec
+from glocal.tasks.pusht import IMAGE_SIZE, KEYPOINTS, TABLE
 from glocal.worlds.diffusion import DiffusionWorld
 from glocal.worlds.grid import GridWorld, GridWorldConfig
-from glocal.worlds.keypoints import KeypointWorld
-
-KEYPOINTS = 8
+from glocal.worlds.vectors import VectorWorld
 
 
 def build_spec(config: Config) -> Spec:
     """What the models see: the T's own keypoints, or what the codec makes of images."""
     if not config.task.images:
-        return spec(Points(KEYPOINTS, rigid=True), config.task.reach)
-    return spec(config.codec.layout, config.task.reach)
+        return scene_spec(KEYPOINTS)
+    return Spec(config.codec.parts, action_dim=2)
+
+
+def build_features(config: Config) -> SceneConfig:
+    """How models look at what they see: as a rigid body and an agent in a plane."""
+    return SceneConfig(rigid=True, reach=2 * config.task.reach / TABLE)
 
 
 def build_codec(config: Config) -> Codec:
@@ -47,20 +52,25 @@ def build_codec(config: Config) -> Codec:
 
 
 def build_world(config: Config) -> DiffusionWorld:
-    cfg, spec = config.world, build_spec(config)
-    _check_layout(isinstance(spec.layout, Grid) == isinstance(cfg, GridWorldConfig), "world", config)
-    return GridWorld(cfg, spec) if isinstance(cfg, GridWorldConfig) else KeypointWorld(cfg, spec)
+    cfg, spec, features = config.world, build_spec(config), build_features(config)
+    _check_parts(_is_grid(spec) == isinstance(cfg, GridWorldConfig), "world", spec)
+    return GridWorld(cfg, spec, features) if isinstance(cfg, GridWorldConfig) else VectorWorld(cfg, spec, features)
 
 
 def build_surrogate(config: Config) -> MLPSurrogate | RSSM:
     cfg, spec = config.surrogate, build_spec(config)
-    _check_layout(isinstance(cfg, RSSMConfig) or isinstance(spec.layout, Points), "surrogate", config)
-    return RSSM(cfg, spec) if isinstance(cfg, RSSMConfig) else MLPSurrogate(cfg, spec)
+    _check_parts(isinstance(cfg, RSSMConfig) or not _is_grid(spec), "surrogate", spec)
+    return RSSM(cfg, spec) if isinstance(cfg, RSSMConfig) else MLPSurrogate(cfg, spec, build_features(config))
 
 
-def _check_layout(fits: bool, part: str, config: Config) -> None:
+def _is_grid(spec: Spec) -> bool:
+    return spec.parts[0].name == "grid"
+
+
+def _check_parts(fits: bool, model: str, spec: Spec) -> None:
     if not fits:
-        raise UserError(f"this {part} does not take the codec's {build_spec(config).layout}; see how presets pair them")
+        found = ", ".join(part.name for part in spec.parts)
+        raise UserError(f"this {model} does not take what the codec makes ({found}); see how presets pair them")
 
 
 def build_critics(config: Config, surrogate: MLPSurrogate | RSSM) -> TwinCritics:

@@ -44,7 +44,7 @@ def train_codec(run: RunFolder) -> None:
     assert isinstance(codec, LearnedCodec)
     kept = int(store.starts[split_recorded(run.config, len(store))[0].stop])
     draw = _frames(store, codec.reads, kept, run.device)
-    codec.to(run.device).measure(draw(torch.randperm(kept)[:MEASURED]))
+    codec.to(run.device).fit_statistics(draw(torch.randperm(kept)[:MEASURED]))
     fast = models.compiled(codec.loss, run.device)
     batch = run.config.codec_fit.batch
     _fit(run, "codec", codec, run.config.codec_fit, lambda: fast(draw(torch.randint(kept, (batch,)))))
@@ -77,7 +77,7 @@ def train_judge(run: Recordings) -> None:
 
 def _fit_world(run: Recordings, kind: str, experience: Recorded) -> None:
     world, cfg = models.build_world(run.config).to(run.device), run.config.world_fit
-    world.measure(*experience.pairs())
+    world.fit_statistics(*experience.pairs())
     length, fast = run.config.world.context + 1, models.compiled(world.loss, run.device)
     _fit(run, kind, world, cfg, lambda: fast(experience.draw(cfg.batch, length)))
 
@@ -87,7 +87,7 @@ def train_local(run: Modelled) -> None:
     experience, _ = run.experience
     surrogate, cfg = models.build_surrogate(run.config).to(run.device), run.config.surrogate_fit
     if isinstance(surrogate, MLPSurrogate):
-        surrogate.measure(*experience.pairs())
+        surrogate.fit_statistics(*experience.pairs())
     _fit(run, "local", surrogate, cfg, local_loss(run, surrogate))
 
 
@@ -148,7 +148,7 @@ def _warm_start(run: Run, pilot: Pilot) -> None:
     cfg, window = FitConfig(updates=run.config.warm_start, batch=512, average=0.99), run.config.learn.warm_up + 1
     if isinstance(pilot.actor, PPOActor):
         with torch.no_grad():
-            pilot.actor.measure(warm_up(pilot.surrogate, experience.draw(4096, window)).feat)
+            pilot.actor.fit_statistics(warm_up(pilot.surrogate, experience.draw(4096, window)).feat)
     fit = Fit(cfg, pilot.actor, lambda: cloning_loss(pilot, experience.draw(cfg.batch, window)))
     folder = run.folder / "policy" / "warm_start"
     train(fit, folder, "actor", run.about(), run.config.clock)

@@ -21,7 +21,7 @@ from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore
 from glocal.deploy.view import View, plain, through
 from glocal.files import UserError, appearing, sha256
-from glocal.models import build_codec, build_pilot, build_surrogate, build_world, device_of, load_trained
+from glocal.models import build_codec, build_pilot, build_spec, build_surrogate, build_world, device_of, load_trained
 from glocal.tasks.pusht import IMAGE_SIZE
 
 ENCODED_AT_ONCE = 1024
@@ -141,7 +141,9 @@ class Modelled(Recordings):
             return None
         before, after, _ = self.experience[0].pairs()
         scale = (after - before).std(0).clamp_min(1e-3)
-        return Matching(self.config.matching, self.world(), scale, self.config.world.context + 1)
+        spec = build_spec(self.config)
+        own = torch.arange(spec.obs_dim, device=self.device)[spec.columns("agent")]
+        return Matching(self.config.matching, self.world(), scale, own, self.config.world.context + 1)
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ EDITS = {
     "data.segments.Recorded": MODELS,
     "models.KEYPOINTS": MODELS,
     "models.build_world": MODELS,
-    "worlds.keypoints.KeypointWorld": MODELS,
+    "worlds.vectors.VectorWorld": MODELS,
     "core.nets.Residual": MODELS,
     "stages._fit_world": {"global", "judge"},
     "stages.train_judge": {"judge"},
