@@ -16,6 +16,7 @@ from glocal.config import Config
 from glocal.core.ranges import outside
 from glocal.files import UserError
 from glocal.models import build_codec, build_surrogate, build_world, device_of
+from glocal.tasks.pusht import PushTConfig
 from glocal.workspace import split_recorded
 
 
@@ -28,7 +29,7 @@ def check(config: Config) -> None:
         build_codec(config)
         build_world(config)
         build_surrogate(config)
-    if not config.logs:
+    if not config.logs and isinstance(config.task, PushTConfig):
         split_recorded(config, max(1, round(config.play.decisions / config.task.decisions)))
 
 

@@ -23,12 +23,12 @@ from glocal.core.improve import ImproveConfig
 from glocal.deploy.policy import learned
 from glocal.evaluate.comparison import write_comparison
 from glocal.evaluate.gates import Reader
-from glocal.evaluate.real import run_episodes
 from glocal.files import UserError, answered, read_json, remove, sha256, write_json
 from glocal.gating import reader
 from glocal.opening import create_run
 from glocal.plan import STAGES
 from glocal.progress import Ticker, console
+from glocal.real import real_of
 from glocal.run import open_run, perform
 from glocal.stamps import stage_seconds
 from glocal.status import digests_path, status
@@ -158,12 +158,14 @@ def _verdict(run: Run, kind: str, read: Reader) -> dict[str, Any]:
     if known is not None:
         return known
     remove(path)
-    controller = learned(run.codec, run.pilot(kind), run.config.cloning.forget, run.view)
+    pilot, real = run.pilot(kind), real_of(run)
+    assert real is not None
     with threads(run.config.threads), Ticker(kind, run.config.task.decisions, 0, "decisions", cfg.episodes) as tick:
         torch.manual_seed(run.config.seed)
-        episodes = run_episodes(run.config.task, controller, cfg.episodes, cfg.first_seed, 0, tick, run.picture)
-        claimed = claims(run, kind, read, episodes.pose)
-    write_json(path, {"asked": asked, **episodes.summary(), "claims": claimed})
+        controllers = lambda _: learned(run.codec, pilot, run.config.cloning.forget, run.view)  # noqa: E731
+        happened = real(controllers, cfg.episodes, cfg.first_seed, tick=tick)
+        claimed = claims(run, kind, read, happened.scores["pose"])
+    write_json(path, {"asked": asked, **happened.summary(), "claims": claimed})
     return read_json(path)
 
 

@@ -14,33 +14,49 @@ from glocal.checkpoints import Checkpoint
 from glocal.codecs.grid import GridCodec, GridCodecConfig
 from glocal.codecs.identity import IdentityCodec
 from glocal.codecs.keypoints import KeypointCodec
-from glocal.config import Config
+from glocal.codecs.standard import StandardCodec
+from glocal.config import Config, RobotConfig
+from glocal.core.features import FeaturesConfig, StandardConfig
 from glocal.core.improve import Pilot
-from glocal.core.spec import Spec
+from glocal.core.spec import Part, Spec
 from glocal.core.types import Codec
 from glocal.files import UserError
 from glocal.rigid2d.scene import SceneConfig, scene_spec
 from glocal.surrogates.mlp import MLPSurrogate
 from glocal.surrogates.rssm import RSSM, RSSMConfig
-from glocal.tasks.pusht import IMAGE_SIZE, KEYPOINTS, TABLE
+from glocal.tasks.pusht import IMAGE_SIZE, KEYPOINTS, TABLE, PushTConfig
 from glocal.worlds.diffusion import DiffusionWorld
 from glocal.worlds.grid import GridWorld, GridWorldConfig
 from glocal.worlds.vectors import VectorWorld
 
 
 def build_spec(config: Config) -> Spec:
-    """What the models see: the T's own keypoints, or what the codec makes of images."""
+    """What the models see: a robot's streams, the T's own keypoints, or what the codec makes of images."""
+    if isinstance(config.task, RobotConfig):
+        return Spec(_streams(config.task), config.task.mapping.action_dim)
     if not config.task.images:
         return scene_spec(KEYPOINTS)
     return Spec(config.codec.parts, action_dim=2)
 
 
-def build_features(config: Config) -> SceneConfig:
-    """How models look at what they see: as a rigid body and an agent in a plane."""
-    return SceneConfig(rigid=True, reach=2 * config.task.reach / TABLE)
+def _streams(task: RobotConfig) -> tuple[Part, ...]:
+    return tuple(Part(stream.name, (len(stream.columns),)) for stream in task.mapping.streams)
+
+
+def build_features(config: Config) -> FeaturesConfig:
+    """How models look at what they see: as plain numbers, or as a rigid body and an agent in a plane."""
+    return StandardConfig() if isinstance(config.task, RobotConfig) else build_scene(config.task)
+
+
+def build_scene(task: PushTConfig) -> SceneConfig:
+    """What is known of Push-T's scene."""
+    return SceneConfig(rigid=True, reach=2 * task.reach / TABLE)
 
 
 def build_codec(config: Config) -> Codec:
+    """Between what is recorded and what models see."""
+    if isinstance(config.task, RobotConfig):
+        return StandardCodec(_streams(config.task))
     if not config.task.images:
         return IdentityCodec(TABLE)
     cfg, agent = config.codec, config.task.agent
@@ -52,9 +68,12 @@ def build_codec(config: Config) -> Codec:
 
 
 def build_world(config: Config) -> DiffusionWorld:
-    cfg, spec, features = config.world, build_spec(config), build_features(config)
+    cfg, spec = config.world, build_spec(config)
     _check_parts(_is_grid(spec) == isinstance(cfg, GridWorldConfig), "world", spec)
-    return GridWorld(cfg, spec, features) if isinstance(cfg, GridWorldConfig) else VectorWorld(cfg, spec, features)
+    if isinstance(cfg, GridWorldConfig):
+        assert isinstance(config.task, PushTConfig)
+        return GridWorld(cfg, spec, build_scene(config.task))
+    return VectorWorld(cfg, spec, build_features(config))
 
 
 def build_surrogate(config: Config) -> MLPSurrogate | RSSM:
@@ -64,7 +83,7 @@ def build_surrogate(config: Config) -> MLPSurrogate | RSSM:
 
 
 def _is_grid(spec: Spec) -> bool:
-    return spec.parts[0].name == "grid"
+    return any(part.name == "grid" for part in spec.parts)
 
 
 def _check_parts(fits: bool, model: str, spec: Spec) -> None:

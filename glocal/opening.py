@@ -1,12 +1,15 @@
 """Runs are begun, and given other options: what that would set aside is said before anything is written."""
 
 from collections.abc import Sequence
+from dataclasses import replace as replace_part
 from pathlib import Path
 from typing import Any
 
 from glocal.checking import check
-from glocal.config import Config, flat, to_dict, typed
-from glocal.data.formats import check_format
+from glocal.config import Config, RobotConfig, flat, to_dict, typed
+from glocal.data.formats import check_format, open_dataset
+from glocal.data.ingest import robot_mapping_of
+from glocal.data.streams import RobotMapping
 from glocal.files import UserError, cannot_write, write_json
 from glocal.plan import FREE, STAGES, Stage
 from glocal.previous import alone
@@ -31,6 +34,7 @@ def create_run(
     Raises `UserError`, before anything is written, where that would set aside what was trained and `replace` is not
     said, where a verb is given options that it does not read, and where another process is at work.
     """
+    config = resolved(config)
     check(config)
     run = Run(folder, config)
     if config.logs and "collect" in stages and not is_finished(run, "collect"):
@@ -43,6 +47,18 @@ def create_run(
             _check_allowed(run, _stored(folder), stages, replace, advice)
             write_json(folder / "config.json", to_dict(config))
     return run
+
+
+def resolved(config: Config) -> Config:
+    """The configuration with what its logs say of the robot, where it is known by its logs."""
+    task, path = config.task, Path(config.logs)
+    if not isinstance(task, RobotConfig):
+        return config
+    if config.logs and path.exists():
+        return replace_part(config, task=replace_part(task, mapping=robot_mapping_of(path, open_dataset(path))))
+    if task.mapping == RobotMapping():
+        raise UserError("the preset robot is of any robot's logs; name them with --logs FOLDER")
+    return config
 
 
 def view_run(folder: Path, config: Config, verb: str) -> Run:

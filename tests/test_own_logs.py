@@ -14,6 +14,7 @@ from glocal.data import mapping
 from glocal.data.dataset import Feature
 from glocal.data.formats import open_dataset
 from glocal.data.ingest import ingest
+from glocal.data.reading import PlanarReading
 from glocal.data.store import recorded
 from glocal.deploy.view import check_planar, check_robot, through
 from glocal.files import UserError
@@ -120,10 +121,10 @@ def test_a_model_that_was_trained_to_see_otherwise_is_refused(logs, tmp_path, ca
 
 def test_what_was_decoded_is_not_decoded_again(logs, tmp_path):
     known = mapping.load(logs / mapping.NAME)
-    ingest(logs, known, tmp_path / "data", range(3), 1, lambda done: None)
+    ingest(logs, PlanarReading(known), tmp_path / "data", range(3), 1, lambda done: None)
     first = {path: path.stat().st_mtime_ns for path in (tmp_path / "data.recording").iterdir()}
     told: list[int] = []
-    ingest(logs, known, tmp_path / "data", range(5), 1, told.append)
+    ingest(logs, PlanarReading(known), tmp_path / "data", range(5), 1, told.append)
     assert {path: path.stat().st_mtime_ns for path in first} == first and told == [4, 5]
     assert recorded(tmp_path / "data") == set(range(5))
 

@@ -213,12 +213,16 @@ class Codec(nn.Module, ABC):
         """The recorded fields that observations (*batch, d) stand for, as far as they are known."""
 
 
-class LearnedCodec(Codec):
-    """A codec that is fitted to recorded fields before use."""
+class FittedCodec(Codec):
+    """A codec that takes statistics from recorded fields before use."""
 
     @abstractmethod
     def fit_statistics(self, fields: Mapping[str, Tensor]) -> None:
         """Take statistics from recorded fields, each (n, ...)."""
+
+
+class LearnedCodec(FittedCodec):
+    """A codec that is trained on recorded fields before use."""
 
     @abstractmethod
     def loss(self, fields: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -12,6 +12,7 @@ from glocal.data.formats import open_dataset
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.ingest import chosen, ingest
 from glocal.data.mapping import Mapping
+from glocal.data.reading import PlanarReading
 from glocal.data.store import EpisodeStore, seal
 from tests.data.test_formats import (
     AFTER,
@@ -115,8 +116,8 @@ def test_of_an_episode_whose_last_observation_is_kept_no_decision_is_lost(tmp_pa
     known = Mapping(camera, (48, 64), state, "action", 10, 5, low=(0, 0), high=(512, 512), reward="next.reward",
                     reward_over="sum")  # fmt: skip
     dataset = open_dataset(path)
-    assert chosen(known, dataset.observed) == ([0, 1, 2], []) and list(dataset.lengths) == list(LENGTHS)
-    ingest(path, known, tmp_path / "data", [0, 1, 2], 1, lambda done: None)
+    assert chosen(PlanarReading(known), dataset.observed) == ([0, 1, 2], []) and list(dataset.lengths) == list(LENGTHS)
+    ingest(path, PlanarReading(known), tmp_path / "data", [0, 1, 2], 1, lambda done: None)
     seal(tmp_path / "data", {})
     store = EpisodeStore.open(tmp_path / "data")
     assert np.diff(store.starts).tolist() == [3, 5, 3]
