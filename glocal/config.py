@@ -68,18 +68,24 @@ class RobotConfig:
     """What is sensed and told, from the file beside the logs, or as it is proposed; a preset has none yet."""
     decisions: Annotated[int, Range(2, 10_000)] = 100
     """Decisions in an episode."""
-    env: str = ""
-    """Id of a Gymnasium environment that stands for the robot; without one, policies are judged offline alone."""
-    success: str = "is_success"
-    """Key of the environment's info that says success."""
-    senses: tuple[str, ...] = ()
-    """FEATURE=ENTRY, where an entry of the environment's observation is not called as the logs' feature is, less
-    `observation.`; FEATURE= alone for the whole observation."""
 
     @property
     def images(self) -> bool:
         """Whether pictures are observed."""
         return False
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """A Gymnasium environment that stands for a robot which is known by its logs; without one, policies are judged
+    offline alone."""
+
+    id: str = ""
+    success: str = "is_success"
+    """Key of its info that says success."""
+    senses: tuple[str, ...] = ()
+    """FEATURE=ENTRY, where an entry of its observation is not called as the logs' feature is, less `observation.`;
+    FEATURE= alone for the whole observation."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,7 @@ class Config:
     logs: str = ""
     """Path of a dataset in any known format that models are trained on; without one, play is recorded."""
     task: PushTConfig | RobotConfig = field(default_factory=PushTConfig)
+    env: EnvConfig = field(default_factory=EnvConfig)
     play: PlayConfig = field(default_factory=PlayConfig)
     codec: KeypointCodecConfig | GridCodecConfig = field(default_factory=KeypointCodecConfig)
     codec_fit: FitConfig = field(default_factory=FitConfig)

@@ -13,6 +13,7 @@ from glocal.data.streams import RobotMapping
 from glocal.files import UserError, cannot_write, write_json
 from glocal.plan import FREE, STAGES, Stage
 from glocal.previous import alone
+from glocal.real import check_environment
 from glocal.run import begun_otherwise, is_finished, open_run
 from glocal.status import Status, status
 from glocal.workspace import Run
@@ -42,6 +43,8 @@ def create_run(
     with cannot_write(folder):
         stored = _stored(folder)
     _check_allowed(run, stored, stages, replace, advice)
+    if isinstance(config.task, RobotConfig) and config.env.id and {"policy", "evaluate"} & set(stages):
+        check_environment(config.task, config.env)
     if stored != config:
         with alone(folder):
             _check_allowed(run, _stored(folder), stages, replace, advice)

@@ -91,11 +91,14 @@ STAGES = {
         Stage(
             "policy", stages.train_policy, "policy", ("collect", "codec", "global", "judge", "local"),
             (*_DATA, "policy_seed", "world", "surrogate", "agent", "learn", "watch", "warm_start", "matching"),
-            _trained("policy", "policy/best", "policy/trusted"),
+            _trained("policy", "policy/best", "policy/trusted"), advice=("env",),
         ),
         Stage(
             "evaluate", stages.evaluate, "results.json", ("collect", "codec", "cloning", "policy"),
-            ("seed", "task", "codec", "play", "surrogate", "agent", "learn", "cloning", "watch.keep", "evaluate"),
+            (
+                "seed", "task", "env", "codec", "play", "surrogate", "agent", "learn", "cloning", "watch.keep",
+                "evaluate",
+            ),
             ("results.json", "evaluation/*.npz", "evaluation/*.mp4"), beside="evaluation",
         ),
         Stage(

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from glocal.config import RobotConfig
-from glocal.data.streams import RobotMapping, limits, to_robot
+from glocal.config import EnvConfig, RobotConfig
+from glocal.data.streams import RobotMapping, to_robot
 from glocal.deploy.policy import Controller
 from glocal.evaluate.real import run_episodes
 from glocal.evaluate.robots import run_robot_episodes
@@ -54,10 +54,10 @@ class Real(Protocol):
 
 def real_of(run: Run) -> Real | None:
     """The environment that a run's policies are judged in; None where there is none."""
-    task = run.config.task
+    task, env = run.config.task, run.config.env
     if isinstance(task, PushTConfig):
         return partial(_pusht, task, run.picture)
-    return partial(_robot, task) if task.env else None
+    return partial(_robot, task, env) if env.id else None
 
 
 def _pusht(
@@ -74,37 +74,43 @@ def _pusht(
 
 def _robot(
     task: RobotConfig,
+    env: EnvConfig,
     controllers: Callable[[int], Controller],
     episodes: int,
     first_seed: int,
     filmed: int = 0,
     tick: Tick | None = None,
 ) -> Happened:
-    return run_robot_episodes(partial(open_robot, task), controllers, task.decisions, episodes, first_seed, tick)
+    return run_robot_episodes(partial(open_robot, task, env), controllers, task.decisions, episodes, first_seed, tick)
 
 
-def open_robot(task: RobotConfig) -> GymRobot:
+def open_robot(task: RobotConfig, cfg: EnvConfig) -> GymRobot:
     """The environment that stands for a robot; raises `UserError` where it does not fit the robot's logs."""
-    mapping = task.mapping
-    env, sensed = make(task.env), senses(task)
-    low, high = limits(mapping)
-    steps = np.concatenate([np.full(len(part.columns), part.kind == "delta") for part in mapping.action])
-    ends = [np.where(steps, end / mapping.stride, end) for end in (low, high)]
-    wrong = check_spaces(env, sensed, ends[0], ends[1])
+    mapping, env, sensed = task.mapping, make(cfg.id), senses(task.mapping, cfg)
+    ends = [to_robot(mapping, np.full(mapping.action_dim, sign)) for sign in (-1.0, 1.0)]
+    wrong = check_spaces(env, sensed, *ends)
     if wrong:
         env.close()
-        raise UserError(f"{task.env} is not the robot of these logs: {'; '.join(wrong)}")
-    return GymRobot(env, sensed, partial(_clipped, mapping, env.action_space), mapping.stride, task.success)
+        raise UserError(f"{cfg.id} is not the robot of these logs: {'; '.join(wrong)}")
+    return GymRobot(env, sensed, partial(_clipped, mapping, env.action_space), mapping.stride, cfg.success)
+
+
+def check_environment(task: RobotConfig, cfg: EnvConfig) -> None:
+    """Raise `UserError` where an environment cannot stand for the robot of some logs; it is asked for one decision."""
+    robot = open_robot(task, cfg)
+    robot.reset(0)
+    robot.step(np.zeros(task.mapping.action_dim))
+    robot.env.close()
 
 
 def _clipped(mapping: RobotMapping, space: Any, action: NDArray[Any]) -> NDArray[Any]:
     return np.clip(to_robot(mapping, action), space.low, space.high)
 
 
-def senses(task: RobotConfig) -> list[Sensed]:
+def senses(mapping: RobotMapping, cfg: EnvConfig) -> list[Sensed]:
     """Where in the environment's observation each stream is read."""
-    entries = dict(one.split("=", 1) for one in task.senses)
+    entries = dict(one.split("=", 1) for one in cfg.senses)
     return [
         Sensed(one.name, entries.get(one.feature, one.feature.removeprefix("observation.")), one.columns)
-        for one in task.mapping.streams
+        for one in mapping.streams
     ]

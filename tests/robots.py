@@ -22,7 +22,7 @@ class Reach(gymnasium.Env[Any, Any]):
     action_space = gymnasium.spaces.Box(-0.1, 1.0, (4,))
 
     def __init__(self) -> None:
-        self.action_space = gymnasium.spaces.Box(np.array([-0.1] * 3 + [0.0]), np.array([0.1] * 3 + [1.0]))
+        self.action_space = gymnasium.spaces.Box(np.float32([-0.1] * 3 + [0]), np.float32([0.1] * 3 + [1]))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)

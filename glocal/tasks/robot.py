@@ -65,7 +65,7 @@ class GymRobot:
             if self.success not in info:
                 raise UserError(
                     f"the environment's info has no {self.success!r}, which is to say success; it has "
-                    f"{', '.join(sorted(info)) or 'nothing'}. Name another key with --task.success"
+                    f"{', '.join(sorted(info)) or 'nothing'}. Name another key with --env.success"
                 )
             success = success or bool(info[self.success])
             if ended:
