@@ -18,6 +18,7 @@ from glocal.files import UserError
 from glocal.models import build_codec, build_surrogate, build_world, device_of
 from glocal.tasks.pusht import PushTConfig
 from glocal.workspace import split_recorded
+from glocal.worlds.diffusion import DiffusionConfig
 
 
 def check(config: Config) -> None:
@@ -61,7 +62,7 @@ def _apart(config: Config) -> Iterator[str]:
     yield from _watching(config)
     yield from _learning(config)
     world, play, agent = config.world, config.play, config.agent
-    if world.sigma_min >= world.sigma_max:
+    if isinstance(world, DiffusionConfig) and world.sigma_min >= world.sigma_max:
         yield f"--world.sigma-min is {world.sigma_min}, expected less than --world.sigma-max, {world.sigma_max}"
     if play.goal_share + play.elsewhere_share > 1:
         yield (

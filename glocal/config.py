@@ -27,6 +27,7 @@ from glocal.surrogates.rssm import RSSMConfig
 from glocal.tasks.play import PlayConfig
 from glocal.tasks.pusht import PushTConfig
 from glocal.training import Clock, FitConfig
+from glocal.worlds.ensemble import EnsembleConfig
 from glocal.worlds.grid import GridWorldConfig
 from glocal.worlds.vectors import VectorWorldConfig
 
@@ -112,7 +113,7 @@ class Config:
     play: PlayConfig = field(default_factory=PlayConfig)
     codec: KeypointCodecConfig | GridCodecConfig = field(default_factory=KeypointCodecConfig)
     codec_fit: FitConfig = field(default_factory=FitConfig)
-    world: VectorWorldConfig | GridWorldConfig = field(default_factory=VectorWorldConfig)
+    world: VectorWorldConfig | EnsembleConfig | GridWorldConfig = field(default_factory=VectorWorldConfig)
     world_fit: FitConfig = field(default_factory=FitConfig)
     surrogate: MLPSurrogateConfig | RSSMConfig = field(default_factory=MLPSurrogateConfig)
     surrogate_fit: FitConfig = field(default_factory=FitConfig)
@@ -209,6 +210,14 @@ def _robot() -> Config:
     )
 
 
+def _robot_ensemble() -> Config:
+    robot, world = _robot(), EnsembleConfig()
+    learn = replace(robot.learn, warm_up=world.context)
+    return replace(
+        robot, preset="robot-ensemble", world=world, world_fit=replace(robot.world_fit, batch=128), learn=learn
+    )
+
+
 def shrunk(config: Config) -> Config:
     """The same run with every axis shrunk, to be through in seconds; for tests."""
     tiny = FitConfig(updates=20, batch=16, warm_up=5, average=0.9)
@@ -243,7 +252,15 @@ def shrunk(config: Config) -> Config:
     )
 
 
-_SHORT = (_pusht_keypoints(), _pusht_keypoints_rssm(), _pusht(), _pusht_images(), _pusht_grid(), _robot())
+_SHORT = (
+    _pusht_keypoints(),
+    _pusht_keypoints_rssm(),
+    _pusht(),
+    _pusht_images(),
+    _pusht_grid(),
+    _robot(),
+    _robot_ensemble(),
+)
 _ALL = (*_SHORT, _pusht_keypoints_long(), *map(shrunk, _SHORT))
 PRESETS: dict[str, Config] = {config.preset: config for config in _ALL}
 
@@ -253,7 +270,7 @@ def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     configure_tagged_union(PushTConfig | RobotConfig, converter)
     configure_tagged_union(KeypointCodecConfig | GridCodecConfig, converter)
-    configure_tagged_union(VectorWorldConfig | GridWorldConfig, converter)
+    configure_tagged_union(VectorWorldConfig | EnsembleConfig | GridWorldConfig, converter)
     configure_tagged_union(MLPSurrogateConfig | RSSMConfig, converter)
     configure_tagged_union(ImproveConfig | PPOConfig, converter)
     return converter

@@ -26,6 +26,7 @@ from glocal.surrogates.mlp import MLPSurrogate
 from glocal.surrogates.rssm import RSSM, RSSMConfig
 from glocal.tasks.pusht import IMAGE_SIZE, KEYPOINTS, TABLE, PushTConfig
 from glocal.worlds.diffusion import DiffusionWorld
+from glocal.worlds.ensemble import EnsembleConfig, EnsembleWorld
 from glocal.worlds.grid import GridWorld, GridWorldConfig
 from glocal.worlds.vectors import VectorWorld
 
@@ -67,12 +68,14 @@ def build_codec(config: Config) -> Codec:
     return KeypointCodec(cfg, TABLE, IMAGE_SIZE, agent)
 
 
-def build_world(config: Config) -> DiffusionWorld:
+def build_world(config: Config) -> DiffusionWorld | EnsembleWorld:
     cfg, spec = config.world, build_spec(config)
     _check_parts(_is_grid(spec) == isinstance(cfg, GridWorldConfig), "world", spec)
     if isinstance(cfg, GridWorldConfig):
         assert isinstance(config.task, PushTConfig)
         return GridWorld(cfg, spec, build_scene(config.task))
+    if isinstance(cfg, EnsembleConfig):
+        return EnsembleWorld(cfg, spec, build_features(config))
     return VectorWorld(cfg, spec, build_features(config))
 
 

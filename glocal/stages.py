@@ -32,6 +32,7 @@ from glocal.tasks.pusht import PushTConfig
 from glocal.training import Fit, FitConfig, train
 from glocal.watch import Watch
 from glocal.workspace import Modelled, Recordings, Run, RunFolder, split_recorded
+from glocal.worlds.diffusion import DiffusionWorld
 
 MEASURED = 400
 """Recorded frames that a codec takes its statistics from."""
@@ -83,8 +84,8 @@ def train_judge(run: Recordings) -> None:
 def _fit_world(run: Recordings, kind: str, experience: Recorded) -> None:
     world, cfg = models.build_world(run.config).to(run.device), run.config.world_fit
     world.fit_statistics(*experience.pairs())
-    length, fast = run.config.world.context + 1, models.compiled(world.loss, run.device)
-    _fit(run, kind, world, cfg, lambda: fast(experience.draw(cfg.batch, length)))
+    fast = models.compiled(world.loss, run.device)
+    _fit(run, kind, world, cfg, lambda: fast(experience.draw(cfg.batch, world.length)))
 
 
 def train_local(run: Modelled) -> None:
@@ -135,7 +136,8 @@ def train_policy(run: Run) -> None:
     if config.warm_start:
         _warm_start(run, pilot)
     world = run.world()
-    world.sample = models.compiled(world.sample, run.device)
+    if isinstance(world, DiffusionWorld):
+        world.sample = models.compiled(world.sample, run.device)
     if isinstance(config.learn, PPOConfig):
         pilot.surrogate.requires_grad_(False)
         job = PPOIteration(config.learn, world, pilot, experience.starts)

@@ -17,6 +17,7 @@ from glocal.core.types import Segment, World
 from glocal.rigid2d.scene import SceneConfig, scene_spec
 from glocal.surrogates.mlp import MLPSurrogate, MLPSurrogateConfig
 from glocal.surrogates.rssm import RSSM, RSSMConfig
+from glocal.worlds.ensemble import EnsembleConfig, EnsembleWorld
 from glocal.worlds.grid import GridWorld, GridWorldConfig
 from glocal.worlds.vectors import VectorWorld, VectorWorldConfig
 
@@ -29,6 +30,7 @@ WORLDS = {
     "vectors, a rigid body": (lambda: VectorWorld(VectorWorldConfig(size=0), RIGID, BODY), RIGID),
     "vectors, loose points": (lambda: VectorWorld(VectorWorldConfig(size=0), LOOSE, POINTS), LOOSE),
     "vectors": (lambda: VectorWorld(VectorWorldConfig(size=0), ARM, PLAIN), ARM),
+    "ensemble": (lambda: EnsembleWorld(EnsembleConfig(context=3, members=3, size=0), ARM, PLAIN), ARM),
     "grid": (lambda: GridWorld(GridWorldConfig(size=0), CELLS, BODY), CELLS),
 }
 SURROGATES = {

@@ -18,7 +18,7 @@ from glocal.data.reading import PlanarReading
 from glocal.data.store import recorded
 from glocal.deploy.view import check_planar, check_robot, through
 from glocal.files import UserError
-from glocal.models import build_spec
+from glocal.models import build_scene
 from glocal.run import open_run, status
 from glocal.tasks.pusht import PushT, PushTConfig
 from tests.logs import EPISODES, STEPS, small_logs
@@ -74,7 +74,7 @@ def test_a_robot_of_another_reach_is_one_in_data_models_and_deployment(logs, tmp
     run, found = open_run(tmp_path / "run"), open_dataset(logs).episode(4, ["observation.state", "action"])
     way = (found["action"][1:-1:2] - found["observation.state"][:-2:2]) / 66
     assert np.allclose(run.store.episode(4)["action"][1:], np.clip(way, -1, 1), atol=1e-6)
-    assert build_spec(run.config).reach == 66 / 256
+    assert build_scene(run.config.task).reach == 66 / 256
     robot = PushT(run.config.task)
     robot.reset(3)
     here = np.array(robot.agent)

@@ -92,7 +92,9 @@ class Featurizer(nn.Module, ABC):
 
     def _nothing(self) -> tuple[Tensor, Tensor]:
         """One window of zeros: observations and actions."""
-        return torch.zeros(1, self.window, self.spec.obs_dim), torch.zeros(1, self.window, self.spec.action_dim)
+        device = self.jittered.device
+        obs = torch.zeros(1, self.window, self.spec.obs_dim, device=device)
+        return obs, torch.zeros(1, self.window, self.spec.action_dim, device=device)
 
 
 @runtime_checkable

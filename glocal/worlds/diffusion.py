@@ -68,6 +68,11 @@ class DiffusionWorld(nn.Module, ABC):
         super().__init__()
         self.cfg, self.spec = cfg, spec
 
+    @property
+    def length(self) -> int:
+        """Rows of a window that its loss reads."""
+        return self.cfg.context + 1
+
     @abstractmethod
     def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
         """Take statistics from recorded pairs of successive observations (N, d), and the rewards (N,) of the latter."""
