@@ -30,14 +30,15 @@ def alone(folder: Path) -> Iterator[None]:
 def set_aside(folder: Path, name: str, left: Sequence[str]) -> Path | None:
     """Move some of what is in a run to a new folder in `previous/`; None where there is nothing of it.
 
-    Nothing in there is ever written over or removed.
+    What is moved keeps its path within the run, so that no two meet. Nothing in there is ever written over or removed.
     """
-    found = [folder / one for one in left if os.path.lexists(folder / one)]
+    found = [one for one in left if os.path.lexists(folder / one)]
     if not found:
         return None
     place = _new_folder(folder / "previous", f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{name}")
-    for path in found:
-        path.rename(place / path.name)
+    for one in found:
+        (place / one).parent.mkdir(parents=True, exist_ok=True)
+        (folder / one).rename(place / one)
     return place
 
 

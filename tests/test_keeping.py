@@ -83,7 +83,7 @@ def test_what_is_replaced_is_kept_each_time(trained):
     glocal("train", "policy", trained, "--learn.gamma", "0.6", "--replace")
     kept = sorted((trained / "previous").glob("*-policy*"))
     assert [(one / "policy" / "last" / "model.safetensors").read_bytes() for one in kept] == [first, second]
-    assert all((one / "policy.json").is_file() for one in kept)
+    assert all((one / "stages" / "policy.json").is_file() for one in kept)
 
 
 def test_a_folder_alone_goes_on_and_a_trained_stage_is_skipped_unless_it_is_to_be_replaced(trained, capsys):
@@ -161,6 +161,18 @@ def test_folders_in_previous_are_never_shared(tmp_path):
         (tmp_path / "policy").write_text(str(number))
         places.append(set_aside(tmp_path, "policy", ["policy", "nothing"]))
     assert [(place / "policy").read_text() for place in places if place] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_an_output_and_a_record_of_one_name_are_both_kept(tmp_path, is_folder):
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "gates.json").write_text("a stamp")
+    output = tmp_path / "gates.json" / "inside" if is_folder else tmp_path / "gates.json"
+    output.parent.mkdir(exist_ok=True)
+    output.write_text("measured")
+    place = set_aside(tmp_path, "gates", ["gates.json", "stages/gates.json"])
+    assert place is not None and (place / "stages" / "gates.json").read_text() == "a stamp"
+    assert (place / output.relative_to(tmp_path)).read_text() == "measured"
 
 
 BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
