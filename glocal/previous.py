@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,16 +16,21 @@ from glocal.files import UserError, cannot_write
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Keep other processes from working in the same run; raises `UserError` where one does."""
-    path = folder / "stages" / "lock"
-    with cannot_write(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    with file:
+    with os.fdopen(_lock(folder / "stages" / "lock"), "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another glocal is at work in {folder}; wait for it, or stop it first") from None
         yield
+
+
+def _lock(path: Path) -> int:
+    """Open a lock, which is never written to; raises `UserError` where something else stands in its place."""
+    with cannot_write(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+            raise UserError(f"{path} is no plain file, as a run's lock is; remove it")
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def set_aside(folder: Path, name: str, left: Sequence[str]) -> Path | None:

@@ -11,6 +11,7 @@ import pytest
 
 from glocal.cli import main
 from glocal.config import from_dict
+from glocal.files import UserError
 from glocal.previous import alone, set_aside
 from glocal.run import open_run
 from glocal.status import status
@@ -173,6 +174,22 @@ def test_an_output_and_a_record_of_one_name_are_both_kept(tmp_path, is_folder):
     place = set_aside(tmp_path, "gates", ["gates.json", "stages/gates.json"])
     assert place is not None and (place / "stages" / "gates.json").read_text() == "a stamp"
     assert (place / output.relative_to(tmp_path)).read_text() == "measured"
+
+
+def _linked(path: Path) -> None:
+    model = path.with_name("model.safetensors")
+    model.write_text("weights")
+    path.symlink_to(model)
+
+
+@pytest.mark.parametrize("make", [_linked, os.mkfifo, Path.mkdir, lambda path: path.symlink_to("nowhere")])
+def test_what_stands_in_the_place_of_the_lock_is_refused_and_left_as_it_is(tmp_path, make):
+    (tmp_path / "stages").mkdir()
+    make(tmp_path / "stages" / "lock")
+    before = content(tmp_path)
+    with pytest.raises(UserError, match=r"stages/lock is no plain file.*remove it"), alone(tmp_path):
+        pass
+    assert content(tmp_path) == before
 
 
 BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
