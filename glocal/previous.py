@@ -1,11 +1,10 @@
 """A run's folder is one process's at a time, and what is set aside in it is kept."""
 
-import errno
 import fcntl
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -41,20 +40,19 @@ def set_aside(folder: Path, name: str, left: Sequence[str]) -> Path | None:
     found = [one for one in left if os.path.lexists(folder / one)]
     if not found:
         return None
-    place = _new_folder(folder / "previous", f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{name}")
-    for one in found:
-        (place / one).parent.mkdir(parents=True, exist_ok=True)
-        (folder / one).rename(place / one)
+    with cannot_write(folder / "previous"):
+        place = _new_folder(folder / "previous", f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{name}")
+        for one in found:
+            (place / one).parent.mkdir(parents=True, exist_ok=True)
+            (folder / one).rename(place / one)
     return place
 
 
 def _new_folder(parent: Path, name: str) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
     for number in count(1):
         place = parent / (name if number == 1 else f"{name}-{number}")
-        try:
-            place.mkdir(parents=True)
+        with suppress(FileExistsError):
+            place.mkdir()
             return place
-        except OSError as error:
-            if error.errno != errno.EEXIST:
-                raise
     raise AssertionError("there are numbers enough")

@@ -192,6 +192,15 @@ def test_what_stands_in_the_place_of_the_lock_is_refused_and_left_as_it_is(tmp_p
     assert content(tmp_path) == before
 
 
+@pytest.mark.parametrize("make", [Path.touch, os.mkfifo, lambda path: path.symlink_to("nowhere")])
+def test_where_nothing_can_be_set_aside_nothing_is_moved(tmp_path, make):
+    (tmp_path / "policy").write_text("trained")
+    make(tmp_path / "previous")
+    with pytest.raises(UserError, match=r"cannot write to .*previous: (not a directory|file exists)"):
+        set_aside(tmp_path, "policy", ["policy"])
+    assert (tmp_path / "policy").read_text() == "trained"
+
+
 BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
 """Root may write anywhere; without these capabilities it is bound by the bits as everybody is."""
 
