@@ -6,7 +6,7 @@ store therefore exists whole or not at all, and a recording that was cut short g
 
 import hashlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,17 +51,32 @@ def seal(folder: Path, about: Mapping[str, Any]) -> None:
     with appearing(folder) as draft:
         draft.mkdir()
         for name, array in sorted(first.items()):
-            shape = (int(starts[-1]), *array.shape[1:])
-            flat = np.lib.format.open_memmap(draft / f"{name}.npy", "w+", array.dtype, shape)
-            for part, start, length, digest in zip(parts, starts, lengths, digests, strict=False):
-                flat[start : start + length] = _read_part(part, name)[name]
-                digest.update(flat[start : start + length].tobytes())
-            flat.flush()
+            _join(draft / f"{name}.npy", name, array, parts, starts, digests)
         episodes = [{"rows": n, "sha256": d.hexdigest()} for n, d in zip(lengths, digests, strict=True)]
         write_json(
             draft / "index.json", {"format": FORMAT, "fields": sorted(first), "about": about, "episodes": episodes}
         )
     remove(recording_folder(folder))
+
+
+def _join(path: Path, name: str, like: Array, parts: Sequence[Path], starts: Array, digests: Sequence[Any]) -> None:
+    """Write a field of all episodes one after the other, as `numpy.save` would write it, and feed it to `digests`.
+
+    It is not mapped into memory: on a full disk that ends the process, where writing is an error.
+    """
+    header = np.lib.format.header_data_from_array_1_0(like) | {"shape": (int(starts[-1]), *like.shape[1:])}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header | {"fortran_order": False})
+        for part, length, digest in zip(parts, np.diff(starts), digests, strict=True):
+            rows = _read_part(part, name)[name]
+            if (rows.shape, rows.dtype) != ((length, *like.shape[1:]), like.dtype):
+                raise UserError(
+                    f"the {name} of the recorded episode {part} is {rows.dtype} {rows.shape}, expected {like.dtype} "
+                    f"{(int(length), *like.shape[1:])} as in the others; delete it and collect again"
+                )
+            content = rows.tobytes()
+            file.write(content)
+            digest.update(content)
 
 
 def _read_part(path: Path, field: str | None = None) -> dict[str, Array]:
