@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -60,6 +61,36 @@ def appearing(path: Path) -> Iterator[Path]:
     except BaseException:
         remove(draft)
         raise
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what processes that ended without a chance to clear up have left half-written in a run's folder.
+
+    For the one process that works in the folder, before it writes anything: drafts of its own number are of another
+    that had it before. Nothing is looked for in `previous`.
+    """
+    for place, folders, files in os.walk(folder):
+        found = [name for name in (*folders, *files) if _is_left(name)]
+        folders[:] = [name for name in folders if name not in found and Path(place, name) != folder / "previous"]
+        for name in found:
+            with cannot_write(Path(place, name)):
+                remove(Path(place, name))
+
+
+def _is_left(name: str) -> bool:
+    """Whether a file is called as a draft is, and the process that wrote it is gone."""
+    match = re.fullmatch(r"\..+\.(\d{1,9})\.part", name)
+    return match is not None and (int(match[1]) == os.getpid() or not _is_alive(int(match[1])))
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _reason(error: OSError) -> str:

@@ -9,17 +9,21 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
-from glocal.files import UserError, cannot_write
+from glocal.files import UserError, cannot_write, remove_drafts
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from working in the same run; raises `UserError` where one does."""
+    """Keep other processes from working in the same run; raises `UserError` where one does.
+
+    What a process that was killed there had half-written is removed.
+    """
     with os.fdopen(_lock(folder / "stages" / "lock"), "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another glocal is at work in {folder}; wait for it, or stop it first") from None
+        remove_drafts(folder)
         yield
 
 

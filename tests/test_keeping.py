@@ -176,6 +176,28 @@ def test_an_output_and_a_record_of_one_name_are_both_kept(tmp_path, is_folder):
     assert (place / output.relative_to(tmp_path)).read_text() == "measured"
 
 
+def test_what_a_killed_process_had_half_written_is_removed_and_what_another_writes_is_not(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / "link").symlink_to(tmp_path.parent)
+    drafts = {
+        f"policy/.00000400.{ended.pid}.part/model.safetensors": False,
+        f"data.recording/.000001.npz.{ended.pid}.part": False,
+        f".config.json.{os.getpid()}.part": False,
+        f"policy/.00000400.{os.getppid()}.part": True,
+        f"previous/x-policy/.00000400.{ended.pid}.part": True,
+        f"policy/00000400.{ended.pid}.part": True,
+        f"policy/.{ended.pid}.part": True,
+        "policy/.notes.0.part": True,
+    }
+    for name in drafts:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("half")
+    with alone(tmp_path):
+        assert {name: (tmp_path / name).exists() for name in drafts} == drafts
+    assert not (tmp_path / "policy" / f".00000400.{ended.pid}.part").exists()
+
+
 def _linked(path: Path) -> None:
     model = path.with_name("model.safetensors")
     model.write_text("weights")
