@@ -6,14 +6,20 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 
 class UserError(Exception):
     """Something that a person can mend: says what was found, what was expected and what to do."""
+
+
+class UnreadableError(UserError):
+    """A file that may not be read, whatever it holds: it is no reason to do anything again."""
 
 
 REFUSED = (
@@ -108,13 +114,36 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[BufferedReader]:
+    """A plain file, open in the block, which does nothing but read it.
+
+    Raises `UnreadableError` where it may not be read, or where something else, a pipe say, stands in its place, and
+    `FileNotFoundError` where there is nothing.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnreadableError(
+                f"{path} is no plain file, as is expected there; remove it, or restore it from a copy"
+            )
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UnreadableError(
+            f"cannot read {path}: {_reason(error)}; give yourself the right to, or restore it from a copy"
+        ) from error
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file, or say clearly what is the matter with it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with reading(path) as file:
+            return json.loads(file.read().decode("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing; run the stage that writes it first (`glocal status` names it)") from None
-    except (ValueError, RecursionError, IsADirectoryError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not readable as JSON ({error}); delete it and run its stage again") from error
 
 
@@ -129,7 +158,7 @@ def answered(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's content."""
-    with path.open("rb") as file:
+    with reading(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from glocal.checking import check
 from glocal.config import Config, flat, to_dict, typed
 from glocal.data.formats import check_format
-from glocal.files import UserError, cannot_write, write_json
+from glocal.files import UnreadableError, UserError, cannot_write, write_json
 from glocal.plan import FREE, STAGES, Stage
 from glocal.previous import alone
 from glocal.run import begun_otherwise, is_finished, open_run
@@ -59,6 +59,8 @@ def _stored(folder: Path) -> Config | None:
     if (folder / "config.json").is_file():
         try:
             return open_run(folder).config
+        except UnreadableError:
+            raise
         except UserError:  # damaged: it is written anew, and stages are recognised by their stamps
             return None
     if folder.is_dir() and any(path.name != "stages" for path in folder.iterdir()):

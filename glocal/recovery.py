@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from glocal.config import PRESETS, Config, flat, from_dict, to_dict, typed
-from glocal.files import UserError, read_json
+from glocal.files import UnreadableError, UserError, read_json
 from glocal.plan import STAGES
-from glocal.stamps import read_stamp
+from glocal.stamps import DamagedError, read_stamp
 
 
 def read_config(folder: Path) -> Config:
@@ -16,6 +16,8 @@ def read_config(folder: Path) -> Config:
     path = folder / "config.json"
     try:
         return from_dict(_told(path), path)
+    except UnreadableError:
+        raise
     except UserError as error:
         raise UserError(
             f"{error}. `{again(folder)}` writes it anew: stages that were done with the same options are recognised by "
@@ -26,6 +28,8 @@ def read_config(folder: Path) -> Config:
 def _told(path: Path) -> Mapping[str, Any]:
     try:
         values = read_json(path)
+    except UnreadableError:
+        raise
     except UserError:
         values = None
     if not isinstance(values, dict) or not {"preset", "seed", "task"} <= set(values):
@@ -50,7 +54,7 @@ def _made_with(folder: Path) -> Mapping[str, Any]:
     for name in reversed(STAGES):
         try:
             stamp = read_stamp(folder, name)
-        except UserError:
+        except DamagedError:
             continue
         if stamp is not None:
             return stamp.config

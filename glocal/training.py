@@ -17,7 +17,7 @@ from glocal import checkpoints
 from glocal.checkpoints import Tree
 from glocal.core.nets import Average
 from glocal.core.ranges import Amount, Count, Many, Part, Positive, Range, Rate, Share
-from glocal.files import UserError, write_text
+from glocal.files import UserError, reading, write_text
 from glocal.progress import Ticker
 
 Metrics = Mapping[str, Tensor]
@@ -258,11 +258,14 @@ class _Log:
         self.file.flush()
 
 
-def _whole_lines(path: Path) -> Iterator[str]:
+def _whole_lines(path: Path) -> list[str]:
     """The lines of a log that may have been cut off in the middle of its last one."""
-    if path.exists():
-        text = path.read_text(encoding="utf-8", errors="replace")
-        yield from text[: text.rfind("\n") + 1].splitlines()
+    try:
+        with reading(path) as file:
+            text = file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    return text[: text.rfind("\n") + 1].splitlines()
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:

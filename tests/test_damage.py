@@ -1,13 +1,17 @@
 """Files of a run that hold garbage: each is one sentence that says what to do, and nothing is overwritten unsaid."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
 from glocal.cli import main
 from glocal.data.store import EpisodeStore
 from glocal.evaluate.report import _doctor_section
-from glocal.files import UserError, answered, sha256
+from glocal.files import UserError, answered, read_json, sha256
 from glocal.plan import STAGES
 from glocal.run import open_run, perform
 from glocal.stamps import Attempt, attempt_path, read_attempt, stage_seconds, stamp_path, write
@@ -109,6 +113,67 @@ def test_an_index_of_recorded_data_that_is_none_is_refused(run, changes):
     with pytest.raises(UserError, match="collect again"):
         EpisodeStore.open(run.folder / "data")
     assert status(run)["collect"].state == "damaged"
+
+
+BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+"""Root may read anything; without these capabilities it is bound by the bits as everybody is."""
+LOCKED = """
+import sys
+from pathlib import Path
+from glocal.checkpoints import load
+from glocal.cli import main
+from glocal.data.store import EpisodeStore
+from glocal.files import UserError, sha256
+from glocal.training import read_log
+folder = Path(sys.argv[1])
+ways = {
+    "log": lambda path: read_log(path.parent),
+    "load": lambda path: load(path.parent, "toy"),
+    "open": lambda path: EpisodeStore.open(path.parent),
+    "hash": sha256,
+}
+for name in sys.argv[2:]:
+    path, way = folder / name.partition(":")[0], name.partition(":")[2]
+    bits = path.stat().st_mode
+    path.chmod(0)
+    try:
+        ways[way](path) if way in ways else main([way, str(folder)])
+    except UserError as error:
+        print(error, file=sys.stderr)
+    except SystemExit:
+        pass
+    path.chmod(bits)
+"""
+ALL_LOCKED = (
+    "config.json:status", "config.json:run", "stages/global.json:status", "stages/global.json:run", "stages:status",
+    "global/last/model.safetensors:hash", "data/index.json:open", "data/action.npy:open", "results.json:report",
+    "policy/log.jsonl:log", "toy/config.json:load",
+)  # fmt: skip
+
+
+@pytest.mark.skipif(bool(BOUND) and shutil.which("setpriv") is None, reason="root is not bound by permission bits")
+def test_a_file_that_may_not_be_read_is_one_sentence_and_nothing_is_done_again(run):
+    (run.folder / "policy" / "log.jsonl").write_text("")
+    (run.folder / "toy").mkdir()
+    (run.folder / "toy" / "last").symlink_to(".")
+    (run.folder / "toy" / "config.json").write_text("{}")
+    command = [*BOUND, sys.executable, "-c", LOCKED, str(run.folder), *ALL_LOCKED]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 0 and len(lines) == len(ALL_LOCKED), done.stderr
+    for line, name in zip(lines, ALL_LOCKED, strict=True):
+        assert name.partition(":")[0].rpartition("/")[2] in line and "permission denied" in line.lower(), (name, line)
+    assert not (run.folder / "previous").exists()
+
+
+@pytest.mark.parametrize("name", ["results.json", "policy/log.jsonl", "stages/global.attempt.json"])
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(run, name, capsys):
+    path = run.folder / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="is no plain file"):
+        read_log(path.parent) if path.suffix == ".jsonl" else read_json(path)
+    main(["status", str(run.folder)])
 
 
 @pytest.mark.parametrize("garbage", ["[]", "{}", '{"dataset": "x", "findings": [1]}', '{"dataset": 1, "findings": []}'])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glocal.files import UserError, appearing, read_json, remove, write_json
+from glocal.files import UserError, appearing, read_json, reading, remove, write_json
 
 Array = NDArray[Any]
 FORMAT = 1
@@ -167,7 +167,8 @@ class EpisodeStore:
 
 def _map(path: Path, rows: int) -> Array:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with reading(path):
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError, TypeError, RecursionError, OverflowError) as error:
         raise UserError(f"{path} is missing or damaged ({error}); collect again or restore it from a copy") from error
     if array.shape[:1] != (rows,):
