@@ -54,7 +54,7 @@ def take_in(run: RunFolder) -> None:
     findings = judge(known, looks(run.data, numbers), config.world.context)
     write_json(run.folder / "doctor.json", as_json(path, findings))
     raise_grave(path, findings)
-    seal(run.data, {"logs": str(path), "format": dataset.format, "mapping": mapping_dict(known)})
+    seal(run.data, {"logs": str(path), "format": dataset.format, "mapping": mapping_dict(known)}, numbers)
 
 
 def _trainable(path: Path, dataset: Dataset, config: Config) -> Mapping:
@@ -96,7 +96,7 @@ def record(run: RunFolder) -> None:
                 tick(tick.done + 1)
     finally:
         pool.shutdown(cancel_futures=True)
-    seal(run.data, {"preset": config.preset, "seed": config.seed, "play": asdict(config.play)})
+    seal(run.data, {"preset": config.preset, "seed": config.seed, "play": asdict(config.play)}, range(count))
 
 
 def _record(folder: Path, task: PushTConfig, play: PlayConfig, seed: int, number: int) -> None:

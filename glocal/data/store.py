@@ -6,7 +6,7 @@ store therefore exists whole or not at all, and a recording that was cut short g
 
 import hashlib
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,18 +32,27 @@ def write_episode(folder: Path, number: int, episode: Mapping[str, Array]) -> No
     rows = {name: len(array) for name, array in episode.items()}
     if len(set(rows.values())) != 1:
         raise ValueError(f"the fields of episode {number} differ in length: {rows}")
-    with appearing(recording_folder(folder) / f"{number:06d}.npz") as draft, draft.open("wb") as file:
+    with appearing(_part(folder, number)) as draft, draft.open("wb") as file:
         np.savez(file, allow_pickle=False, **dict(episode))
 
 
 def recorded(folder: Path) -> set[int]:
-    """The numbers of the episodes that a recording holds already."""
-    return {int(path.stem) for path in recording_folder(folder).glob("[0-9]*.npz")}
+    """The numbers of the episodes that a recording holds already; files of other names are none."""
+    named = {path.stem for path in recording_folder(folder).glob("[0-9]*.npz") if path.stem.isdecimal()}
+    return {int(name) for name in named if _part(folder, int(name)).stem == name and _part(folder, int(name)).is_file()}
 
 
-def seal(folder: Path, about: Mapping[str, Any]) -> None:
-    """Join a recording's episodes into the store, and remove the recording; `about` says how they were made."""
-    parts = sorted(recording_folder(folder).glob("[0-9]*.npz"))
+def _part(folder: Path, number: int) -> Path:
+    """Where an episode waits."""
+    return recording_folder(folder) / f"{number:06d}.npz"
+
+
+def seal(folder: Path, about: Mapping[str, Any], numbers: Iterable[int] | None = None) -> None:
+    """Join a recording's episodes into the store, and remove the recording; `about` says how they were made.
+
+    Only episodes of these `numbers` are joined, where they are given; raises `UserError` where one is damaged.
+    """
+    parts = [_part(folder, number) for number in sorted(recorded(folder) if numbers is None else numbers)]
     first = _read_part(parts[0])
     lengths = [len(_read_part(part, "action")["action"]) for part in parts]
     starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -83,8 +92,10 @@ def _read_part(path: Path, field: str | None = None) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in (file.files if field is None else [field])}
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"the recorded episode {path} is damaged ({error}); delete it and collect again") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"the recorded episode {path} is missing or damaged ({error}); delete it and collect again"
+        ) from error
 
 
 @dataclass(frozen=True)

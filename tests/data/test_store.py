@@ -74,9 +74,28 @@ def test_a_damaged_recorded_episode_is_named(tmp_path):
     write_episode(tmp_path / "data", 0, episode(3, 1.0))
     part = recording_folder(tmp_path / "data") / "000000.npz"
     part.write_bytes(part.read_bytes()[:50])
-    with pytest.raises(UserError, match=r"000000\.npz is damaged"):
+    with pytest.raises(UserError, match=r"000000\.npz is missing or damaged"):
         seal(tmp_path / "data", {})
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("name", ["000001 (copy).npz", "1.npz", "0000001.npz", "000009.npz", "00000\u0663.npz"])
+def test_a_foreign_file_in_a_recording_is_not_joined(tmp_path, name):
+    for number in range(2):
+        write_episode(tmp_path / "data", number, episode(3, float(number)))
+    recording = recording_folder(tmp_path / "data")
+    shutil.copy(recording / "000001.npz", recording / name)
+    assert recorded(tmp_path / "data") - {9} == {0, 1}
+    seal(tmp_path / "data", {}, range(2))
+    assert len(EpisodeStore.open(tmp_path / "data")) == 2
+
+
+def test_an_episode_that_is_wanted_and_not_there_is_named(tmp_path):
+    write_episode(tmp_path / "data", 0, episode(3, 0.0))
+    (recording_folder(tmp_path / "data") / "000001.npz").mkdir()
+    assert recorded(tmp_path / "data") == {0}
+    with pytest.raises(UserError, match=r"000001\.npz is missing or damaged"):
+        seal(tmp_path / "data", {}, range(2))
 
 
 def test_a_foreign_index_is_refused(store):
