@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from glocal import checkpoints
-from glocal.checkpoints import Tree
+from glocal.checkpoints import Checkpoint, Tree
 from glocal.core.nets import Average
 from glocal.core.ranges import Amount, Count, Many, Part, Positive, Range, Rate, Share
 from glocal.files import UserError, reading, write_text
@@ -170,14 +170,30 @@ def train(
 
 
 def _resume(job: Trainable, folder: Path, kind: str) -> float:
+    """Go on from the last checkpoint, if there is one; returns the seconds spent before."""
     checkpoint = checkpoints.load(folder, kind, training=True)
     if checkpoint is None:
         return 0.0
+    try:
+        return _restore(job, checkpoint)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"the checkpoint in {checkpoint.path} cannot be gone on from ({error!r}); restore it from a copy, or "
+            f"delete {folder} to train this stage again"
+        ) from error
+
+
+def _restore(job: Trainable, checkpoint: Checkpoint) -> float:
+    if checkpoint.iteration > job.total:
+        raise ValueError(f"iteration {checkpoint.iteration} of {job.total}")
+    seconds = float(checkpoint.training["seconds"])
+    if not math.isfinite(seconds):
+        raise ValueError(f"{seconds} seconds")
     job.restore(checkpoint.training["job"])
     job.iteration = checkpoint.iteration
     for restore, state in zip(_RESTORE_RANDOM, checkpoint.training["random"], strict=False):
         restore(state)
-    return checkpoint.training["seconds"]
+    return seconds
 
 
 def _random_state() -> list[Tensor]:

@@ -110,8 +110,7 @@ class Recordings(RunFolder):
 
     def _check_sight(self, checkpoint: Checkpoint) -> None:
         """Raise `UserError` where a model was trained to see the robot otherwise than the data of this run show it."""
-        told = checkpoint.about.get("mapping")
-        then = None if told is None else sight(mapping_from(json.loads(told), checkpoint.path))
+        then = _sight_of(checkpoint)
         now = None if self.mapping is None else sight(self.mapping)
         if then != now:
             raise UserError(
@@ -166,6 +165,15 @@ class Run(Modelled):
         """The folder of the checkpoint that is deployed: of the last policy, the best one or the last trusted one."""
         keep = self.config.watch.keep
         return self.folder / kind if kind != "policy" or keep == "last" else self.folder / "policy" / keep
+
+
+def _sight_of(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """How a model was trained to see the robot; None where that is the task's own way."""
+    told = checkpoint.about.get("mapping")
+    try:
+        return None if told is None else sight(mapping_from(json.loads(told), checkpoint.path))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{checkpoint.path / 'config.json'} is damaged: {told!r} is no mapping; train again") from error
 
 
 def _through(seen: dict[str, Any] | None) -> str:

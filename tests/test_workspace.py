@@ -82,6 +82,16 @@ def test_kept_observations_that_are_not_what_was_encoded_are_encoded_anew(tmp_pa
     assert torch.equal(Run(tmp_path, config).observations, encoded)
 
 
+@pytest.mark.parametrize("told", ["[[", 3, "[]", None])
+def test_a_model_that_tells_garbage_of_what_it_saw_is_named(tmp_path, told):
+    config = PRESETS["pusht-images-debug"]
+    run = a_run(tmp_path)
+    about = {"mapping": told} if told is not None else {"mapping": "null"}
+    checkpoints.save(tmp_path / "codec", "codec", 1, about, build_codec(config), {})
+    with pytest.raises(UserError, match=r"codec/00000001"):
+        _ = replace(run, config=config).codec
+
+
 def test_what_a_run_was_taught_is_the_deployed_kind(tmp_path):
     run = a_run(tmp_path)
     assert run.kept("policy") == tmp_path / "policy" and run.kept("cloning") == tmp_path / "cloning"

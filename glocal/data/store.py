@@ -134,6 +134,20 @@ def _entry(path: Path, number: int, found: Any) -> _Entry:
     )
 
 
+class _Fields(dict[str, Array]):
+    """Recorded fields; one that is asked for and was not recorded is a `UserError`."""
+
+    def __init__(self, folder: Path, arrays: Mapping[str, Array]):
+        super().__init__(arrays)
+        self._folder = folder
+
+    def __missing__(self, name: str) -> Array:
+        raise UserError(
+            f"{self._folder} holds no {name!r}, which is needed; found {', '.join(self)}. Collect again, or restore "
+            "its index.json from a copy"
+        )
+
+
 @dataclass(frozen=True)
 class EpisodeStore:
     """Recorded episodes, memory-mapped: `fields[name]` is (rows, ...), episode i is `starts[i]` to `starts[i + 1]`."""
@@ -151,7 +165,7 @@ class EpisodeStore:
             raise UserError(f"no recorded data at {folder}; run `glocal collect` first")
         index = _index(folder / "index.json")
         starts = np.concatenate([[0], np.cumsum([episode.rows for episode in index.episodes])])
-        fields = {name: _map(folder / f"{name}.npy", int(starts[-1])) for name in index.fields}
+        fields = _Fields(folder, {name: _map(folder / f"{name}.npy", int(starts[-1])) for name in index.fields})
         digest = hashlib.sha256("".join(episode.sha256 for episode in index.episodes).encode())
         return cls(folder, fields, starts, index.about, digest.hexdigest())
 

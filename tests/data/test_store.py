@@ -104,6 +104,13 @@ def test_a_foreign_index_is_refused(store):
         EpisodeStore.open(store.folder)
 
 
+def test_a_field_that_the_index_does_not_name_is_named_by_whoever_needs_it(store):
+    path = store.folder / "index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fields": ["keypoints", "reward", "cont"]}))
+    with pytest.raises(UserError, match="holds no 'action', which is needed; found keypoints, reward, cont"):
+        Recorded.of(EpisodeStore.open(store.folder), torch.arange(12.0)[:, None])
+
+
 def test_a_full_disk_leaves_no_half_episode(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
