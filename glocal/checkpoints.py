@@ -120,7 +120,8 @@ def restore(module: nn.Module, checkpoint: Checkpoint) -> None:
     try:
         module.load_state_dict(checkpoint.model)
     except RuntimeError as error:
-        raise UserError(f"the weights in {checkpoint.path} do not fit this configuration: {error}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"the weights in {checkpoint.path} do not fit this configuration: {reason}") from error
 
 
 def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:

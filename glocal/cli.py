@@ -59,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _refuse(reason: str) -> NoReturn:
-    console.print(Text("glocal: ", "bold red").append(printable(reason), "default"), soft_wrap=True)
+    console.print(
+        Text("glocal: ", "bold red").append(printable(reason).replace("\n", "\\n"), "default"), soft_wrap=True
+    )
     sys.exit(2)
 
 

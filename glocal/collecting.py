@@ -21,7 +21,7 @@ from glocal.data.workers import workers
 from glocal.deploy.view import check_planar, check_robot
 from glocal.evaluate.recording import describe, told
 from glocal.files import UserError, write_json
-from glocal.progress import Ticker, console
+from glocal.progress import Ticker, console, quoted
 from glocal.tasks.collect import record_episode
 from glocal.tasks.play import PlayConfig
 from glocal.tasks.pusht import PushTConfig
@@ -64,8 +64,8 @@ def _trainable(path: Path, dataset: Dataset, config: Config) -> Mapping:
     if other:
         raise UserError(
             f"{path} is not of a planar robot of two numbers, the only one that policies from logs can be judged on so "
-            f"far: {'; '.join(other)}. `glocal data inspect {path} --write` writes a mapping where only that is "
-            "missing"
+            f"far: {'; '.join(other)}. `glocal data inspect {quoted(path)} --write` writes a mapping where only "
+            "that is missing"
         )
     wrong = [*check(known, dataset), *check_robot(known, config.task)]
     if not config.task.images:

@@ -28,7 +28,7 @@ from glocal.files import UserError, answered, read_json, remove, sha256, write_j
 from glocal.gating import reader
 from glocal.opening import create_run
 from glocal.plan import STAGES
-from glocal.progress import Ticker, console
+from glocal.progress import Ticker, console, quoted
 from glocal.run import open_run, perform
 from glocal.stamps import stage_seconds
 from glocal.status import digests_path, status
@@ -118,7 +118,7 @@ def _found(run: Run, kind: str, read: Reader) -> Cell:
 
 def _check_data(base: Run, run: Run) -> None:
     if status(run)["policy"].state == "missing":
-        raise UserError(f"{run.folder} has no trained policy to compare; run `glocal run {run.folder}` first")
+        raise UserError(f"{run.folder} has no trained policy to compare; run `glocal run {quoted(run.folder)}` first")
     if run.store.hash != base.store.hash:
         raise UserError(
             f"{run.folder} was trained on other data (hash {run.store.hash[:12]}) than {base.folder} "

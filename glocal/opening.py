@@ -10,6 +10,7 @@ from glocal.data.formats import check_format
 from glocal.files import UnreadableError, UserError, cannot_write, write_json
 from glocal.plan import FREE, STAGES, Stage
 from glocal.previous import alone
+from glocal.progress import quoted
 from glocal.run import begun_otherwise, is_finished, open_run
 from glocal.status import Status, status
 from glocal.workspace import Run
@@ -117,7 +118,7 @@ def _check_kept(run: Run, stored: Config, stages: Sequence[str], advice: str) ->
         return
     changed = stored != run.config
     why = _told(stored, run.config) if changed else "; ".join(f"{k}: {', '.join(v)}" for k, v in lost.items())
-    stays = "" if changed else f"; as it is it stays usable (`glocal evaluate {run.folder}`)"
+    stays = "" if changed else f"; as it is it stays usable (`glocal evaluate {quoted(run.folder)}`)"
     raise UserError(
         f"this would set aside what is trained in {run.folder}: {', '.join(lost)}. {why}. Nothing was changed. "
         f"{advice[0].upper()}{advice[1:]}; "

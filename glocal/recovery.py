@@ -8,6 +8,7 @@ from typing import Any
 from glocal.config import PRESETS, Config, flat, from_dict, to_dict, typed
 from glocal.files import UnreadableError, UserError, read_json
 from glocal.plan import STAGES
+from glocal.progress import quoted
 from glocal.stamps import DamagedError, read_stamp
 
 
@@ -42,11 +43,11 @@ def again(folder: Path) -> str:
     made = _made_with(folder)
     preset = str(made.get("preset"))
     if preset not in PRESETS:
-        return f"glocal run PRESET --run {folder}"
+        return f"glocal run PRESET --run {quoted(folder)}"
     usual = dict(flat(json.loads(json.dumps(to_dict(PRESETS[preset])))))
     other = [(name, value) for name, value in flat(made) if name in usual and usual[name] != value]
     told = [typed(name, value) for name, value in other if not name.endswith("_type")]
-    return " ".join([f"glocal run {preset} --run {folder}", *told])
+    return " ".join([f"glocal run {preset} --run {quoted(folder)}", *told])
 
 
 def _made_with(folder: Path) -> Mapping[str, Any]:

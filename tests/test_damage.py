@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from glocal.cli import main
+from glocal.config import typed
 from glocal.data.store import EpisodeStore
 from glocal.evaluate.report import _doctor_section
 from glocal.files import UserError, answered, read_json, sha256
@@ -200,6 +201,24 @@ def test_a_damaged_configuration_names_the_command_that_writes_it_anew(tmp_path,
     main(command.split()[1:])
     assert capsys.readouterr().err.count("done before, skipped") == len(STAGES)
     assert open_run(made.folder).config == made.config
+
+
+@pytest.mark.parametrize("name", ["my run", "a;b $(c)", "it's", "two\nlines", "é\t'"])
+def test_what_is_to_be_typed_reaches_the_folder_whatever_it_is_called(tmp_path, capsys, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "config.json").write_text("{")
+    with pytest.raises(SystemExit):
+        main(["status", str(folder)])
+    (line,) = capsys.readouterr().err.splitlines()
+    told = line.split("`")[1].removeprefix("glocal run PRESET --run ")
+    found = subprocess.run(["bash", "-c", f"printf %s {told}"], capture_output=True, check=True)
+    assert found.stdout.decode() == str(folder)
+
+
+def test_options_that_are_told_can_be_typed():
+    assert typed("logs", "my logs") == "--logs 'my logs'" and typed("logs", "") == "--logs ''"
+    assert typed("learn.gamma", 0.5) == "--learn.gamma 0.5" and typed("a_b", ["x", "y z"]) == "--a-b x 'y z'"
 
 
 def test_without_a_stamp_the_command_leaves_the_preset_open(tmp_path, capsys):
