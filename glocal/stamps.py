@@ -14,6 +14,8 @@ import cattrs
 from glocal.files import UnreadableError, UserError, read_json, write_json
 
 R = TypeVar("R")
+NAMES = ("collect", "codec", "global", "judge", "local", "gates", "cloning", "policy", "evaluate", "report")
+"""Of the stages that leave stamps."""
 
 
 class DamagedError(UserError):
@@ -82,8 +84,7 @@ def write(path: Path, record: Stamp | Attempt) -> None:
 
 def stage_seconds(folder: Path) -> dict[str, float]:
     """How long each finished stage took, all attempts together."""
-    names = sorted(path.stem for path in (folder / "stages").glob("*.json") if "." not in path.stem)
-    stamps = {name: read_stamp(folder, name) for name in names}
+    stamps = {name: read_stamp(folder, name) for name in sorted(NAMES)}
     return {name: round(stamp.seconds, 1) for name, stamp in stamps.items() if stamp is not None}
 
 

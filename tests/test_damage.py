@@ -48,6 +48,12 @@ def test_a_broken_stamp_makes_its_stage_damaged(run, garbage):
         stage_seconds(run.folder)
 
 
+@pytest.mark.parametrize("name", ["policy (copy).json", "notes.json"])
+def test_a_foreign_file_among_the_stamps_does_not_count(run, name):
+    (run.folder / "stages" / name).write_text("foreign")
+    assert stage_seconds(run.folder) == dict.fromkeys(sorted(STAGES), 1.5)
+
+
 @pytest.mark.parametrize("garbage", GARBAGE)
 def test_a_broken_record_of_what_was_begun_begins_anew(run, garbage):
     stage, plan = STAGES["codec"], plan_of(run, STAGES["codec"], sha256)
