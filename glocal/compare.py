@@ -67,10 +67,13 @@ def compare(
 ) -> None:
     """Train and judge every method with every seed; writes `comparison.json` and `.html`.
 
-    `others` are finished runs that stand in the same table. Raises `UserError` for methods that do not exist, and for
-    runs on other data. With `renew` data and models with other options are set aside; cells with others always are.
+    `others` are finished runs that stand in the same table. Raises `UserError` for methods that do not exist, for runs
+    on other data, and where `folder` is itself a run. With `renew` data and models with other options are set aside;
+    cells with others always are.
     """
     _check_asked(study, methods, seeds)
+    if (folder / "config.json").exists():
+        raise UserError(f"{folder} is a run, and a study is a folder of runs; name another with --run")
     finished = [open_run(other) for other in others]
     base = create_run(folder / "base", study.config, (*SHARED, "gates"), renew)
     for name in (*SHARED, "gates"):
