@@ -11,7 +11,7 @@ import tyro
 from rich.text import Text
 
 from glocal.core.ranges import Range, Seed
-from glocal.files import UserError
+from glocal.files import FULL, UserError
 from glocal.progress import console, printable
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of a help text has gone
         sys.stderr.close()
     except OSError as error:
+        if error.errno in FULL:
+            _refuse(f"no room to write ({error.strerror}); free some disk space and run the same command again")
         if error.filename is None:
             raise
         _refuse(f"cannot use {error.filename}: {(error.strerror or str(error)).lower()}; mend that, or name another")

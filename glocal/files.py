@@ -27,6 +27,8 @@ REFUSED = (
     errno.ENAMETOOLONG, errno.ELOOP,
 )  # fmt: skip
 """What the system answers where something cannot be written at all."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What it answers where there is no room."""
 
 
 @contextmanager
@@ -56,10 +58,10 @@ def appearing(path: Path) -> Iterator[Path]:
         os.replace(draft, path)
     except OSError as error:
         remove(draft)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL:
             raise UserError(
                 f"no room to write {path} ({error.strerror}); what was there before is untouched. "
-                f"Free some disk space and run the same command again: it goes on from the last checkpoint."
+                f"Free some disk space and run the same command again; `glocal run` goes on where it was."
             ) from error
         if error.errno in REFUSED and str(draft) in str(error.filename):
             raise UserError(f"cannot write to {path}: {_reason(error)}") from error

@@ -116,8 +116,9 @@ def test_a_full_disk_leaves_no_half_episode(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(UserError, match="no room to write"):
+    with pytest.raises(UserError, match=r"no room to write .* run the same command again") as refused:
         write_episode(tmp_path / "data", 0, episode(3, 1.0))
+    assert "checkpoint" not in str(refused.value)  # there is none
     assert recorded(tmp_path / "data") == set() and not any(recording_folder(tmp_path / "data").iterdir())
 
 
