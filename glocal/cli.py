@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import tyro
 from rich.text import Text
 
 from glocal.core.ranges import Range, Seed
-from glocal.files import UserError
+from glocal.files import FULL, UserError
 from glocal.progress import console, printable
 
 if TYPE_CHECKING:
@@ -46,13 +46,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _main(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
-        console.print(Text("glocal: ", "bold red").append(printable(str(error)), "default"), soft_wrap=True)
-        sys.exit(2)
+        _refuse(str(error))
     except BrokenPipeError:  # the reader of a help text has gone
         sys.stderr.close()
+    except OSError as error:
+        if error.errno in FULL:
+            _refuse(f"no room to write ({error.strerror}); free some disk space and run the same command again")
+        if error.filename is None:
+            raise
+        _refuse(f"cannot use {error.filename}: {(error.strerror or str(error)).lower()}; mend that, or name another")
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on from the last checkpoint")
         sys.exit(130)
+
+
+def _refuse(reason: str) -> NoReturn:
+    console.print(
+        Text("glocal: ", "bold red").append(printable(reason).replace("\n", "\\n"), "default"), soft_wrap=True
+    )
+    sys.exit(2)
 
 
 def _main(arguments: list[str]) -> None:

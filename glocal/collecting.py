@@ -21,7 +21,7 @@ from glocal.data.workers import workers
 from glocal.deploy.view import check_planar, check_robot
 from glocal.evaluate.recording import describe, told
 from glocal.files import UserError, write_json
-from glocal.progress import Ticker, console
+from glocal.progress import Ticker, console, quoted
 from glocal.tasks.collect import record_episode
 from glocal.tasks.play import PlayConfig
 from glocal.tasks.pusht import PushTConfig
@@ -54,7 +54,7 @@ def take_in(run: RunFolder) -> None:
     findings = judge(known, looks(run.data, numbers), config.world.context)
     write_json(run.folder / "doctor.json", as_json(path, findings))
     raise_grave(path, findings)
-    seal(run.data, {"logs": str(path), "format": dataset.format, "mapping": mapping_dict(known)})
+    seal(run.data, {"logs": str(path), "format": dataset.format, "mapping": mapping_dict(known)}, numbers)
 
 
 def _trainable(path: Path, dataset: Dataset, config: Config) -> Mapping:
@@ -64,8 +64,8 @@ def _trainable(path: Path, dataset: Dataset, config: Config) -> Mapping:
     if other:
         raise UserError(
             f"{path} is not of a planar robot of two numbers, the only one that policies from logs can be judged on so "
-            f"far: {'; '.join(other)}. `glocal data inspect {path} --write` writes a mapping where only that is "
-            "missing"
+            f"far: {'; '.join(other)}. `glocal data inspect {quoted(path)} --write` writes a mapping where only "
+            "that is missing"
         )
     wrong = [*check(known, dataset), *check_robot(known, config.task)]
     if not config.task.images:
@@ -96,7 +96,7 @@ def record(run: RunFolder) -> None:
                 tick(tick.done + 1)
     finally:
         pool.shutdown(cancel_futures=True)
-    seal(run.data, {"preset": config.preset, "seed": config.seed, "play": asdict(config.play)})
+    seal(run.data, {"preset": config.preset, "seed": config.seed, "play": asdict(config.play)}, range(count))
 
 
 def _record(folder: Path, task: PushTConfig, play: PlayConfig, seed: int, number: int) -> None:

@@ -28,7 +28,7 @@ from glocal.files import UserError, answered, read_json, remove, sha256, write_j
 from glocal.gating import reader
 from glocal.opening import create_run
 from glocal.plan import STAGES
-from glocal.progress import Ticker, console
+from glocal.progress import Ticker, console, quoted
 from glocal.run import open_run, perform
 from glocal.stamps import stage_seconds
 from glocal.status import digests_path, status
@@ -67,10 +67,13 @@ def compare(
 ) -> None:
     """Train and judge every method with every seed; writes `comparison.json` and `.html`.
 
-    `others` are finished runs that stand in the same table. Raises `UserError` for methods that do not exist, and for
-    runs on other data. With `renew` data and models with other options are set aside; cells with others always are.
+    `others` are finished runs that stand in the same table. Raises `UserError` for methods that do not exist, for runs
+    on other data, and where `folder` is itself a run. With `renew` data and models with other options are set aside;
+    cells with others always are.
     """
     _check_asked(study, methods, seeds)
+    if (folder / "config.json").exists():
+        raise UserError(f"{folder} is a run, and a study is a folder of runs; name another with --run")
     finished = [open_run(other) for other in others]
     base = create_run(folder / "base", study.config, (*SHARED, "gates"), renew)
     for name in (*SHARED, "gates"):
@@ -118,7 +121,7 @@ def _found(run: Run, kind: str, read: Reader) -> Cell:
 
 def _check_data(base: Run, run: Run) -> None:
     if status(run)["policy"].state == "missing":
-        raise UserError(f"{run.folder} has no trained policy to compare; run `glocal run {run.folder}` first")
+        raise UserError(f"{run.folder} has no trained policy to compare; run `glocal run {quoted(run.folder)}` first")
     if run.store.hash != base.store.hash:
         raise UserError(
             f"{run.folder} was trained on other data (hash {run.store.hash[:12]}) than {base.folder} "

@@ -20,7 +20,7 @@ from glocal.evaluate.gates import Pose, drift, errors, shuffled
 from glocal.evaluate.gradients import Agreement, Question, acted, agreement, recommended_horizon
 from glocal.files import UserError, answered, read_json, sha256, write_json
 from glocal.gating import gate_windows, reader
-from glocal.progress import Ticker, console
+from glocal.progress import Ticker, console, quoted
 from glocal.run import alone
 from glocal.training import threads
 from glocal.workspace import Run
@@ -36,7 +36,7 @@ ROLLOUT = 20
 def diagnose(run: Run) -> dict[str, Any]:
     """Gradient report and model gate of a run with a policy; raises `UserError` where it has none."""
     if not (run.folder / "stages" / "policy.json").is_file():
-        raise UserError(f"{run.folder} has no trained policy to diagnose; run `glocal run {run.folder}` first")
+        raise UserError(f"{run.folder} has no trained policy to diagnose; run `glocal run {quoted(run.folder)}` first")
     with alone(run.folder), threads(run.config.threads):
         found = {
             "gradients": _gradients(run),

@@ -7,9 +7,10 @@ from typing import Any
 from glocal.checking import check
 from glocal.config import Config, flat, to_dict, typed
 from glocal.data.formats import check_format
-from glocal.files import UserError, cannot_write, write_json
+from glocal.files import UnreadableError, UserError, cannot_write, write_json
 from glocal.plan import FREE, STAGES, Stage
 from glocal.previous import alone
+from glocal.progress import quoted
 from glocal.run import begun_otherwise, is_finished, open_run
 from glocal.status import Status, status
 from glocal.workspace import Run
@@ -59,6 +60,8 @@ def _stored(folder: Path) -> Config | None:
     if (folder / "config.json").is_file():
         try:
             return open_run(folder).config
+        except UnreadableError:
+            raise
         except UserError:  # damaged: it is written anew, and stages are recognised by their stamps
             return None
     if folder.is_dir() and any(path.name != "stages" for path in folder.iterdir()):
@@ -115,7 +118,7 @@ def _check_kept(run: Run, stored: Config, stages: Sequence[str], advice: str) ->
         return
     changed = stored != run.config
     why = _told(stored, run.config) if changed else "; ".join(f"{k}: {', '.join(v)}" for k, v in lost.items())
-    stays = "" if changed else f"; as it is it stays usable (`glocal evaluate {run.folder}`)"
+    stays = "" if changed else f"; as it is it stays usable (`glocal evaluate {quoted(run.folder)}`)"
     raise UserError(
         f"this would set aside what is trained in {run.folder}: {', '.join(lost)}. {why}. Nothing was changed. "
         f"{advice[0].upper()}{advice[1:]}; "

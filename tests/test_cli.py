@@ -1,5 +1,6 @@
 """The command line itself: its help fits a screen, and it says what it is."""
 
+import errno
 import re
 import shlex
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from glocal import cli
 from glocal.cli import TRAINED, VERBS, main
 from glocal.config import PRESETS
 from glocal.usage import CHOSEN, MEANT
@@ -78,3 +80,20 @@ def test_a_flag_is_taken_by_itself(tmp_path, capsys):
     main(shlex.split(f"collect pusht-keypoints-debug --run {tmp_path}/run --task.no-agent"))
     main(["status", f"{tmp_path}/run"])
     assert "collect   done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "no room to write (No space left on device); free some"),
+        (PermissionError(errno.EACCES, "Permission denied", "some/file"), "cannot use some/file: permission denied"),
+    ],
+)
+def test_what_the_system_refuses_is_a_sentence(monkeypatch, capsys, error, said):
+    def refused(arguments: list[str]) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "_main", refused)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([])
+    assert stopped.value.code == 2 and said in " ".join(capsys.readouterr().err.split())

@@ -106,6 +106,14 @@ def test_a_run_without_a_policy_is_refused(study, capsys):
     assert stopped.value.code == 2 and "has no trained policy to compare" in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_study_in_the_folder_of_a_run_is_refused(study, capsys):
+    before = sorted((study / "base").iterdir())
+    with pytest.raises(SystemExit) as stopped:
+        compare(study / "base", "--methods", "cloning", *PLAIN)
+    assert stopped.value.code == 2 and "a study is a folder of runs" in " ".join(capsys.readouterr().err.split())
+    assert sorted((study / "base").iterdir()) == before
+
+
 def test_a_preset_is_needed(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["compare", "nowhere"])

@@ -11,6 +11,7 @@ import pytest
 
 from glocal.cli import main
 from glocal.config import from_dict
+from glocal.files import UserError
 from glocal.previous import alone, set_aside
 from glocal.run import open_run
 from glocal.status import status
@@ -83,7 +84,7 @@ def test_what_is_replaced_is_kept_each_time(trained):
     glocal("train", "policy", trained, "--learn.gamma", "0.6", "--replace")
     kept = sorted((trained / "previous").glob("*-policy*"))
     assert [(one / "policy" / "last" / "model.safetensors").read_bytes() for one in kept] == [first, second]
-    assert all((one / "policy.json").is_file() for one in kept)
+    assert all((one / "stages" / "policy.json").is_file() for one in kept)
 
 
 def test_a_folder_alone_goes_on_and_a_trained_stage_is_skipped_unless_it_is_to_be_replaced(trained, capsys):
@@ -161,6 +162,65 @@ def test_folders_in_previous_are_never_shared(tmp_path):
         (tmp_path / "policy").write_text(str(number))
         places.append(set_aside(tmp_path, "policy", ["policy", "nothing"]))
     assert [(place / "policy").read_text() for place in places if place] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_an_output_and_a_record_of_one_name_are_both_kept(tmp_path, is_folder):
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "gates.json").write_text("a stamp")
+    output = tmp_path / "gates.json" / "inside" if is_folder else tmp_path / "gates.json"
+    output.parent.mkdir(exist_ok=True)
+    output.write_text("measured")
+    place = set_aside(tmp_path, "gates", ["gates.json", "stages/gates.json"])
+    assert place is not None and (place / "stages" / "gates.json").read_text() == "a stamp"
+    assert (place / output.relative_to(tmp_path)).read_text() == "measured"
+
+
+def test_what_a_killed_process_had_half_written_is_removed_and_what_another_writes_is_not(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / "link").symlink_to(tmp_path.parent)
+    drafts = {
+        f"policy/.00000400.{ended.pid}.part/model.safetensors": False,
+        f"data.recording/.000001.npz.{ended.pid}.part": False,
+        f".config.json.{os.getpid()}.part": False,
+        f"policy/.00000400.{os.getppid()}.part": True,
+        f"previous/x-policy/.00000400.{ended.pid}.part": True,
+        f"policy/00000400.{ended.pid}.part": True,
+        f"policy/.{ended.pid}.part": True,
+        "policy/.notes.0.part": True,
+    }
+    for name in drafts:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("half")
+    with alone(tmp_path):
+        assert {name: (tmp_path / name).exists() for name in drafts} == drafts
+    assert not (tmp_path / "policy" / f".00000400.{ended.pid}.part").exists()
+
+
+def _linked(path: Path) -> None:
+    model = path.with_name("model.safetensors")
+    model.write_text("weights")
+    path.symlink_to(model)
+
+
+@pytest.mark.parametrize("make", [_linked, os.mkfifo, Path.mkdir, lambda path: path.symlink_to("nowhere")])
+def test_what_stands_in_the_place_of_the_lock_is_refused_and_left_as_it_is(tmp_path, make):
+    (tmp_path / "stages").mkdir()
+    make(tmp_path / "stages" / "lock")
+    before = content(tmp_path)
+    with pytest.raises(UserError, match=r"stages/lock is no plain file.*remove it"), alone(tmp_path):
+        pass
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("make", [Path.touch, os.mkfifo, lambda path: path.symlink_to("nowhere")])
+def test_where_nothing_can_be_set_aside_nothing_is_moved(tmp_path, make):
+    (tmp_path / "policy").write_text("trained")
+    make(tmp_path / "previous")
+    with pytest.raises(UserError, match=r"cannot write to .*previous: (not a directory|file exists)"):
+        set_aside(tmp_path, "policy", ["policy"])
+    assert (tmp_path / "policy").read_text() == "trained"
 
 
 BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []

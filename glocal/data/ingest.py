@@ -15,6 +15,7 @@ from glocal.data.parallel import over_episodes
 from glocal.data.propose import propose
 from glocal.data.store import recorded, recording_folder, write_episode
 from glocal.files import UserError, appearing, read_json, sha256
+from glocal.progress import quoted
 
 NUMBERS = 40
 """Bytes that a row's numbers take in a store, about."""
@@ -131,5 +132,5 @@ def _check(episode: dict[str, Array], number: int, path: Path) -> None:
         if values.dtype != np.uint8 and not np.isfinite(values).all():
             raise UserError(
                 f"the {name} of episode {number} in {path} holds numbers that are not finite; leave it out "
-                f"(leave_out in {NAME}, or `glocal data doctor {path} --leave-out`), or mend it"
+                f"(leave_out in {NAME}, or `glocal data doctor {quoted(path)} --leave-out`), or mend it"
             )

@@ -16,7 +16,8 @@ from glocal.core.improve import Metrics
 from glocal.data.dataset import Array, Dataset
 from glocal.data.ingest import mapping_of, source_digest
 from glocal.data.mapping import Mapping, reach_in_pixels, shown
-from glocal.files import UserError, appearing, sha256
+from glocal.data.remembered import remembered
+from glocal.files import UserError, sha256
 from glocal.labelling.job import Job, ticking
 from glocal.labels.contrast import Contrast, ContrastConfig
 from glocal.labels.geodesic import geodesic
@@ -87,11 +88,11 @@ class Contrasted:
 
 def embedded(embed: Embed, dataset: Dataset) -> list[Tensor]:
     """What an embedding says of all frames, by episode; kept for the next time."""
-    if not embed.kept.is_file():
-        parts = [embed.of(frames).numpy() for frames in _pictures(dataset, embed.mapping)]
-        with appearing(embed.kept) as draft, draft.open("wb") as file:
-            np.save(file, np.concatenate(parts))
-    whole = torch.from_numpy(np.load(embed.kept, allow_pickle=False))
+
+    def embed_all() -> Array:
+        return np.concatenate([embed.of(frames).numpy() for frames in _pictures(dataset, embed.mapping)])
+
+    whole = torch.from_numpy(remembered(embed.kept, sum(dataset.lengths), embed_all))
     return list(whole.split(list(dataset.lengths)))
 
 
