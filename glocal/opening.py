@@ -7,6 +7,7 @@ from typing import Any
 from glocal.checking import check
 from glocal.config import Config, flat, to_dict, typed
 from glocal.data.formats import check_format
+from glocal.data.ingest import data_files
 from glocal.files import UserError, cannot_write, write_json
 from glocal.plan import FREE, STAGES, Stage
 from glocal.previous import alone
@@ -35,6 +36,7 @@ def create_run(
     run = Run(folder, config)
     if config.logs and "collect" in stages and not is_finished(run, "collect"):
         check_format(Path(config.logs))
+        data_files(Path(config.logs))
     with cannot_write(folder):
         stored = _stored(folder)
     _check_allowed(run, stored, stages, replace, advice)

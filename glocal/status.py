@@ -91,7 +91,10 @@ def _status(run: RunFolder, stage: Stage, before: Mapping[str, Status], digests:
         stamp = read_stamp(run.folder, stage.name)
     except UserError as error:
         return Status("damaged", (str(error),))
-    wanted = plan_of(run, stage, digests)
+    try:
+        wanted = plan_of(run, stage, digests)
+    except UserError as error:  # logs that are not to be read: what was taken from them before stands
+        return Status("missing" if stamp is None else "stale", (str(error),))
     if stamp is None:
         begun = is_begun(run, stage, wanted)
         return Status("missing", ("was begun and will be gone on with" if begun else "was not run yet",))

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset
+from glocal.data.formats.bounds import check_total
+from glocal.data.formats.inside import sealed
 from glocal.data.looks import Seen, as_arrays, from_arrays, look
 from glocal.data.mapping import NAME, Mapping, apply, features_of, load, moments
 from glocal.data.parallel import over_episodes
@@ -21,6 +23,8 @@ NUMBERS = 40
 
 NOTES = ("README", "LICENSE", "LICENCE", "CITATION")
 """What files beside the data are called that say something about them."""
+ZARR = ".z"
+"""How zarr's own hidden files begin: .zarray, .zgroup."""
 
 
 def beside(path: Path) -> Path:
@@ -37,27 +41,33 @@ def source_digest(path: Path, digest: Callable[[Path], str] = sha256) -> str | N
     """What a change of a dataset or of its mapping is recognised by: what its files hold, by whatever path.
 
     What people and tools put beside the data does not count: notes, licences and hidden files. None where the dataset
-    is gone; what was taken from it stands. `digest` is asked for the hash of a file.
+    is gone; what was taken from it stands. `digest` is asked for the hash of a file. Raises `UserError`, before any of
+    them is read, where its files lead elsewhere or are too large.
     """
     if not path.exists():
         return None
-    seen = [f"{name} {digest(file)}" for name, file in _files(path).items()]
+    seen = [f"{name} {digest(file)}" for name, file in data_files(path).items()]
     if beside(path).is_file():
         seen.append(_content(beside(path)))
     return hashlib.sha256("\n".join(seen).encode()).hexdigest()[:16]
 
 
-def _files(path: Path) -> dict[str, Path]:
-    """A dataset's files by their names in it, in order."""
+def data_files(path: Path) -> dict[str, Path]:
+    """A dataset's files by their names in it, in order; raises `UserError` where they cannot be read to the end."""
+    sealed(path)
     if not path.is_dir():
+        check_total(path, [path])
         return {"": path}
     named = {file.relative_to(path): file for file in path.rglob("*") if file.is_file()}
-    return {name.as_posix(): named[name] for name in sorted(named) if _is_data(name)}
+    found = {name.as_posix(): named[name] for name in sorted(named) if _is_data(name)}
+    check_total(path, found.values())
+    return found
 
 
 def _is_data(name: Path) -> bool:
-    hidden = any(part.startswith(".") and not part.startswith(".z") for part in name.parts)  # .zarray is zarr's own
-    return not hidden and name.name != NAME and not name.name.upper().startswith(NOTES) and name.suffix != ".md"
+    *folders, file = name.parts
+    hidden = any(part.startswith(".") for part in folders) or (file.startswith(".") and not file.startswith(ZARR))
+    return not hidden and file != NAME and not file.upper().startswith(NOTES) and name.suffix != ".md"
 
 
 def _content(mapping: Path) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from glocal.data.ingest import source_digest
 from glocal.data.mapping import NAME
-from glocal.files import sha256
+from glocal.files import UserError, sha256
 from glocal.plan import STAGES
 from glocal.stamps import stamp_path, write
 from glocal.status import digests_of, plan_of, stamped, status
@@ -106,6 +106,40 @@ def test_only_files_that_changed_are_read_again(logs, tmp_path):
             source_digest(logs, digests)
             read += [Path(path).name for path in set(digests.kept) - known]
     assert sorted(read) == [".zarray", "0.mp4", "0.npz"]
+
+
+def unread(file: Path) -> str:
+    pytest.fail(f"{file} was read")
+
+
+def test_nothing_is_read_where_a_link_leads_out(logs, tmp_path):
+    (tmp_path / "secret").write_text("outside")
+    (logs / "z.npz").symlink_to(tmp_path / "secret")
+    with pytest.raises(UserError, match="is a symbolic link"):
+        source_digest(logs, unread)
+
+
+def test_what_is_hidden_is_not_read(logs, tmp_path):
+    """Whatever a hidden folder is called; its links are not looked for."""
+    before = source_digest(logs)
+    (logs / ".zz").mkdir()
+    (logs / ".zz" / "z.npz").symlink_to(logs / "0.npz")
+    assert source_digest(logs) == before
+
+
+def test_nothing_is_read_where_that_would_take_too_long(logs):
+    (logs / "hole.npz").touch()
+    os.truncate(logs / "hole.npz", 2**40)
+    with pytest.raises(UserError, match=f"have {2**40 + 16} bytes, {2**38} are read at most"):
+        source_digest(logs, unread)
+
+
+def test_a_run_whose_logs_can_no_longer_be_read_says_so_and_stands(logs, tmp_path):
+    run = collected(tmp_path / "run", logs)
+    (logs / "z.npz").symlink_to(tmp_path / "elsewhere")
+    found = status(run)
+    assert found["collect"].state == "stale" and "is a symbolic link" in found["collect"].reasons[0]
+    assert found["policy"].own == ()
 
 
 def collected(folder: Path, logs: Path | str) -> Run:

@@ -23,6 +23,7 @@ from tests.hostile.case import Case
 TABLE, EPISODES = "data/chunk-000/file-000.parquet", "meta/episodes/chunk-000/file-000.parquet"
 FILM = f"videos/{CAMERA}/chunk-000/file-000.mp4"
 ALL = ("inspect", "convert", "split", "merge", "label")
+READ_WHOLE = (*ALL, "collect")
 INTO_ITSELF = ("convert into itself", "split into itself", "merge into itself", "label into itself")
 Change = Callable[[Path], object]
 
@@ -138,6 +139,11 @@ def _hidden_links(folder: Path) -> None:
 
 def _sparse(file: str, size: int) -> Change:
     return lambda folder: os.truncate(folder / file, size)
+
+
+def _hole(folder: Path) -> None:
+    (folder / "more.bin").touch()
+    os.truncate(folder / "more.bin", 2**40)
 
 
 def _repeated_texts(file: str, name: str, lists: bool) -> Change:
@@ -262,18 +268,19 @@ CASES = [
     Case("conversion", changed(info(data_path="{chunk_index!r}")), "is asked for as"),
     Case("brace that stays open", changed(info(data_path="{chunk_index")), "has the pattern"),
     Case("camera padded", changed(info(video_path="{video_key:>9999999}")), "is asked for as"),
-    Case("table is a link", changed(linked(TABLE, "../../../victim/p.parquet")), LINK, ALL),
-    Case("film is a link", changed(linked(FILM, "../../../../victim/v.mp4")), LINK, ALL),
-    Case("folder is a link", changed(linked("data", "../victim")), LINK, ALL),
-    Case("info.json is a link", changed(linked("meta/extra.json", "/etc/passwd")), LINK, ALL),
+    Case("table is a link", changed(linked(TABLE, "../../../victim/p.parquet")), LINK, READ_WHOLE),
+    Case("film is a link", changed(linked(FILM, "../../../../victim/v.mp4")), LINK, READ_WHOLE),
+    Case("folder is a link", changed(linked("data", "../victim")), LINK, READ_WHOLE),
+    Case("info.json is a link", changed(linked("meta/extra.json", "/etc/passwd")), LINK, READ_WHOLE),
     Case("link to itself", changed(linked("meta/extra.json", "extra.json")), LINK),
     Case("link to nothing", changed(linked("notes", "nowhere")), LINK),
-    Case("mapping is a link", changed(linked("glocal.json", "../victim/p.parquet")), LINK, ALL),
-    Case("snapshot of the hub's cache", changed(_all_links), "huggingface-cli download", ALL),
-    Case("table is a pipe", changed(pipe(TABLE)), r"is a pipe \(FIFO\)", ALL),
+    Case("mapping is a link", changed(linked("glocal.json", "../victim/p.parquet")), LINK, READ_WHOLE),
+    Case("snapshot of the hub's cache", changed(_all_links), "huggingface-cli download", READ_WHOLE),
+    Case("table is a pipe", changed(pipe(TABLE)), r"is a pipe \(FIFO\)", READ_WHOLE),
     Case("film is a pipe", changed(pipe(FILM)), r"is a pipe \(FIFO\)"),
     Case("pipe aside", changed(pipe("meta/extra")), r"is a pipe \(FIFO\)"),
     Case("socket aside", changed(_socket), "is a socket"),
+    Case("a terabyte of nothing aside", changed(_hole), "are read at most", ("collect", "label by a goal")),
     Case("feature named by a path", changed(_named_by_path), "cannot be the name of a folder", ("convert", "split", "merge")),
     Case("camera named by a path", changed(_camera_by_path), LEADS_OUT, ALL),
     Case("into itself", changed(lambda folder: None), "is inside the data set", INTO_ITSELF),
