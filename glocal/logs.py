@@ -16,7 +16,7 @@ from glocal.data import mapping
 from glocal.data.combined import Chosen, Merged, told
 from glocal.data.dataset import Array, Dataset
 from glocal.data.doctor import Finding, as_json, examine
-from glocal.data.formats import open_dataset
+from glocal.data.formats import is_recording, open_dataset
 from glocal.data.formats.inside import apart
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.ingest import beside, mapping_of
@@ -92,11 +92,12 @@ def preview(path: tyro.conf.Positional[Path], out: Path, episodes: Count = 6, co
 
     Args:
         path: The dataset.
-        out: The picture or film to write.
+        out: The picture or film to write, outside the dataset; an earlier one is written over.
         episodes: How many, evenly spread over the dataset.
         columns: Moments in a contact sheet.
     """
     dataset = open_dataset(path)
+    _check_out(out, path)
     camera = next((name for name, feature in dataset.features.items() if feature.picture), None)
     if camera is None:
         raise UserError(f"{path} holds no pictures; found {told(dataset)}")
@@ -116,6 +117,13 @@ def preview(path: tyro.conf.Positional[Path], out: Path, episodes: Count = 6, co
     else:
         raise UserError(f"{out} is neither a png or jpg picture nor an mp4 film")
     console.print(f"episodes {', '.join(map(str, chosen))} are in {out}")
+
+
+def _check_out(out: Path, path: Path) -> None:
+    """Raise `UserError` where what is said of a dataset would be written into it, or over a file of another one."""
+    apart(out, path)
+    if out.exists() and (out.name == mapping.NAME or is_recording(out)):
+        raise UserError(f"{out} is a file of a data set, which stays as it is; name another one")
 
 
 def _even(frame: Array) -> Array:
@@ -138,7 +146,7 @@ def doctor(
 
     Args:
         path: The dataset; its mapping is glocal.json beside it, or the proposed one.
-        out: Where to write the findings as JSON.
+        out: Where to write the findings as JSON, outside the dataset; earlier ones are written over.
         context: Decisions that the global model needs to see before it can answer.
         leave_out: Write into the mapping that episodes are left out where that would mend what is found.
         run: A run on these logs whose codec is trained; with it, it is also asked whether the logs are enough.
@@ -146,6 +154,8 @@ def doctor(
         processes: That read at once.
     """
     dataset = open_dataset(path)
+    if out is not None:
+        _check_out(out, path)
     known = mapping_of(path, dataset)
     trained = None if run is None else _run_on(run, path)
     findings = examine(dataset, known, context, _looks(path, dataset, known, processes))

@@ -1,6 +1,7 @@
 """The verbs on logs: what they say, what they write, what they refuse, and what is taken in."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,6 +20,7 @@ from tests.data.test_formats import (
     FEATURES,
     LENGTHS,
     STATE,
+    hdf5_file,
     lerobot_v3,
     minari_folder,
     mp4_folder,
@@ -86,6 +88,62 @@ def test_a_preview_is_a_picture_or_a_film(tmp_path):
     assert Image.open(tmp_path / "sheet.png").size == (4 * 64, 2 * 48)
     data("preview", whole, "--out", tmp_path / "film.mp4")
     assert (tmp_path / "film.mp4").stat().st_size > 500
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+INSIDE, ANOTHERS = "is inside the data set", "is a file of a data set"
+
+
+@pytest.mark.parametrize(
+    "make, out, said",
+    [
+        (lerobot_v3, "set/videos/observation.image/chunk-000/file-000.mp4", INSIDE),
+        (lerobot_v3, "set/new.png", INSIDE),
+        (mp4_folder, "set/000.mp4", INSIDE),
+        (mp4_folder, "link/000.mp4", INSIDE),
+        (npz_folder, "films/000.mp4", ANOTHERS),
+        (npz_folder, "another/videos/observation.image/chunk-000/file-000.mp4", ANOTHERS),
+    ],
+)
+def test_a_preview_is_not_drawn_over_recordings(tmp_path, capsys, make, out, said):
+    make(tmp_path / "set")
+    (tmp_path / "link").symlink_to("set")
+    mp4_folder(tmp_path / "films")
+    lerobot_v3(tmp_path / "another")
+    before = contents(tmp_path)
+    assert said in refused(capsys, "preview", tmp_path / "set", "--out", tmp_path / out)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "make, out, said",
+    [
+        (lerobot_v3, "set/meta/info.json", INSIDE),
+        (lerobot_v3, "set/glocal.json", INSIDE),
+        (hdf5_file, "set.h5", ANOTHERS),
+        (hdf5_file, "glocal.json", ANOTHERS),
+        (hdf5_file, "another/meta/info.json", ANOTHERS),
+    ],
+)
+def test_findings_are_not_written_over_a_dataset(tmp_path, capsys, make, out, said):
+    path = make(tmp_path / "set")
+    data("inspect", path, "--write")
+    lerobot_v3(tmp_path / "another")
+    before = contents(tmp_path)
+    assert said in refused(capsys, "doctor", path, "--out", tmp_path / out)
+    assert contents(tmp_path) == before
+
+
+def test_what_was_said_of_a_dataset_before_is_said_again(tmp_path):
+    """In a folder that is full of films and findings, as after the first time."""
+    whole = mp4_folder(tmp_path / "films")
+    for _ in range(2):
+        for name in ("sheet.png", "sheet.jpg", "film.mp4"):
+            data("preview", whole, "--out", tmp_path / name)
+        data("doctor", whole, "--out", tmp_path / "found.json")
 
 
 def test_the_doctor_writes_what_it_found(tmp_path):
