@@ -19,7 +19,7 @@ from glocal.data.doctor import Finding, as_json, examine
 from glocal.data.formats import is_recording, open_dataset
 from glocal.data.formats.inside import apart
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
-from glocal.data.ingest import beside, mapping_of
+from glocal.data.ingest import beside, mapping_of, put_beside
 from glocal.data.looks import Seen, look_at
 from glocal.data.parallel import over_episodes
 from glocal.data.propose import LOOKED_AT, OUTCOMES, propose
@@ -38,13 +38,16 @@ ELSEWHERE = (
 )
 
 
-def inspect(path: tyro.conf.Positional[Path], write: bool = False) -> None:
+def inspect(path: tyro.conf.Positional[Path], write: bool = False, replace: bool = False) -> None:
     """Say what a dataset holds: episodes, lengths, rate, features and their ranges, what is missing, and a mapping.
 
     Args:
         path: The dataset.
         write: Write the proposed mapping beside the data, as glocal.json.
+        replace: Write it also where there is another one, which is kept as glocal.json.1.
     """
+    if replace and not write:
+        raise UserError("--replace says what --write may do; add --write")
     dataset = open_dataset(path)
     lengths = np.array(dataset.lengths)
     console.print(f"{path}: {dataset.format}")
@@ -65,8 +68,8 @@ def inspect(path: tyro.conf.Positional[Path], write: bool = False) -> None:
         console.print(f"mapping: {line}")
     console.print(f"mapping: {proposed}")
     if write:
-        mapping.save(beside(path), proposed)
-        console.print(f"written to {beside(path)}")
+        kept = put_beside(path, proposed, replace)
+        console.print(f"written to {beside(path)}" + (f"; what was there before is kept in {kept}" if kept else ""))
 
 
 def _ranges(dataset: Dataset) -> dict[str, tuple[str, str]]:

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,11 @@ from glocal.data.dataset import Array, Dataset
 from glocal.data.formats.bounds import check_total
 from glocal.data.formats.inside import sealed
 from glocal.data.looks import Seen, as_arrays, from_arrays, look
-from glocal.data.mapping import NAME, Mapping, apply, features_of, load, moments
+from glocal.data.mapping import NAME, Mapping, apply, features_of, load, moments, save
 from glocal.data.parallel import over_episodes
 from glocal.data.propose import propose
 from glocal.data.store import recorded, recording_folder, write_episode
-from glocal.files import UserError, appearing, read_json, sha256
+from glocal.files import UserError, appearing, cannot_write, read_json, sha256
 
 NUMBERS = 40
 """Bytes that a row's numbers take in a store, about."""
@@ -35,6 +37,34 @@ def beside(path: Path) -> Path:
 def mapping_of(path: Path, dataset: Dataset) -> Mapping:
     """A dataset's mapping: from the file beside it, or else the one that is proposed."""
     return load(beside(path)) if beside(path).is_file() else propose(dataset)[0]
+
+
+def put_beside(path: Path, mapping: Mapping, replace: bool) -> Path | None:
+    """Write a dataset's mapping beside it; another one that is there is kept, under the name that is returned.
+
+    Raises `UserError` where there is another one and `replace` is not said.
+    """
+    place, kept = beside(path), None
+    if os.path.lexists(place):
+        if _holds(place, mapping):
+            return None
+        kept = next(one for n in count(1) if not os.path.lexists(one := place.with_name(f"{NAME}.{n}")))
+        if not replace:
+            raise UserError(
+                f"{place} is there already, and is not the mapping that is proposed; it stays as it is. Mend it by "
+                f"hand, or add --replace: the proposed one is written then, and this one kept as {kept.name}"
+            )
+        with cannot_write(kept):
+            place.rename(kept)
+    save(place, mapping)
+    return kept
+
+
+def _holds(place: Path, mapping: Mapping) -> bool:
+    try:
+        return load(place) == mapping
+    except UserError:
+        return False
 
 
 def source_digest(path: Path, digest: Callable[[Path], str] = sha256) -> str | None:
@@ -67,7 +97,7 @@ def data_files(path: Path) -> dict[str, Path]:
 def _is_data(name: Path) -> bool:
     *folders, file = name.parts
     hidden = any(part.startswith(".") for part in folders) or (file.startswith(".") and not file.startswith(ZARR))
-    return not hidden and file != NAME and not file.upper().startswith(NOTES) and name.suffix != ".md"
+    return not hidden and not file.startswith(NAME) and not file.upper().startswith(NOTES) and name.suffix != ".md"
 
 
 def _content(mapping: Path) -> str:

@@ -1,6 +1,7 @@
 """The verbs on logs: what they say, what they write, what they refuse, and what is taken in."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from glocal.cli import main
 from glocal.data.formats import open_dataset
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.ingest import chosen, ingest
-from glocal.data.mapping import Mapping
+from glocal.data.mapping import Mapping, load, save
 from glocal.data.store import EpisodeStore, seal
 from tests.data.test_formats import (
     AFTER,
@@ -44,6 +45,47 @@ def test_inspect_says_what_is_there_and_proposes_a_mapping(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "LeRobotDataset v3.0" in said and "3 episodes, 18 steps" in said and "missing: success" in said
     assert json.loads((tmp_path / "set" / "glocal.json").read_text())["camera"] == "observation.image"
+
+
+def mapped(folder: Path, text: str) -> Path:
+    path = lerobot_v3(folder / "set")
+    (path / "glocal.json").write_text(text)
+    return path
+
+
+def test_a_mapping_made_by_hand_is_kept_by_inspect(tmp_path, capsys):
+    """Without --replace where it is, with it under a new name; neither that nor the proposed one is written over."""
+    path = mapped(tmp_path, "by hand")
+    assert "add --replace" in refused(capsys, "inspect", path, "--write")
+    assert (path / "glocal.json").read_text() == "by hand" and not (path / "glocal.json.1").exists()
+    data("inspect", path, "--write", "--replace")
+    assert f"kept in {path / 'glocal.json.1'}" in " ".join(capsys.readouterr().err.split()).replace("- ", "-")
+    proposed = load(path / "glocal.json")
+    save(path / "glocal.json", replace(proposed, reach=7.0))
+    data("inspect", path, "--write", "--replace")
+    assert (path / "glocal.json.1").read_text() == "by hand" and load(path / "glocal.json") == proposed
+    assert load(path / "glocal.json.2").reach == 7.0
+
+
+def test_the_mapping_that_is_proposed_is_written_any_number_of_times(tmp_path):
+    path = lerobot_v3(tmp_path / "set")
+    for option in ((), (), ("--replace",)):
+        data("inspect", path, "--write", *option)
+    assert [one.name for one in path.glob("glocal.json*")] == ["glocal.json"]
+
+
+def test_replace_is_for_write(tmp_path, capsys):
+    path = mapped(tmp_path, "by hand")
+    assert "add --write" in refused(capsys, "inspect", path, "--replace")
+    assert (path / "glocal.json").read_text() == "by hand"
+
+
+def test_episodes_are_left_out_of_a_mapping_made_by_hand_in_its_place(tmp_path):
+    path = lerobot_v3(tmp_path / "set")
+    data("inspect", path, "--write")
+    save(path / "glocal.json", replace(load(path / "glocal.json"), reach=7.0))
+    data("doctor", path, "--leave-out")
+    assert load(path / "glocal.json").reach == 7.0 and not (path / "glocal.json.1").exists()
 
 
 def test_a_folder_becomes_a_lerobot_dataset(tmp_path):

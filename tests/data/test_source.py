@@ -48,7 +48,18 @@ def rewrite(name: str, text: str):
     "change",
     [
         touch,
-        *map(add, ["README.md", "readme.txt", "LICENSE", "notes.md", ".gitattributes", ".cache/huggingface/x.lock"]),
+        *map(
+            add,
+            [
+                "README.md",
+                "readme.txt",
+                "LICENSE",
+                "notes.md",
+                ".gitattributes",
+                ".cache/huggingface/x.lock",
+                f"{NAME}.1",
+            ],
+        ),
         rewrite(NAME, '{\n  "fps": 10,\n  "camera": "wrist"\n}'),
     ],
 )
