@@ -7,7 +7,7 @@ from typing import Any
 from glocal.checking import check
 from glocal.config import Config, flat, to_dict, typed
 from glocal.data.formats import check_format
-from glocal.data.ingest import data_files
+from glocal.data.ingest import check_source
 from glocal.files import UserError, cannot_write, write_json
 from glocal.plan import FREE, STAGES, Stage
 from glocal.previous import alone
@@ -36,7 +36,7 @@ def create_run(
     run = Run(folder, config)
     if config.logs and "collect" in stages and not is_finished(run, "collect"):
         check_format(Path(config.logs))
-        data_files(Path(config.logs))
+        check_source(Path(config.logs))
     with cannot_write(folder):
         stored = _stored(folder)
     _check_allowed(run, stored, stages, replace, advice)

@@ -14,11 +14,11 @@ from glocal.data.dataset import Array, Dataset
 from glocal.data.formats.bounds import check_total
 from glocal.data.formats.inside import sealed
 from glocal.data.looks import Seen, as_arrays, from_arrays, look
-from glocal.data.mapping import NAME, Mapping, apply, features_of, load, moments, save
+from glocal.data.mapping import NAME, Mapping, apply, features_of, load, moments, save, values_in
 from glocal.data.parallel import over_episodes
 from glocal.data.propose import propose
 from glocal.data.store import recorded, recording_folder, write_episode
-from glocal.files import UserError, appearing, cannot_write, read_json, sha256
+from glocal.files import UserError, appearing, cannot_write, sha256
 
 NUMBERS = 40
 """Bytes that a row's numbers take in a store, about."""
@@ -72,14 +72,21 @@ def source_digest(path: Path, digest: Callable[[Path], str] = sha256) -> str | N
 
     What people and tools put beside the data does not count: notes, licences and hidden files. None where the dataset
     is gone; what was taken from it stands. `digest` is asked for the hash of a file. Raises `UserError`, before any of
-    them is read, where its files lead elsewhere or are too large.
+    them is read, where its files lead elsewhere or are too large, and where its mapping is no JSON.
     """
     if not path.exists():
         return None
     seen = [f"{name} {digest(file)}" for name, file in data_files(path).items()]
     if beside(path).is_file():
-        seen.append(_content(beside(path)))
+        seen.append(json.dumps(values_in(beside(path)), sort_keys=True))  # however it is laid out
     return hashlib.sha256("\n".join(seen).encode()).hexdigest()[:16]
+
+
+def check_source(path: Path) -> None:
+    """Raise `UserError` where logs or their mapping are not to be read, before any of them is."""
+    data_files(path)
+    if beside(path).is_file():
+        load(beside(path))
 
 
 def data_files(path: Path) -> dict[str, Path]:
@@ -98,14 +105,6 @@ def _is_data(name: Path) -> bool:
     *folders, file = name.parts
     hidden = any(part.startswith(".") for part in folders) or (file.startswith(".") and not file.startswith(ZARR))
     return not hidden and not file.startswith(NAME) and not file.upper().startswith(NOTES) and name.suffix != ".md"
-
-
-def _content(mapping: Path) -> str:
-    """What a mapping says, however it is laid out; a damaged one is what it is."""
-    try:
-        return json.dumps(read_json(mapping), sort_keys=True)
-    except UserError:
-        return sha256(mapping)
 
 
 def rows_of(mapping: Mapping, observations: int) -> int:

@@ -76,7 +76,6 @@ def test_what_does_not_change_the_data_does_not_change_the_digest(logs, change):
         rewrite("videos/0.mp4", "longer film"),
         rewrite(".zarray", "shapes"),
         rewrite(NAME, '{"camera": "wrist", "fps": 20}'),
-        rewrite(NAME, "{"),
         add("1.npz"),
         lambda logs: (logs / "0.npz").unlink(),
         lambda logs: (logs / "0.npz").rename(logs / "1.npz"),
@@ -128,6 +127,19 @@ def test_nothing_is_read_where_a_link_leads_out(logs, tmp_path):
     (logs / "z.npz").symlink_to(tmp_path / "secret")
     with pytest.raises(UserError, match="is a symbolic link"):
         source_digest(logs, unread)
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"fps": ' + "1" * 5000 + "}"])
+def test_of_a_mapping_that_is_damaged_it_is_said_what_proposes_another(logs, text):
+    (logs / NAME).write_text(text)
+    with pytest.raises(UserError, match=r"does not read as JSON.*`glocal data inspect` proposes one"):
+        source_digest(logs)
+
+
+def test_a_mapping_without_end_is_not_read(logs):
+    os.truncate(logs / NAME, 2**28 + 1)
+    with pytest.raises(UserError, match=f"has {2**28 + 1} bytes; .* are read at most"):
+        source_digest(logs)
 
 
 def test_what_is_hidden_is_not_read(logs, tmp_path):

@@ -60,6 +60,7 @@ def _command(verb: str, path: Path, out: Path) -> list[str]:
 
 def _of_data(verb: str, path: Path, out: Path, inner: Path) -> list[str]:
     return {
+        "doctor": ["doctor", str(path)],
         "inspect": ["inspect", str(path)],
         "convert": ["convert", str(path), str(out), "--fps", "10"],
         "convert into itself": ["convert", str(path), str(inner), "--fps", "10"],

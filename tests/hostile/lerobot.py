@@ -234,7 +234,19 @@ def _notes(folder: Path) -> None:
 
 LEADS_OUT, NO_FIELD, LINK = "does not stay in", "is no field", "is a symbolic link"
 DEEP = "[" * 100_000
+TOLD = '{"camera": "x", "picture": [%s, 64], "state": null, "action": "action", "fps": %s, "rate": 5}'
+MAPPED = ("doctor", "collect", "label")
 V21 = "meta/episodes.jsonl"
+
+
+def _mapped(content: str, size: int = 0) -> Callable[[Path], Path]:
+    """A sound data set with a mapping beside it, made longer by a hole where a size is told."""
+
+    def change(folder: Path) -> None:
+        (folder / "glocal.json").write_text(content)
+        os.truncate(folder / "glocal.json", size or len(content))
+
+    return changed(change)
 
 
 def _v21(name: str, change: Change, words: str | None, verbs: tuple[str, ...] = ("convert",)) -> Case:
@@ -284,6 +296,13 @@ CASES = [
     Case("feature named by a path", changed(_named_by_path), "cannot be the name of a folder", ("convert", "split", "merge")),
     Case("camera named by a path", changed(_camera_by_path), LEADS_OUT, ALL),
     Case("into itself", changed(lambda folder: None), "is inside the data set", INTO_ITSELF),
+    # glocal.json
+    Case("mapping of 16 GiB", _mapped("", 2**34), "are read at most.*glocal data inspect", MAPPED),
+    Case("mapping nested deeply", _mapped(DEEP), "nested too deeply.*glocal data inspect", MAPPED),
+    Case("mapping with an integer of 5000 digits", _mapped('{"fps": ' + "1" * 5000 + "}"), "does not read as JSON.*glocal data inspect", MAPPED),
+    Case("mapping with pictures of 400 digits", _mapped(TOLD % ("1" * 400, 10)), "picture is 1111.*glocal data inspect", MAPPED),
+    Case("mapping with a rate of 400 digits", _mapped(TOLD % (48, "1" * 400)), "fps.*glocal data inspect", MAPPED),
+    Case("mapping that is a list", _mapped("[]"), "is no mapping.*glocal data inspect", MAPPED),
     # info.json
     Case("nested deeply", changed(text("meta/info.json", DEEP)), "nested too deeply", ALL),
     Case("a key twice", changed(replaced("meta/info.json", '"fps"', '"fps": 5, "fps"')), "told twice"),
