@@ -16,10 +16,10 @@ from glocal.data import mapping
 from glocal.data.combined import Chosen, Merged, told
 from glocal.data.dataset import Array, Dataset
 from glocal.data.doctor import Finding, as_json, examine
-from glocal.data.formats import open_dataset
+from glocal.data.formats import is_recording, open_dataset
 from glocal.data.formats.inside import apart
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
-from glocal.data.ingest import beside, mapping_of
+from glocal.data.ingest import beside, mapping_of, put_beside
 from glocal.data.looks import Seen, look_at
 from glocal.data.parallel import over_episodes
 from glocal.data.propose import LOOKED_AT, OUTCOMES, propose
@@ -38,13 +38,16 @@ ELSEWHERE = (
 )
 
 
-def inspect(path: tyro.conf.Positional[Path], write: bool = False) -> None:
+def inspect(path: tyro.conf.Positional[Path], write: bool = False, replace: bool = False) -> None:
     """Say what a dataset holds: episodes, lengths, rate, features and their ranges, what is missing, and a mapping.
 
     Args:
         path: The dataset.
         write: Write the proposed mapping beside the data, as glocal.json.
+        replace: Write it also where there is another one, which is kept as glocal.json.1.
     """
+    if replace and not write:
+        raise UserError("--replace says what --write may do; add --write")
     dataset = open_dataset(path)
     lengths = np.array(dataset.lengths)
     console.print(f"{path}: {dataset.format}")
@@ -65,8 +68,8 @@ def inspect(path: tyro.conf.Positional[Path], write: bool = False) -> None:
         console.print(f"mapping: {line}")
     console.print(f"mapping: {proposed}")
     if write:
-        mapping.save(beside(path), proposed)
-        console.print(f"written to {beside(path)}")
+        kept = put_beside(path, proposed, replace)
+        console.print(f"written to {beside(path)}" + (f"; what was there before is kept in {kept}" if kept else ""))
 
 
 def _ranges(dataset: Dataset) -> dict[str, tuple[str, str]]:
@@ -92,11 +95,12 @@ def preview(path: tyro.conf.Positional[Path], out: Path, episodes: Count = 6, co
 
     Args:
         path: The dataset.
-        out: The picture or film to write.
+        out: The picture or film to write, outside the dataset; an earlier one is written over.
         episodes: How many, evenly spread over the dataset.
         columns: Moments in a contact sheet.
     """
     dataset = open_dataset(path)
+    _check_out(out, path)
     camera = next((name for name, feature in dataset.features.items() if feature.picture), None)
     if camera is None:
         raise UserError(f"{path} holds no pictures; found {told(dataset)}")
@@ -116,6 +120,13 @@ def preview(path: tyro.conf.Positional[Path], out: Path, episodes: Count = 6, co
     else:
         raise UserError(f"{out} is neither a png or jpg picture nor an mp4 film")
     console.print(f"episodes {', '.join(map(str, chosen))} are in {out}")
+
+
+def _check_out(out: Path, path: Path) -> None:
+    """Raise `UserError` where what is said of a dataset would be written into it, or over a file of another one."""
+    apart(out, path)
+    if out.exists() and (out.name == mapping.NAME or is_recording(out)):
+        raise UserError(f"{out} is a file of a data set, which stays as it is; name another one")
 
 
 def _even(frame: Array) -> Array:
@@ -138,7 +149,7 @@ def doctor(
 
     Args:
         path: The dataset; its mapping is glocal.json beside it, or the proposed one.
-        out: Where to write the findings as JSON.
+        out: Where to write the findings as JSON, outside the dataset; earlier ones are written over.
         context: Decisions that the global model needs to see before it can answer.
         leave_out: Write into the mapping that episodes are left out where that would mend what is found.
         run: A run on these logs whose codec is trained; with it, it is also asked whether the logs are enough.
@@ -146,6 +157,8 @@ def doctor(
         processes: That read at once.
     """
     dataset = open_dataset(path)
+    if out is not None:
+        _check_out(out, path)
     known = mapping_of(path, dataset)
     trained = None if run is None else _run_on(run, path)
     findings = examine(dataset, known, context, _looks(path, dataset, known, processes))

@@ -7,6 +7,8 @@ from typing import Any
 from glocal.checking import check
 from glocal.config import Config, flat, to_dict, typed
 from glocal.data.formats import check_format
+from glocal.data.formats.inside import apart
+from glocal.data.ingest import check_source
 from glocal.files import UnreadableError, UserError, cannot_write, write_json
 from glocal.plan import FREE, STAGES, Stage
 from glocal.previous import alone
@@ -36,6 +38,8 @@ def create_run(
     run = Run(folder, config)
     if config.logs and "collect" in stages and not is_finished(run, "collect"):
         check_format(Path(config.logs))
+        check_source(Path(config.logs))
+        apart(folder, Path(config.logs))
     with cannot_write(folder):
         stored = _stored(folder)
     _check_allowed(run, stored, stages, replace, advice)

@@ -12,6 +12,7 @@ from glocal.config import to_dict
 from glocal.data.ingest import source_digest
 from glocal.declarations import chosen
 from glocal.digests import Digests, kept_digests
+from glocal.files import UnreadableError, UserError
 from glocal.plan import STAGES, Stage, code_version
 from glocal.stamps import DamagedError, Plan, Stamp, read_attempt, read_stamp
 from glocal.workspace import RunFolder
@@ -90,7 +91,12 @@ def _status(run: RunFolder, stage: Stage, before: Mapping[str, Status], digests:
         stamp = read_stamp(run.folder, stage.name)
     except DamagedError as error:
         return Status("damaged", (str(error),))
-    wanted = plan_of(run, stage, digests)
+    try:
+        wanted = plan_of(run, stage, digests)
+    except UnreadableError:
+        raise
+    except UserError as error:  # logs that are not to be read: what was taken from them before stands
+        return Status("missing" if stamp is None else "stale", (str(error),))
     if stamp is None:
         begun = is_begun(run, stage, wanted)
         return Status("missing", ("was begun and will be gone on with" if begun else "was not run yet",))

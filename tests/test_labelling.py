@@ -135,6 +135,32 @@ def test_goal_images_and_marks_lead_to_labels(logs, tmp_path, embedding, capsys)
         assert "data:image/png" in (tmp_path / name / "meta" / "labels.html").read_text()
 
 
+SHRUNK = ("--preset", "pusht-debug", "--threads", 1, "--held-out", "0.5", "--embedding", "contrast", "--updates", 3)
+
+
+@pytest.mark.parametrize("here, name", [("", "."), ("videos", "..")])
+def test_logs_are_labelled_from_within(tmp_path, monkeypatch, capsys, here, name):
+    """What is learned lies beside the logs, and is found there again by another path."""
+    source = small_logs(tmp_path)
+    there = {path.name for path in source.iterdir()}
+    monkeypatch.chdir(source / here)
+    label("goal", name, tmp_path / "out", "--goals", "0:0", *SHRUNK)
+    assert {path.name for path in source.iterdir()} == there and (tmp_path / "logs.work" / "config.json").is_file()
+    capsys.readouterr()
+    monkeypatch.chdir(tmp_path)
+    label("goal", "logs", tmp_path / "again", "--goals", "0:0", *SHRUNK)
+    assert "embed" not in capsys.readouterr().err
+
+
+def test_nothing_is_learned_within_the_logs(tmp_path, logs, capsys):
+    goal = ("goal", logs, tmp_path / "out", "--goals", "0:0")
+    assert "is inside the data set" in refused(capsys, *goal, "--work", logs / "work")
+    with pytest.raises(SystemExit):
+        main(["collect", "pusht-debug", "--run", str(logs / "run"), "--logs", str(logs)])
+    assert "is inside the data set" in " ".join(capsys.readouterr().err.split())
+    assert not (logs / "run").exists() and not (logs / "work").exists()
+
+
 @pytest.mark.parametrize(
     "rows, said",
     [

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset
-from glocal.data.dimensions import finite, outliers, spans
+from glocal.data.dimensions import extreme, finite, outliers, spans
 from glocal.data.findings import Finding, few
 from glocal.data.looks import Seen
 from glocal.data.mapping import Mapping, check, moments, ways
@@ -53,11 +53,12 @@ def examine(dataset: Dataset, mapping: Mapping, context: int, looks: Iterable[Se
     return judge(mapping, sorted(looks, key=lambda seen: seen.number), context)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # numbers that overflow are findings of their own
 def judge(mapping: Mapping, seen: Sequence[Seen], context: int) -> list[Finding]:
     """What looks at all episodes come to."""
     action = np.concatenate([one.action for one in seen])
-    findings = [_lengths(mapping, seen, context), finite(mapping, seen), _twins(seen), *spans(mapping, seen)]
-    findings.append(outliers(mapping, seen))
+    findings = [_lengths(mapping, seen, context), finite(mapping, seen), extreme(mapping, seen), _twins(seen)]
+    findings += [*spans(mapping, seen), outliers(mapping, seen)]
     if mapping.representation != "absolute" or mapping.state is not None:
         findings.append(_reach(mapping, seen))
     if mapping.representation != "absolute":
@@ -213,4 +214,5 @@ def _correlation(commands: Sequence[Array], changes: Sequence[Array], lag: int) 
     if not pairs:
         return 0.0
     a, b = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    return 0.0 if a.std() < 1e-12 or b.std() < 1e-12 else float(np.corrcoef(a, b)[0, 1])
+    found = 0.0 if a.std() < 1e-12 or b.std() < 1e-12 else float(np.corrcoef(a, b)[0, 1])
+    return found if np.isfinite(found) else 0.0

@@ -2,19 +2,23 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset
+from glocal.data.formats.bounds import check_total
+from glocal.data.formats.inside import sealed
 from glocal.data.looks import Seen, as_arrays, from_arrays, look
-from glocal.data.mapping import NAME, Mapping, apply, features_of, load, moments
+from glocal.data.mapping import NAME, Mapping, apply, features_of, load, moments, save, values_in
 from glocal.data.parallel import over_episodes
 from glocal.data.propose import propose
 from glocal.data.store import recorded, recording_folder, write_episode
-from glocal.files import UserError, appearing, read_json, sha256
+from glocal.files import UserError, appearing, cannot_write, sha256
 from glocal.progress import quoted
 
 NUMBERS = 40
@@ -22,6 +26,8 @@ NUMBERS = 40
 
 NOTES = ("README", "LICENSE", "LICENCE", "CITATION")
 """What files beside the data are called that say something about them."""
+ZARR = ".z"
+"""How zarr's own hidden files begin: .zarray, .zgroup."""
 
 
 def beside(path: Path) -> Path:
@@ -34,39 +40,72 @@ def mapping_of(path: Path, dataset: Dataset) -> Mapping:
     return load(beside(path)) if beside(path).is_file() else propose(dataset)[0]
 
 
+def put_beside(path: Path, mapping: Mapping, replace: bool) -> Path | None:
+    """Write a dataset's mapping beside it; another one that is there is kept, under the name that is returned.
+
+    Raises `UserError` where there is another one and `replace` is not said.
+    """
+    place, kept = beside(path), None
+    if os.path.lexists(place):
+        if _holds(place, mapping):
+            return None
+        kept = next(one for n in count(1) if not os.path.lexists(one := place.with_name(f"{NAME}.{n}")))
+        if not replace:
+            raise UserError(
+                f"{place} is there already, and is not the mapping that is proposed; it stays as it is. Mend it by "
+                f"hand, or add --replace: the proposed one is written then, and this one kept as {kept.name}"
+            )
+        with cannot_write(kept):
+            place.rename(kept)
+    save(place, mapping)
+    return kept
+
+
+def _holds(place: Path, mapping: Mapping) -> bool:
+    try:
+        return load(place) == mapping
+    except UserError:
+        return False
+
+
 def source_digest(path: Path, digest: Callable[[Path], str] = sha256) -> str | None:
     """What a change of a dataset or of its mapping is recognised by: what its files hold, by whatever path.
 
     What people and tools put beside the data does not count: notes, licences and hidden files. None where the dataset
-    is gone; what was taken from it stands. `digest` is asked for the hash of a file.
+    is gone; what was taken from it stands. `digest` is asked for the hash of a file. Raises `UserError`, before any of
+    them is read, where its files lead elsewhere or are too large, and where its mapping is no JSON.
     """
     if not path.exists():
         return None
-    seen = [f"{name} {digest(file)}" for name, file in _files(path).items()]
+    seen = [f"{name} {digest(file)}" for name, file in data_files(path).items()]
     if beside(path).is_file():
-        seen.append(_content(beside(path)))
+        seen.append(json.dumps(values_in(beside(path)), sort_keys=True))  # however it is laid out
     return hashlib.sha256("\n".join(seen).encode()).hexdigest()[:16]
 
 
-def _files(path: Path) -> dict[str, Path]:
-    """A dataset's files by their names in it, in order."""
+def check_source(path: Path) -> None:
+    """Raise `UserError` where logs or their mapping are not to be read, before any of them is."""
+    data_files(path)
+    if beside(path).is_file():
+        load(beside(path))
+
+
+def data_files(path: Path) -> dict[str, Path]:
+    """A dataset's files by their names in it, in order; raises `UserError` where they cannot be read to the end."""
+    sealed(path)
     if not path.is_dir():
+        check_total(path, [path])
         return {"": path}
     named = {file.relative_to(path): file for file in path.rglob("*") if file.is_file()}
-    return {name.as_posix(): named[name] for name in sorted(named) if _is_data(name)}
+    found = {name.as_posix(): named[name] for name in sorted(named) if _is_data(name)}
+    check_total(path, found.values())
+    return found
 
 
 def _is_data(name: Path) -> bool:
-    hidden = any(part.startswith(".") and not part.startswith(".z") for part in name.parts)  # .zarray is zarr's own
-    return not hidden and name.name != NAME and not name.name.upper().startswith(NOTES) and name.suffix != ".md"
-
-
-def _content(mapping: Path) -> str:
-    """What a mapping says, however it is laid out; a damaged one is what it is."""
-    try:
-        return json.dumps(read_json(mapping), sort_keys=True)
-    except UserError:
-        return sha256(mapping)
+    *folders, file = name.parts
+    hidden = any(part.startswith(".") for part in folders) or (file.startswith(".") and not file.startswith(ZARR))
+    return not hidden and not file.startswith(NAME) and not file.upper().startswith(NOTES) and name.suffix != ".md"
 
 
 def rows_of(mapping: Mapping, observations: int) -> int:

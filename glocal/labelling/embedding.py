@@ -112,12 +112,13 @@ def learn_embedding(job: Job, dataset: Dataset, kind: str, updates: int) -> Embe
     if job.preset not in PRESETS or not PRESETS[job.preset].task.images:
         raise UserError(f"{job.preset!r} is no preset of images; expected one as pusht")
     preset = PRESETS[job.preset]
-    reach = float(reach_in_pixels(mapping_of(job.path, dataset))[0])
+    logs = job.path.resolve()  # `.` has no name, and no neighbours
+    reach = float(reach_in_pixels(mapping_of(logs, dataset))[0])
     config = replace(
-        preset, logs=str(job.path), held_out=job.held_out, seed=job.seed, threads=job.threads,
+        preset, logs=str(logs), held_out=job.held_out, seed=job.seed, threads=job.threads,
         task=replace(preset.task, reach=reach),
     )  # fmt: skip
-    folder = job.work or job.path.with_name(job.path.name + ".work")
+    folder = job.work or logs.with_name(logs.name + ".work")
     stages = ("collect", "codec") if kind == "codec" else ("collect",)
     run = create_run(folder, config, stages, replace=job.work is None, advice="name another folder with --work")
     for name in stages:
@@ -127,7 +128,7 @@ def learn_embedding(job: Job, dataset: Dataset, kind: str, updates: int) -> Embe
     assert run.mapping is not None
     trained = _contrast(run, updates) if kind == "contrast" else folder / "codec"
     with digests_of(folder) as digests:
-        source = source_digest(job.path, digests)
+        source = source_digest(logs, digests)
     kept = folder / f"frames-{source}-{sha256(trained / 'last' / 'model.safetensors')[:16]}.npy"
     if kind == "contrast":
         return Contrasted(load_trained(Contrast(ContrastConfig()), trained, "contrast"), run.mapping, kept)

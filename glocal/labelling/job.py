@@ -91,7 +91,8 @@ def open_logs(job: Job) -> Dataset:
             f"{job.path} has the cameras {', '.join(cameras)}, and no mapping says which one is used; "
             f"`glocal data inspect {quoted(job.path)} --write` writes one to mend"
         )
-    apart(job.out, job.path)
+    for written in filter(None, (job.out, job.work)):
+        apart(written, job.path)
     if not 0 < job.held_out < 1 or not _held_out(job, dataset):
         raise UserError(f"of {len(dataset)} episodes --held-out {job.held_out} leaves none on one side")
     return dataset
