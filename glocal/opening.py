@@ -31,18 +31,23 @@ def create_run(
     Raises `UserError`, before anything is written, where that would set aside what was trained and `replace` is not
     said, where a verb is given options that it does not read, and where another process is at work.
     """
-    check(config)
     run = Run(folder, config)
-    if config.logs and "collect" in stages and not is_finished(run, "collect"):
-        check_format(Path(config.logs))
-    with cannot_write(folder):
-        stored = _stored(folder)
-    _check_allowed(run, stored, stages, replace, advice)
-    if stored != config:
+    if check_run(run, stages, replace, advice) != config:
         with alone(folder):
             _check_allowed(run, _stored(folder), stages, replace, advice)
             write_json(folder / "config.json", to_dict(config))
     return run
+
+
+def check_run(run: Run, stages: Sequence[str], replace: bool = False, advice: str = ADVICE) -> Config | None:
+    """Raise `UserError` where `create_run` would; returns the configuration that the run has so far."""
+    check(run.config)
+    if run.config.logs and "collect" in stages and not is_finished(run, "collect"):
+        check_format(Path(run.config.logs))
+    with cannot_write(run.folder):
+        stored = _stored(run.folder)
+    _check_allowed(run, stored, stages, replace, advice)
+    return stored
 
 
 def view_run(folder: Path, config: Config, verb: str) -> Run:
