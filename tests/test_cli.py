@@ -47,6 +47,15 @@ def test_chosen_options_are_options_and_all_are_explained():
             found = vars(found)[part]
 
 
+def test_help_says_of_a_flag_what_it_does_as_it_is_typed(capsys):
+    for preset, config in PRESETS.items():
+        lines = printed(capsys, f"collect {preset} --help").splitlines()
+        (agent,) = [line for line in lines if "task.agent" in line or "task.no-agent" in line]
+        (images,) = [line for line in lines if "task.images" in line or "task.no-images" in line]
+        assert ("--task.no-agent" in agent) == ("do not observe" in agent) == config.task.agent
+        assert ("--task.no-images" in images) == ("observe tracked keypoints" in images) == config.task.images
+
+
 @pytest.mark.parametrize("option", ["--surrogate.smoothing", "--learn.final-target-entropy", "--replace"])
 def test_help_all_lists_every_option(capsys, option):
     assert option in printed(capsys, "train policy pusht-keypoints --help-all")
