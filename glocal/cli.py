@@ -38,6 +38,8 @@ glocal train policy pusht --learn.horizon 16. `glocal --version` tells the versi
 """
 TRAINED = ("codec", "global", "judge", "local", "cloning", "policy")
 MAY_BE_EMPTY = ("--logs", "--task", "--success")
+LOGS = ("inspect", "preview", "doctor", "label", "convert", "merge", "split", "export")
+"""What `glocal data` does."""
 VERBS = ("run", "collect", "train", "gates", "evaluate", "report", "status", "diagnose", "compare", "data")
 
 
@@ -95,6 +97,9 @@ def _check_none_empty(arguments: list[str]) -> None:
 
 
 def _data(arguments: list[str]) -> None:
+    if not arguments or arguments[0] not in (*LOGS, "-h", "--help", "--help-all"):
+        found = f"found {arguments[0]!r}" if arguments else "found nothing"
+        raise UserError(f"`glocal data` needs one of {', '.join(LOGS)}; {found}")
     if arguments[:1] == ["label"]:
         from glocal.labelling.ways import main as label
 

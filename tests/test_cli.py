@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from glocal.cli import TRAINED, VERBS, main
+from glocal.cli import LOGS, TRAINED, VERBS, main
 from glocal.config import PRESETS
 from glocal.usage import CHOSEN, MEANT
 
@@ -64,6 +64,19 @@ def test_help_all_lists_every_option(capsys, option):
 @pytest.mark.parametrize("verb", ["inspect", "preview", "doctor", "convert", "merge", "split", "export"])
 def test_help_for_data_fits_a_screen_too(capsys, verb):
     assert len(printed(capsys, f"data {verb} --help").splitlines()) <= 60
+
+
+@pytest.mark.parametrize("line, found", [("data", "found nothing"), ("data bogus", "found 'bogus'")])
+def test_without_a_verb_data_says_which_there_are(capsys, line, found):
+    with pytest.raises(SystemExit) as stopped:
+        main(line.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert stopped.value.code == 2 and found in said and all(verb in said for verb in LOGS)
+
+
+def test_all_verbs_of_data_have_a_help(capsys):
+    for verb in LOGS:
+        assert verb in printed(capsys, f"data {verb} --help")
 
 
 @pytest.mark.parametrize("way", ["column", "table", "function", "goal", "classifier", "tracker"])
