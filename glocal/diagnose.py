@@ -15,7 +15,7 @@ from glocal.core.gradients import LINKS
 from glocal.core.rollout import replay
 from glocal.core.types import Segment, Step
 from glocal.deploy.policy import acting
-from glocal.evaluate.diagnosis import calibration, model_checks, usable_horizon, write_diagnosis
+from glocal.evaluate.diagnosis import calibration, model_checks, recommended, usable_horizon, write_diagnosis
 from glocal.evaluate.gates import Pose, drift, errors, shuffled
 from glocal.evaluate.gradients import Agreement, Question, acted, agreement, recommended_horizon
 from glocal.files import UserError, answered, read_json, sha256, write_json
@@ -119,7 +119,7 @@ def summary(found: Mapping[str, Any]) -> list[str]:
         cells = (f"{name} {one['cosine']:.2f} (s/n {one['signal_to_noise']:.1f})" for name, one in links.items())
         lines.append(f"gradient cosine, horizon {horizon:>2}: " + ", ".join(cells))
     advice, model = found["recommended_horizon"], found["model"]
-    lines.append(f"recommended horizon: {advice['horizon']} (trained with {advice['trained_with']}); {advice['why']}")
+    lines.append(recommended(advice))
     for name, by_horizon in model["drift"].items():
         last = by_horizon[str(ROLLOUT)]
         shown = name if name == "nothing moves" else f"{name} actions"

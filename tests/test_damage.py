@@ -11,7 +11,7 @@ import pytest
 from glocal.cli import main
 from glocal.config import typed
 from glocal.data.store import EpisodeStore
-from glocal.evaluate.report import _doctor_section
+from glocal.evaluate.report import _doctor_section, _plot_training
 from glocal.files import UserError, answered, read_json, sha256
 from glocal.plan import STAGES
 from glocal.run import open_run, perform
@@ -34,6 +34,13 @@ def fails(capsys, *arguments: object) -> str:
         main([str(argument) for argument in arguments])
     assert stopped.value.code == 2
     return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_log_that_is_gone_or_short_leaves_a_panel_out(tmp_path, rows):
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy" / "log.jsonl").write_text('{"iteration": 1, "imag/return": 0.5}\n' * rows)
+    assert [axes.get_title() for axes in _plot_training(tmp_path).axes if axes.axison] == ["policy: imag/return"] * rows
 
 
 @pytest.mark.parametrize("garbage", GARBAGE)

@@ -5,16 +5,21 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import reduce
 from pathlib import Path
 
 import pytest
 
 from glocal.cli import main
-from glocal.config import from_dict
+from glocal.config import from_dict, to_dict
 from glocal.files import UserError
+from glocal.opening import check_run
+from glocal.plan import STAGES
 from glocal.previous import alone, set_aside
 from glocal.run import open_run
 from glocal.status import status
+from glocal.workspace import Run
+from tests.finished import finished_run
 
 PRESET = "pusht-keypoints-debug"
 ROOT = Path(__file__).parent.parent
@@ -100,8 +105,9 @@ def test_a_folder_alone_goes_on_and_a_trained_stage_is_skipped_unless_it_is_to_b
 def test_verbs_that_do_not_train_take_no_options_of_those_that_do(trained, capsys, verb):
     before = content(trained)
     found = fails(capsys, verb, trained, "--world.size", "1")
-    assert f"`glocal {verb}` does not take --world.size" in found and "`glocal train global` does" in found
-    assert content(trained) == before
+    assert f"`glocal {verb}` does not take --world.size" in found and f"`glocal {verb} {trained}` takes" in found
+    assert f"`glocal run {trained} --world.size 1 --replace` trains again" in found
+    assert "(global, local, policy)" in found and content(trained) == before
 
 
 def test_status_with_options_says_what_they_would_change_and_keeps_none(trained, capsys):
@@ -122,8 +128,46 @@ def test_an_evaluation_with_its_own_options_sets_nothing_aside_that_was_trained(
 def test_options_that_would_make_another_trained_stage_stale_belong_to_that_stage(models, capsys):
     before = content(models)
     found = fails(capsys, "train", "local", models, "--world.size", "1")
-    assert "`glocal train local` does not take --world.size" in found and "`glocal train global` does" in found
+    assert "`glocal train local` does not take --world.size" in found and "world.size is 0 there and 1 here" in found
     assert content(models) == before
+
+
+@pytest.mark.parametrize(
+    "command, options, again",
+    [
+        (("train", "policy"), "--policy-seed 1", "cloning, policy"),
+        (("train", "cloning"), "--policy-seed 1", "cloning, policy"),
+        (("train", "global"), "--world.size 1", "global, judge, local, policy"),
+        (("collect",), "--seed 1", "collect, global, judge, local, cloning, policy"),
+    ],
+)
+def test_an_option_of_several_trained_stages_is_refused_with_commands_that_work(
+    tmp_path, capsys, command, options, again
+):
+    run = finished_run(tmp_path / "run")
+    found = fails(capsys, *command, run.folder, *options.split())
+    assert f"{options.split()[0]} is 0 there and 1 here" in found
+    assert f"`glocal run {run.folder} {options} --replace` trains again what was trained with them ({again})" in found
+    assert f"`glocal {' '.join(command)} {run.folder} {options} --replace` {command[-1]} alone" in found
+    wanted = run_config(run, options)
+    check_run(wanted, tuple(STAGES), replace=True)
+    check_run(wanted, command[-1:], replace=True)
+
+
+def run_config(run: Run, option: str) -> Run:
+    """The run with one option, a whole number, that is another."""
+    name, value = option.removeprefix("--").replace("-", "_").split()
+    told = to_dict(run.config)
+    *above, last = name.split(".")
+    inner = reduce(lambda part, key: part[key], above, told)
+    inner[last] = int(value)
+    return Run(run.folder, from_dict(told, "a test"))
+
+
+def test_an_option_that_nothing_trained_reads_is_asked_for_where_it_is_taken(tmp_path, capsys):
+    run = finished_run(tmp_path / "run")
+    found = fails(capsys, "report", run.folder, "--evaluate.episodes", "7")
+    assert f"`glocal evaluate {run.folder} --evaluate.episodes 7` takes them" in found and "--replace" not in found
 
 
 def test_a_second_process_with_other_options_changes_nothing(models, capsys):

@@ -86,6 +86,7 @@ def test_a_function_is_asked_of_every_frame(tmp_path, capsys):
         "def left(frame):\n    x = float(frame['observation.state'][0])\n    return x, x > 0\n"
         "def broken(frame):\n    return frame['nothing']\n"
         "def endless(frame):\n    return float('inf')\n"
+        "three = 3\n"
     )
     label("function", source, tmp_path / "out", "--name", f"{code}:left", "--held-out", "0.4")
     state = EPISODES[1]["observation.state"][:, 0]
@@ -94,7 +95,8 @@ def test_a_function_is_asked_of_every_frame(tmp_path, capsys):
     for name, said in (
         ("broken", "failed at a frame of episode 0"),
         ("endless", "says inf"),
-        ("x", "cannot be loaded"),
+        ("x", "mine.py has no function 'x'; it has left, broken, endless"),
+        ("three", "mine.py has no function 'three'"),
     ):
         assert said in refused(capsys, "function", source, tmp_path / name, "--name", f"{code}:{name}")
         assert not (tmp_path / name).exists()

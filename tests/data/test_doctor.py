@@ -119,6 +119,34 @@ def test_numbers_that_are_not_finite_are_found():
         assert verdicts(damaged(spoil))["numbers"] == "fail"
 
 
+def finding(name, episodes) -> Finding:
+    with np.errstate(invalid="ignore"):
+        (found,) = [one for one in findings_of(episodes) if one.name == name]
+    return found
+
+
+@pytest.mark.parametrize("feature", ["action", "state"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_told_of_the_rest_stays_as_it_is_where_some_numbers_are_not_finite(feature, value):
+    whole, spoilt = ([healthy(seed) for seed in range(4)] for _ in range(2))
+    spoilt[1][feature][40] = value
+    for name in ("delay", "dropped frames", "repeated frames", "coverage of actions", "coverage of states"):
+        assert finding(name, spoilt).verdict == finding(name, whole).verdict == "ok", name
+    assert np.isfinite(list(finding("delay", spoilt).numbers.values())).all()
+
+
+@pytest.mark.parametrize(
+    "feature, name", [("action", "delay"), ("action", "coverage of actions"), ("state", "coverage of states"),
+                      ("state", "dropped frames")]
+)  # fmt: skip
+def test_no_advice_is_drawn_from_numbers_none_of_which_is_finite(feature, name):
+    episodes = [healthy(seed) for seed in range(4)]
+    for one in episodes:
+        one[feature][:] = np.nan
+    found = finding(name, episodes)
+    assert "can be told" in found.found and not found.advice and "nan" not in found.found
+
+
 ARMS, WRIST = 14, "wrist"
 
 

@@ -13,7 +13,7 @@ from glocal.cli import main
 from glocal.data.formats import open_dataset
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.ingest import chosen, ingest
-from glocal.data.mapping import Mapping, load, save
+from glocal.data.mapping import Mapping, check, load, save
 from glocal.data.store import EpisodeStore, seal
 from tests.data.test_formats import (
     AFTER,
@@ -117,6 +117,73 @@ def test_what_episodes_are_of_is_kept(tmp_path):
     info = json.loads((tmp_path / "c" / "meta" / "info.json").read_text())
     table = pq.read_table(next((tmp_path / "c" / "data").rglob("*.parquet")))
     assert info["total_tasks"] == 2 and table["task_index"].to_pylist() == [0] * sum(LENGTHS) + [1] * sum(LENGTHS)
+
+
+def mended(folder, *leave_out, **changes):
+    """A dataset of three episodes with a mapping that a person has mended."""
+    data("inspect", lerobot_v3(folder), "--write")
+    save(
+        folder / "glocal.json", replace(load(folder / "glocal.json"), leave_out=leave_out, **{"reach": 7.0, **changes})
+    )
+    return folder
+
+
+def test_a_mapping_is_carried_over_with_its_episodes_counted_anew(tmp_path):
+    one, other = mended(tmp_path / "one", 1), mended(tmp_path / "other", 0, 2)
+    known = load(one / "glocal.json")
+    data("convert", one, tmp_path / "converted")
+    assert load(tmp_path / "converted" / "glocal.json") == known
+    data("merge", one, other, "--out", tmp_path / "merged")
+    assert load(tmp_path / "merged" / "glocal.json") == replace(known, leave_out=(1, 3, 5))
+    assert check(load(tmp_path / "merged" / "glocal.json"), open_dataset(tmp_path / "merged")) == []
+    data("split", one, "--first", tmp_path / "a", "--second", tmp_path / "b", "--share", "0.5")
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        spoilt = [number for number, length in enumerate(open_dataset(folder).lengths) if length == LENGTHS[1]]
+        assert load(folder / "glocal.json") == replace(known, leave_out=tuple(spoilt))
+
+
+@pytest.mark.parametrize("mappings", ["differ", "lack"])
+def test_where_mappings_differ_what_they_leave_out_is_not_written(tmp_path, capsys, mappings):
+    one = mended(tmp_path / "one", 1)
+    other = mended(tmp_path / "other", 0, reach=8.0) if mappings == "differ" else lerobot_v3(tmp_path / "other")
+    data("merge", one, other, "--out", tmp_path / "merged")
+    said = " ".join(capsys.readouterr().err.split())
+    kept = [LENGTHS[0], LENGTHS[2], *(LENGTHS[1:] if mappings == "differ" else LENGTHS)]
+    assert (
+        list(open_dataset(tmp_path / "merged").lengths) == kept and not (tmp_path / "merged" / "glocal.json").exists()
+    )
+    assert (
+        "the mappings differ, and none is written" in said and "one: 1 episodes that its mapping leaves out: 1" in said
+    )
+
+
+def test_a_rate_that_is_told_goes_into_the_mapping_too(tmp_path):
+    source = npz_folder(tmp_path / "npz")
+    data("inspect", source, "--write")
+    data("convert", source, tmp_path / "set", "--fps", "20")
+    assert check(load(tmp_path / "set" / "glocal.json"), open_dataset(tmp_path / "set")) == []
+
+
+def test_nothing_is_merged_of_nothing(tmp_path, capsys):
+    assert "was given no dataset" in refused(capsys, "merge", "--out", tmp_path / "c")
+
+
+@pytest.mark.parametrize("second, said", [("a", "are both"), ("there", "exists already"), ("a/b", "is inside")])
+def test_a_split_that_cannot_write_both_parts_writes_neither(tmp_path, capsys, second, said):
+    whole = lerobot_v3(tmp_path / "set")
+    (tmp_path / "there").mkdir()
+    places = ("--first", tmp_path / "a", "--second", tmp_path / second)
+    assert said in refused(capsys, "split", whole, *places, "--share", "0.67") and not (tmp_path / "a").exists()
+
+
+def test_logs_without_pictures_are_looked_at_without_a_mapping(tmp_path, capsys):
+    features = {name: feature for name, feature in FEATURES.items() if not feature.picture}
+    episodes = [{name: one[name] for name in features} for one in EPISODES]
+    write_lerobot(tmp_path / "set", episodes, Layout(10, features))
+    data("inspect", tmp_path / "set")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "3 episodes, 18 steps" in said and "no mapping: " in said and "holds no pictures" in said
+    assert "holds no pictures" in refused(capsys, "inspect", tmp_path / "set", "--write")
 
 
 def test_only_equals_are_merged(tmp_path, capsys):
