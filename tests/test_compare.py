@@ -224,6 +224,8 @@ def test_a_preset_is_needed(capsys):
     assert stopped.value.code == 2
     said = capsys.readouterr().err
     assert "not a preset" in said and "--runs" in said
+    main([])
+    assert "`compare` takes a preset" in capsys.readouterr().out
 
 
 def test_episodes_of_all_seeds_are_counted_together():
