@@ -104,7 +104,7 @@ def _check_read(run: Run, stored: Config, verb: str, parts: Sequence[str]) -> No
     if wrong:
         raise UserError(
             f"`glocal {spoken(verb)}` does not take {', '.join(typed(name) for name, _, _ in wrong[:SHOWN])} for a run "
-            f"that has another. {_changes(wrong)}. Nothing was changed. `glocal {spoken(verb)} {run.folder}` takes the "
+            f"that has another. {_changes(wrong)}. Nothing was changed. `glocal {spoken(verb)} {quoted(run.folder)}` takes the "
             f"run as it is; {_works(run, verb, wrong)}"
         )
 
@@ -117,10 +117,14 @@ def _works(run: Run, verb: str, changes: Sequence[Change]) -> str:
     options = " ".join(typed(name, new) for name, _, new in changes) if len(changes) <= SHOWN else "with these options"
     if not again:
         only = next((name for name in STAGES if name in reading), "run")
-        return f"`glocal {spoken(only)} {run.folder} {options}` takes them"
-    alone = f", and `glocal {spoken(verb)} {run.folder} {options} --replace` {verb} alone" if verb in reading else ""
+        return f"`glocal {spoken(only)} {quoted(run.folder)} {options}` takes them"
+    alone = (
+        f", and `glocal {spoken(verb)} {quoted(run.folder)} {options} --replace` {verb} alone"
+        if verb in reading
+        else ""
+    )
     return (
-        f"`glocal run {run.folder} {options} --replace` trains again what was trained with them ({', '.join(again)})"
+        f"`glocal run {quoted(run.folder)} {options} --replace` trains again what was trained with them ({', '.join(again)})"
         f"{alone if verb in KEPT else ''}; what is set aside is kept in {run.folder / 'previous'}"
     )
 
