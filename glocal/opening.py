@@ -104,8 +104,8 @@ def _check_read(run: Run, stored: Config, verb: str, parts: Sequence[str]) -> No
     if wrong:
         raise UserError(
             f"`glocal {spoken(verb)}` does not take {', '.join(typed(name) for name, _, _ in wrong[:SHOWN])} for a run "
-            f"that has another. {_changes(wrong)}. Nothing was changed. `glocal {spoken(verb)} {quoted(run.folder)}` takes the "
-            f"run as it is; {_works(run, verb, wrong)}"
+            f"that has another. {_changes(wrong)}. Nothing was changed. `glocal {spoken(verb)} {quoted(run.folder)}` "
+            f"takes the run as it is; {_works(run, verb, wrong)}"
         )
 
 
@@ -124,7 +124,8 @@ def _works(run: Run, verb: str, changes: Sequence[Change]) -> str:
         else ""
     )
     return (
-        f"`glocal run {quoted(run.folder)} {options} --replace` trains again what was trained with them ({', '.join(again)})"
+        f"`glocal run {quoted(run.folder)} {options} --replace` trains again what was trained with them "
+        f"({', '.join(again)})"
         f"{alone if verb in KEPT else ''}; what is set aside is kept in {run.folder / 'previous'}"
     )
 
