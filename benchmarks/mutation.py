@@ -2,10 +2,11 @@
 
     python benchmarks/mutation.py --out FOLDER [--sample N] [--seed N] [--all]
 
-mutmut (3.8) makes the edits, of the files in `PLACES`; edits of functions that draw pictures or lay out pages
-(`DRAWING`) are left out. Tests run once with coverage; then each edit is made in a copy of the package, and the tests
-that reach its line run on it, the fastest first, until one fails, each time in a process forked from one that has
-imported torch and pytest already. Tests that take longer than `SLOW` seconds are not asked.
+mutmut (3.8) makes the edits, of the functions in `PLACES`; as by mutmut itself, code outside functions is left out, and
+with it what draws pictures or lays out pages (`PAGES`, `DRAWING`). Tests run once with coverage; then each edit is made
+in a copy of the package, and the tests that reach its line run on it, the fastest first, until one fails, each time in
+a process forked from one that has imported torch and pytest already. Tests that take longer than `SLOW` seconds are
+not asked.
 
 A random sample by default. FOLDER/mutants.jsonl keeps what was found, and an interrupted run goes on; edits of files or
 tests that have changed since are tried again.
@@ -42,7 +43,8 @@ TESTS = (
     *("agents", "codecs", "core", "data", "deploy", "evaluate", "surrogates", "worlds"),
     *("test_contracts.py", "test_diagnose.py", "test_watch.py"),
 )
-DRAWING = re.compile(r"_?(plot|draw|write|page|table_html|figure_html)")
+PAGES = ("glocal/evaluate/report.py", "glocal/evaluate/page.py", "glocal/evaluate/labels.py")
+DRAWING = re.compile(r"_?(plot|draw|write|page|table_html|figure_html)|_(cells|table|against)$|\w+_(section|table)$")
 SLOW = 10.0
 PATIENCE = 60.0
 """Seconds of tests an edit is given; one that keeps them busy three times as long is noticed, too."""
@@ -149,7 +151,9 @@ def coverage(copy: Path, out: Path) -> Covered:
     known = out / "covered.json"
     digest = _digest(copy)
     if known.is_file() and (found := json.loads(known.read_text()))["digest"] == digest:
-        reached = {name: {int(k): v for k, v in lines.items()} for name, lines in found["reached"].items()}
+        reached = {
+            name: {int(line): tests for line, tests in lines.items()} for name, lines in found["reached"].items()
+        }
         return Covered(reached, found["seconds"])
     tests = [f"tests/{name}" for name in TESTS]
     status = forked(copy, ["--cov=glocal", "--cov-context=test", "--cov-report=", *tests], 7200.0, kept)
@@ -181,12 +185,12 @@ class Source:
 
     @cached_property
     def edits(self) -> dict[int, Edit]:
-        """By number in the file, those that change nothing and those that change drawing left out."""
+        """By number in the file, of all that change what a function does that does not draw."""
         from mutmut.mutation.file_mutation import create_mutations, deep_replace
 
         bare = re.sub(r"^( *)@", r"\1#@", self.code, flags=re.MULTILINE)
         module, mutations, _, _ = create_mutations(self.name, bare)
-        drawing = _lines_that_draw(self.code)
+        deciding = lines_that_decide(self.code)
         found = {}
         for number, mutation in enumerate(mutations):
             mutated = deep_replace(module, mutation.original_node, mutation.mutated_node).code  # pyright: ignore
@@ -195,16 +199,21 @@ class Source:
                 continue
             old, new = self.code.splitlines(), mutated.splitlines()
             at = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), 0)
-            if at + 1 not in drawing:
+            if at + 1 in deciding:
                 words = f"{old[at].strip()} -> {new[at].strip()}"
                 found[number] = Edit(self.name, at + 1, words, mutated)
         return found
 
 
-def _lines_that_draw(code: str) -> set[int]:
+def lines_that_decide(code: str) -> set[int]:
+    """Lines in functions that do not draw."""
     functions = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef)]
     drawing = [node for node in functions if DRAWING.match(node.name)]
-    return {line for node in drawing for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
+    return _lines(functions) - _lines(drawing)
+
+
+def _lines(functions: Sequence[ast.FunctionDef]) -> set[int]:
+    return {line for node in functions for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
 
 
 def run(options: Options) -> None:
@@ -223,6 +232,7 @@ def run(options: Options) -> None:
     covered = coverage(copy, options.out)
 
     sources = {s.name: s for s in (Source(path) for place in PLACES for path in sorted(ROOT.glob(place)))}
+    sources = {name: source for name, source in sources.items() if name not in PAGES}
     every = [(file, number) for file, source in sources.items() for number in source.edits]
     random.Random(options.seed).shuffle(every)
     wanted = every if options.all else every[: options.sample]

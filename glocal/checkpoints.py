@@ -20,6 +20,10 @@ from torch import Tensor, nn
 from glocal.files import UserError, appearing, read_json, remove, sha256, write_json, write_text
 
 FORMAT = 1
+FILES = ("model.safetensors", "training_state/tensors.safetensors", "training_state/tree.json")
+"""What every checkpoint consists of, beside what it says of itself."""
+MOST_ITERATIONS = 10**8 - 1
+"""Of which a folder's name holds the number."""
 Tree = Any
 """Nested mappings, lists and scalars, with tensors as leaves."""
 
@@ -66,24 +70,49 @@ def load(folder: Path, kind: str, training: bool = False) -> Checkpoint | None:
     path = folder / "last"
     if not path.exists():
         return None
-    header = read_json(path / "config.json")
-    if not isinstance(header, dict) or header.get("format") != FORMAT or header.get("kind") != kind:
-        found = (
-            f"format {header.get('format')}, kind {header.get('kind')!r}" if isinstance(header, dict) else "no header"
-        )
-        raise UserError(f"{path} is no {kind!r} checkpoint of format {FORMAT}: found {found}. Was the folder mixed up?")
-    for name, digest in header["files"].items():
+    header = _header(path, kind)
+    for name, digest in header.files.items():
         if not (path / name).is_file() or sha256(path / name) != digest:
             raise UserError(
                 f"the checkpoint file {path / name} is damaged or incomplete: its content does not match the hash in "
                 f"config.json. Restore it from a copy, or delete {folder} to train this stage again."
             )
     model = _load_tensors(path / "model.safetensors")
-    state = None
-    if training:
-        tensors = _load_tensors(path / "training_state" / "tensors.safetensors")
-        state = _unflatten(read_json(path / "training_state" / "tree.json"), tensors)
-    return Checkpoint(header["iteration"], header["about"], model, state, path.resolve())
+    state = _training_state(path / "training_state") if training else None
+    return Checkpoint(header.iteration, header.about, model, state, path.resolve())
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a checkpoint's `config.json` says."""
+
+    iteration: int
+    files: Mapping[str, str]
+    about: Mapping[str, Any]
+
+
+def _header(path: Path, kind: str) -> _Header:
+    """What a checkpoint says of itself; raises `UserError` where it is of another kind or format, or damaged."""
+    found = read_json(path / "config.json")
+    if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("kind") != kind:
+        told = f"format {found.get('format')}, kind {found.get('kind')!r}" if isinstance(found, dict) else "no header"
+        raise UserError(f"{path} is no {kind!r} checkpoint of format {FORMAT}: found {told}. Was the folder mixed up?")
+    match found:
+        case {"iteration": int(iteration), "files": dict(files), "about": dict(about)}:
+            if 0 <= iteration <= MOST_ITERATIONS and set(FILES) <= set(files):
+                return _Header(iteration, files, about)
+    raise UserError(
+        f"{path / 'config.json'} is damaged: expected an iteration, its origin, and hashes of {', '.join(FILES)}. "
+        "Restore it from a copy, or train this stage again"
+    )
+
+
+def _training_state(folder: Path) -> Tree:
+    tensors, tree = _load_tensors(folder / "tensors.safetensors"), folder / "tree.json"
+    try:
+        return _unflatten(read_json(tree), tensors)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{tree} is damaged ({error!r}); restore it from a copy or train this stage again") from error
 
 
 def restore(module: nn.Module, checkpoint: Checkpoint) -> None:
@@ -91,7 +120,8 @@ def restore(module: nn.Module, checkpoint: Checkpoint) -> None:
     try:
         module.load_state_dict(checkpoint.model)
     except RuntimeError as error:
-        raise UserError(f"the weights in {checkpoint.path} do not fit this configuration: {error}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"the weights in {checkpoint.path} do not fit this configuration: {reason}") from error
 
 
 def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import tyro
 from rich.text import Text
 
 from glocal.core.ranges import Range, Seed
-from glocal.files import UserError
+from glocal.files import FULL, UserError
 from glocal.progress import console, printable
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 USAGE = """usage: glocal VERB TARGET [--run FOLDER] [options]
 
-TARGET is a preset ({presets}) or the folder of a run.
+TARGET is a preset ({presets}) or the folder of a run; `compare` takes a preset.
 
   run        everything below in order; what is done and unchanged is skipped
   collect    record play in the real environment
@@ -38,6 +38,8 @@ glocal train policy pusht --learn.horizon 16. `glocal --version` tells the versi
 """
 TRAINED = ("codec", "global", "judge", "local", "cloning", "policy")
 MAY_BE_EMPTY = ("--logs", "--task", "--success")
+LOGS = ("inspect", "preview", "doctor", "label", "convert", "merge", "split", "export")
+"""What `glocal data` does."""
 VERBS = ("run", "collect", "train", "gates", "evaluate", "report", "status", "diagnose", "compare", "data")
 
 
@@ -46,13 +48,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _main(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
-        console.print(Text("glocal: ", "bold red").append(printable(str(error)), "default"), soft_wrap=True)
-        sys.exit(2)
+        _refuse(str(error))
     except BrokenPipeError:  # the reader of a help text has gone
         sys.stderr.close()
+    except OSError as error:
+        if error.errno in FULL:
+            _refuse(f"no room to write ({error.strerror}); free some disk space and run the same command again")
+        if error.filename is None:
+            raise
+        _refuse(f"cannot use {error.filename}: {(error.strerror or str(error)).lower()}; mend that, or name another")
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on from the last checkpoint")
         sys.exit(130)
+
+
+def _refuse(reason: str) -> NoReturn:
+    console.print(
+        Text("glocal: ", "bold red").append(printable(reason).replace("\n", "\\n"), "default"), soft_wrap=True
+    )
+    sys.exit(2)
 
 
 def _main(arguments: list[str]) -> None:
@@ -95,6 +109,9 @@ def _check_none_empty(arguments: list[str]) -> None:
 
 
 def _data(arguments: list[str]) -> None:
+    if not arguments or arguments[0] not in (*LOGS, "-h", "--help", "--help-all"):
+        found = f"found {arguments[0]!r}" if arguments else "found nothing"
+        raise UserError(f"`glocal data` needs one of {', '.join(LOGS)}; {found}")
     if arguments[:1] == ["label"]:
         from glocal.labelling.ways import main as label
 
@@ -113,45 +130,50 @@ def _data(arguments: list[str]) -> None:
 def _compare(target: str, options: list[str]) -> None:
     from glocal.agents.ppo import PPOConfig
     from glocal.checking import check_values
-    from glocal.compare import METHODS, Study, compare
+    from glocal.compare import compare
     from glocal.config import PRESETS, Config
+    from glocal.methods import METHODS, Study, usual_steps
     from glocal.usage import read, short_help
 
     if target not in PRESETS:
-        raise UserError(f"{target!r} is not a preset; expected one of {', '.join(PRESETS)}")
+        raise UserError(
+            f"{target!r} is not a preset; `glocal compare` expects one of {', '.join(PRESETS)}, the study's folder by "
+            "--run, and finished runs by --runs"
+        )
 
     @dataclass(frozen=True)
     class Options:
         config: Annotated[tyro.conf.AvoidSubcommands[Config], tyro.conf.arg(name="")]
         run: Path
         """The study's folder."""
+        steps: Annotated[float, Range(1, 1e12)]
+        """Imagined steps for each method and seed."""
         methods: tuple[str, ...] = ("decouple", "imagine", "freeze", "ppo", "cloning")
         seeds: tuple[Seed, ...] = (0, 1, 2)
         """Of policies; data and models are the preset's, made once from --seed."""
-        steps: Annotated[float, Range(1, 1e12)] = 3e6
-        """Imagined steps for each method and seed."""
         runs: tuple[Path, ...] = ()
         """Finished runs on the same data that stand in the same table."""
         replace: bool = False
-        """Make data and models again where the study's have other options; those are kept."""
+        """Make data, models and policies again where the study's have other options; those are kept."""
         ppo: PPOConfig = field(default_factory=PPOConfig)
         """Iterations, environments, episode and discount are those of the other methods."""
 
     prog, known = f"glocal compare {target}", PRESETS[target]
+    steps = usual_steps(known)
     own = [
         ("--run FOLDER", "the study's folder"),
         ("--methods ...", f"some of {' '.join(METHODS)}"),
         ("--seeds 0 1 2", "of policies; data and models are made once from --seed"),
-        ("--steps 3e6", "imagined steps for each method and seed"),
+        (f"--steps {steps:g}", "imagined steps for each method and seed"),
         ("--runs ...", "finished runs on the same data that stand in the same table"),
-        ("--replace", "make data and models again that have other options; those are kept in previous"),
+        ("--replace", "make data, models and policies again that have other options; those are kept in previous"),
     ]
     chosen = read(
         Options,
         options,
         prog,
         short_help("compare", prog, known, own),
-        default=Options(known, Path("out") / f"compare-{target}"),
+        default=Options(known, Path("out") / f"compare-{target}", steps),
         description=f"Methods: {', '.join(METHODS)}.",
     )
     check_values({"seeds": chosen.seeds, "steps": chosen.steps, "ppo": chosen.ppo}, Options.__annotations__)

@@ -29,7 +29,7 @@ from glocal.data.workers import workers
 from glocal.deploy.view import check_planar, check_robot
 from glocal.evaluate.recording import describe, told
 from glocal.files import UserError, write_json
-from glocal.progress import Ticker, console
+from glocal.progress import Ticker, console, quoted
 from glocal.tasks.collect import record_episode
 from glocal.tasks.play import PlayConfig
 from glocal.tasks.pusht import PushTConfig
@@ -56,7 +56,7 @@ def take_in(run: RunFolder) -> None:
     findings = source.examine(numbers)
     write_json(run.folder / "doctor.json", as_json(path, findings))
     raise_grave(path, findings)
-    seal(run.data, {"logs": str(path), "format": dataset.format, **source.about})
+    seal(run.data, {"logs": str(path), "format": dataset.format, **source.about}, numbers)
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def _trainable(path: Path, dataset: Dataset, config: Config, task: PushTConfig) 
     if other:
         raise UserError(
             f"{path} is not of a planar robot of two numbers, the only one that policies from logs can be judged on so "
-            f"far: {'; '.join(other)}. `glocal data inspect {path} --write` writes a mapping where only that is "
-            "missing"
+            f"far: {'; '.join(other)}. `glocal data inspect {quoted(path)} --write` writes a mapping where only "
+            "that is missing"
         )
     wrong = [*check(known, dataset), *check_robot(known, task)]
     if not config.task.images:
@@ -150,7 +150,7 @@ def record(run: RunFolder, task: PushTConfig) -> None:
                 tick(tick.done + 1)
     finally:
         pool.shutdown(cancel_futures=True)
-    seal(run.data, {"preset": config.preset, "seed": config.seed, "play": asdict(config.play)})
+    seal(run.data, {"preset": config.preset, "seed": config.seed, "play": asdict(config.play)}, range(count))
 
 
 def _record(folder: Path, task: PushTConfig, play: PlayConfig, seed: int, number: int) -> None:

@@ -1,33 +1,29 @@
 """Comparisons: several methods between the same frozen models, over seeds, judged on the same initial states.
 
-A study is a folder: `base` is a run up to its models; each METHOD/seedN is a run that shares them and trains a policy
-of its own. What is done and unchanged is skipped, and what was interrupted goes on.
+A study is a folder: `base` is a run up to its models; each METHOD/seedN is a cell, a run that shares them and trains a
+policy of its own. What is done and unchanged is skipped, and what was interrupted goes on.
 """
 
-import math
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from glocal.agents.ppo import PPOConfig
 from glocal.checking import check
 from glocal.claims import claims
-from glocal.config import Config
-from glocal.core.gradients import LINKS
-from glocal.core.improve import ImproveConfig
 from glocal.deploy.policy import learned
 from glocal.evaluate.comparison import write_comparison
 from glocal.evaluate.gates import Reader
 from glocal.files import UserError, answered, read_json, remove, sha256, write_json
 from glocal.gating import reader
-from glocal.opening import create_run
+from glocal.methods import CLONED, METHODS, Study
+from glocal.opening import check_run, create_run
 from glocal.plan import STAGES
-from glocal.progress import Ticker, console
+from glocal.progress import Ticker, console, quoted
 from glocal.real import real_of
 from glocal.run import open_run, perform
 from glocal.stamps import stage_seconds
@@ -36,25 +32,10 @@ from glocal.training import read_log, threads
 from glocal.workspace import Run
 
 SHARED = ("collect", "codec", "global", "judge", "local")
-CHUNK = 10
-"""Actions that chunked cloning tells at once: two seconds."""
-BEST = 0.25
-"""Share of the training episodes that filtered cloning clones."""
-LOOKS = 10
-"""At the real environment while a policy is trained."""
+BASE = (*SHARED, "gates")
 
-
-@dataclass(frozen=True)
-class Study:
-    """What is compared: between which models, for how many imagined steps, and with which PPO."""
-
-    config: Config
-    steps: float
-    ppo: PPOConfig = field(default_factory=PPOConfig)
-
-
-Cell = dict[str, Any]
-"""What one method with one seed came to: its verdict, its looks along training, and its seconds."""
+Key = tuple[str, int]
+"""A method, or what another run is called, and a policy's seed."""
 
 
 def compare(
@@ -67,24 +48,39 @@ def compare(
 ) -> None:
     """Train and judge every method with every seed; writes `comparison.json` and `.html`.
 
-    `others` are finished runs that stand in the same table. Raises `UserError` for methods that do not exist, and for
-    runs on other data. With `renew` data and models with other options are set aside; cells with others always are.
+    The table also holds the cells that were trained in the folder before and fit the study, and `others`: finished
+    runs, which are judged as the study's own are and stay as they are. Raises `UserError`, before any work, for
+    methods that do not exist, and where data, models or policies that are asked for were made with other options,
+    unless `renew` says that these are to be set aside; for runs on other data, and where `folder` is itself a run.
     """
     _check_asked(study, methods, seeds)
-    finished = [open_run(other) for other in others]
-    base = create_run(folder / "base", study.config, (*SHARED, "gates"), renew)
-    for name in (*SHARED, "gates"):
+    if (folder / "config.json").exists():
+        raise UserError(f"{folder} is a run, and a study is a folder of runs; name another with --run")
+    finished = named([open_run(other) for other in others])
+    asked = [(method, seed) for seed in seeds for method in methods]
+    check_run(Run(folder / "base", study.config), BASE, renew)
+    for key in asked:
+        check_run(_cell(folder, study, key), _stages(key), renew)
+    base = create_run(folder / "base", study.config, BASE, renew)
+    for name in BASE:
         if status(base)[name].state != "done":
             perform(base, STAGES[name])
-    for run in finished:
+    for run in finished.values():
         _check_data(base, run)
+    opened = {key: _opened(base, _cell(folder, study, key), key, renew) for key in asked}
     read, cells = reader(base), {}
-    for seed in seeds:
-        for method in methods:
-            console.print(f"{method}, seed {seed}")
-            cells[method, seed] = _cell(base, folder / method / f"seed{seed}", method, seed, study, read)
-    for run in finished:
-        cells[_name(run), run.config.policy_seed] = _found(run, "policy", read)
+    for key, run in opened.items():
+        console.print(f"{key[0]}, seed {key[1]}")
+        if status(run)[_kind(key)].state != "done":
+            perform(run, STAGES[_kind(key)])
+        cells[key] = _found(run, _kind(key), read, run.folder)
+    earlier = _earlier(base, folder, study, asked)
+    cells |= {key: _found(run, _kind(key), read, run.folder) for key, run in earlier.items()}
+    own = {run.folder.resolve() for run in (opened | earlier).values()}
+    for key, run in finished.items():
+        if run.folder.resolve() not in own:
+            judged = Run(run.folder, replace(run.config, evaluate=study.config.evaluate))
+            cells[key] = _found(judged, "policy", read, folder / "others")
     write_comparison(folder, cells, study.config.evaluate.episodes)
 
 
@@ -100,25 +96,61 @@ def _check_asked(study: Study, methods: Sequence[str], seeds: Sequence[int]) -> 
         check(METHODS[method](study))
 
 
-def _cell(base: Run, folder: Path, method: str, seed: int, study: Study, read: Reader) -> Cell:
-    """One method with one seed: its training, if it is not done yet, and what the real environment said."""
-    kind = "cloning" if method in CLONED else "policy"
-    config = replace(base.config, policy_seed=seed)
-    run = create_run(folder, METHODS[method](replace(study, config=config)), (kind,), replace=True)
-    _share(base, run)
-    if status(run)[kind].state != "done":
-        perform(run, STAGES[kind])
-    return _found(run, kind, read)
+def _kind(key: Key) -> str:
+    """The stage that trains a cell's policy."""
+    return "cloning" if key[0] in CLONED else "policy"
 
 
-def _found(run: Run, kind: str, read: Reader) -> Cell:
-    looks = [row for row in read_log(run.folder / kind) if "eval/pose" in row]
-    return {"verdict": _verdict(run, kind, read), "seconds": stage_seconds(run.folder)[kind], "looks": looks}
+def _stages(key: Key) -> tuple[str, ...]:
+    return (*SHARED, _kind(key))
+
+
+def _cell(folder: Path, study: Study, key: Key) -> Run:
+    """A cell as the study wants it; nothing is written."""
+    method, seed = key
+    config = METHODS[method](replace(study, config=replace(study.config, policy_seed=seed)))
+    return Run(folder / method / f"seed{seed}", config)
+
+
+def _opened(base: Run, cell: Run, key: Key, renew: bool) -> Run:
+    """A cell between the base's models, that may be trained; raises `UserError` where these are others than before."""
+    _share(base, create_run(cell.folder, cell.config, _stages(key), renew))
+    check_run(cell, _stages(key), renew)
+    return cell
+
+
+def _earlier(base: Run, folder: Path, study: Study, asked: Collection[Key]) -> dict[Key, Run]:
+    """Cells that are not asked for, but were trained before just as the study would train them."""
+    found = {}
+    for key in _trained(folder):
+        if key in asked:
+            continue
+        run = _cell(folder, study, key)
+        _share(base, run)
+        now = status(run)[_kind(key)]
+        if now.state == "done":
+            found[key] = run
+        else:
+            console.print(f"{key[0]}, seed {key[1]}, is not in the table: {now.state}, {'; '.join(now.reasons)}")
+    return found
+
+
+def _trained(folder: Path) -> Iterator[Key]:
+    """All cells that there are in a study's folder."""
+    for method in METHODS:
+        for path in sorted((folder / method).glob("seed*/config.json")):
+            number = path.parent.name.removeprefix("seed")
+            if number.isdecimal():
+                yield method, int(number)
+
+
+def _found(run: Run, stage: str, read: Reader, kept: Path) -> dict[str, Any]:
+    """What one policy came to: its verdict, its looks along training, and its seconds."""
+    looks = [row for row in read_log(run.folder / stage) if "eval/pose" in row]
+    return {"verdict": _verdict(run, stage, read, kept), "seconds": stage_seconds(run.folder)[stage], "looks": looks}
 
 
 def _check_data(base: Run, run: Run) -> None:
-    if status(run)["policy"].state == "missing":
-        raise UserError(f"{run.folder} has no trained policy to compare; run `glocal run {run.folder}` first")
     if run.store.hash != base.store.hash:
         raise UserError(
             f"{run.folder} was trained on other data (hash {run.store.hash[:12]}) than {base.folder} "
@@ -126,10 +158,39 @@ def _check_data(base: Run, run: Run) -> None:
         )
 
 
-def _name(run: Run) -> str:
-    """What a run is called in the table: its folder, less the seed's."""
-    folder = run.folder.resolve()
-    return "/".join(folder.parts[-3:-1]) if folder.name.startswith("seed") else folder.name
+def named(runs: Sequence[Run]) -> dict[Key, Run]:
+    """Other runs by what they are called in the table: their folders, less the seeds', with so much of the path that
+    no two are called the same, nor one as a method is.
+
+    Raises `UserError` for runs without a policy, and for those that are given twice.
+    """
+    for run in runs:
+        if status(run)["policy"].state == "missing":
+            raise UserError(
+                f"{run.folder} has no trained policy to compare; run `glocal run {quoted(run.folder)}` first"
+            )
+    folders = [run.folder.resolve() for run in runs]
+    twice = [folder for folder in folders if folders.count(folder) > 1]
+    if twice:
+        raise UserError(f"--runs names {twice[0]} twice; name every run once")
+    homes = [_home(folder) for folder in folders]
+    keys = [(home, run.config.policy_seed) for home, run in zip(homes, runs, strict=True)]
+    homes = [home if keys.count(key) == 1 else folder for home, key, folder in zip(homes, keys, folders, strict=True)]
+    names = _names({home: 1 if home in folders and home == _home(home) else 2 for home in homes})
+    return {(names[home], run.config.policy_seed): run for home, run in zip(homes, runs, strict=True)}
+
+
+def _home(folder: Path) -> Path:
+    """Where the seeds of what a run is one of are kept: its own folder where it is alone."""
+    return folder.parent if folder.name.startswith("seed") else folder
+
+
+def _names(depth: Mapping[Path, int]) -> dict[Path, str]:
+    """Folders by so many of the last parts of their paths, and more of those that would be mistaken for others."""
+    names = {path: "/".join(path.parts[-count:]) for path, count in depth.items()}
+    taken = [*METHODS, *names.values()]
+    mistaken = [path for path, name in names.items() if taken.count(name) > 1]
+    return _names({path: depth[path] + (path in mistaken) for path in depth}) if mistaken else names
 
 
 def _share(base: Run, run: Run) -> None:
@@ -146,85 +207,21 @@ def _share(base: Run, run: Run) -> None:
         shutil.copy(base.folder / "stages" / f"{name}.json", run.folder / "stages" / f"{name}.json")
 
 
-def _verdict(run: Run, kind: str, read: Reader) -> dict[str, Any]:
-    """What the real environment says of a cell's policy, and what imagination claims; kept beside what was asked."""
-    path, cfg = run.folder / "verdict.json", run.config.evaluate
-    asked = {
-        "weights": sha256(run.kept(kind) / "last" / "model.safetensors"),
-        "episodes": cfg.episodes,
-        "first_seed": cfg.first_seed,
-    }
+def _verdict(run: Run, stage: str, read: Reader, kept: Path) -> dict[str, Any]:
+    """What the real environment says of a policy, and what imagination claims; kept beside what was asked."""
+    cfg, weights = run.config.evaluate, sha256(run.kept(stage) / "last" / "model.safetensors")
+    path = kept / ("verdict.json" if kept == run.folder else f"{weights[:16]}.json")
+    asked = {"weights": weights, "episodes": cfg.episodes, "first_seed": cfg.first_seed}
     known = answered(path, asked)
     if known is not None:
         return known
     remove(path)
-    pilot, real = run.pilot(kind), real_of(run)
+    pilot, real = run.pilot(stage), real_of(run)
     assert real is not None
-    with threads(run.config.threads), Ticker(kind, run.config.task.decisions, 0, "decisions", cfg.episodes) as tick:
+    with threads(run.config.threads), Ticker(stage, run.config.task.decisions, 0, "decisions", cfg.episodes) as tick:
         torch.manual_seed(run.config.seed)
         controllers = lambda _: learned(run.codec, pilot, run.config.cloning.forget, run.view)  # noqa: E731
         happened = real(controllers, cfg.episodes, cfg.first_seed, tick=tick)
-        claimed = claims(run, kind, read, happened.scores["pose"])
+        claimed = claims(run, stage, read, happened.scores["pose"])
     write_json(path, {"asked": asked, **happened.summary(), "claims": claimed})
     return read_json(path)
-
-
-def _first_order(link: str) -> Callable[[Study], Config]:
-    def chosen(study: Study) -> Config:
-        learn = study.config.learn
-        assert isinstance(learn, ImproveConfig)
-        iterations = max(1, math.ceil(study.steps / (learn.envs * learn.horizon)))
-        return _watched(replace(study.config, learn=replace(learn, link=link, iterations=iterations)))
-
-    return chosen
-
-
-def _restarted(study: Study) -> Config:
-    """`imagine` whose belief never strays farther from what was recorded than a horizon, as Dreamer's does not: every
-    rollout begins from recorded windows."""
-    config = _first_order("imagine")(study)
-    return replace(config, learn=replace(config.learn, episode=config.learn.horizon))
-
-
-def _ppo(study: Study) -> Config:
-    learn, ppo = study.config.learn, study.ppo
-    iterations = max(1, math.ceil(study.steps / (learn.envs * ppo.horizon)))
-    same = {"envs": learn.envs, "episode": learn.episode, "gamma": learn.gamma}
-    return _watched(replace(study.config, learn=replace(ppo, iterations=iterations, **same)))
-
-
-def _ppo_same(study: Study) -> Config:
-    """PPO with the first-order policy's networks in place of the library's."""
-    return _ppo(replace(study, ppo=replace(study.ppo, networks="policy")))
-
-
-def _watched(config: Config) -> Config:
-    every = max(1, config.learn.iterations // LOOKS)
-    return replace(config, watch=replace(config.watch, every=every))
-
-
-def _warm(method: Callable[[Study], Config]) -> Callable[[Study], Config]:
-    """The same, begun where cloning with as many updates as its own stage ends."""
-    return lambda study: replace(method(study), warm_start=study.config.cloning_fit.updates)
-
-
-def _chunks(study: Study) -> Config:
-    return replace(study.config, cloning=replace(study.config.cloning, chunk=CHUNK))
-
-
-def _best(study: Study) -> Config:
-    return replace(study.config, cloning=replace(study.config.cloning, best=BEST))
-
-
-CLONED = ("cloning", "cloning-best", "chunks")
-METHODS: Mapping[str, Callable[[Study], Config]] = {
-    **{link: _first_order(link) for link in LINKS},
-    "imagine-restarted": _restarted,
-    "ppo": _ppo,
-    "ppo-same": _ppo_same,
-    "decouple-warm": _warm(_first_order("decouple")),
-    "ppo-warm": _warm(_ppo),
-    "cloning": lambda study: study.config,
-    "cloning-best": _best,
-    "chunks": _chunks,
-}

@@ -22,6 +22,7 @@ from glocal.declarations import whole
 from glocal.evaluate.gates import GateConfig
 from glocal.evaluate.probe import ProbeConfig
 from glocal.files import UserError
+from glocal.progress import quoted
 from glocal.surrogates.mlp import MLPSurrogateConfig
 from glocal.surrogates.rssm import RSSMConfig
 from glocal.tasks.play import PlayConfig
@@ -304,5 +305,5 @@ def typed(name: str, value: Any = None) -> str:
     *above, last = name.replace("_", "-").split(".")
     if isinstance(value, bool):
         return "--" + ".".join([*above, last if value else f"no-{last}"])
-    told = "" if value is None else " ".join(["", *map(str, value)]) if isinstance(value, list) else f" {value}"
-    return "--" + ".".join([*above, last]) + told
+    values = [] if value is None else value if isinstance(value, list) else [value]
+    return " ".join(["--" + ".".join([*above, last]), *map(quoted, values)])

@@ -15,12 +15,12 @@ from glocal.core.gradients import LINKS
 from glocal.core.rollout import replay
 from glocal.core.types import Segment, Step
 from glocal.deploy.policy import acting
-from glocal.evaluate.diagnosis import calibration, model_checks, usable_horizon, write_diagnosis
+from glocal.evaluate.diagnosis import calibration, model_checks, recommended, usable_horizon, write_diagnosis
 from glocal.evaluate.gates import Pose, drift, errors, shuffled
 from glocal.evaluate.gradients import Agreement, Question, acted, agreement, recommended_horizon
 from glocal.files import UserError, answered, read_json, sha256, write_json
 from glocal.gating import gate_windows, reader
-from glocal.progress import Ticker, console
+from glocal.progress import Ticker, console, quoted
 from glocal.run import alone
 from glocal.training import threads
 from glocal.workspace import Run
@@ -36,7 +36,7 @@ ROLLOUT = 20
 def diagnose(run: Run) -> dict[str, Any]:
     """Gradient report and model gate of a run with a policy; raises `UserError` where it has none."""
     if not (run.folder / "stages" / "policy.json").is_file():
-        raise UserError(f"{run.folder} has no trained policy to diagnose; run `glocal run {run.folder}` first")
+        raise UserError(f"{run.folder} has no trained policy to diagnose; run `glocal run {quoted(run.folder)}` first")
     with alone(run.folder), threads(run.config.threads):
         found = {
             "gradients": _gradients(run),
@@ -119,7 +119,7 @@ def summary(found: Mapping[str, Any]) -> list[str]:
         cells = (f"{name} {one['cosine']:.2f} (s/n {one['signal_to_noise']:.1f})" for name, one in links.items())
         lines.append(f"gradient cosine, horizon {horizon:>2}: " + ", ".join(cells))
     advice, model = found["recommended_horizon"], found["model"]
-    lines.append(f"recommended horizon: {advice['horizon']} (trained with {advice['trained_with']}); {advice['why']}")
+    lines.append(recommended(advice))
     for name, by_horizon in model["drift"].items():
         last = by_horizon[str(ROLLOUT)]
         shown = name if name == "nothing moves" else f"{name} actions"

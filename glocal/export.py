@@ -21,7 +21,7 @@ from glocal.deploy.policy import acting
 from glocal.evaluate.gradients import acted
 from glocal.files import UserError
 from glocal.progress import Ticker, console
-from glocal.run import open_run
+from glocal.run import is_finished, open_run
 from glocal.tasks.pusht import HOLD, IMAGE_SIZE, STEPS_A_SECOND, TABLE, PushTConfig
 from glocal.usage import read_verb
 from glocal.workspace import Run
@@ -56,6 +56,8 @@ def export(
     robot = isinstance(known.config.task, RobotConfig)
     if not robot and "agent" not in known.codec.reads and imagined == 0:
         raise UserError(f"{run} observes images alone, and was not told where the agent is; export --imagined episodes")
+    if imagined:
+        _say_unfinished(known)
     count = imagined or len(known.store)
     steps = (decisions or known.config.task.decisions) if imagined else round(len(known.observations) / count)
     episodes = _imagined(known, imagined, steps) if imagined else _recorded(known)
@@ -83,6 +85,17 @@ def _planar(run: Run) -> PushTConfig:
 def _rate(run: Run) -> float:
     """Decisions per second."""
     return run.config.task.mapping.rate if isinstance(run.config.task, RobotConfig) else FPS
+
+
+def _say_unfinished(run: Run) -> None:
+    """Say so where the policy, or the model that imagines, is one that is still being trained, or was cut off."""
+    unfinished = [name for name in ("global", "policy") if not is_finished(run, name)]
+    if unfinished:
+        console.print(
+            f"note: the training of {', '.join(unfinished)} in {run.folder} is not finished; what is imagined is by "
+            "what was learned so far",
+            soft_wrap=True,
+        )
 
 
 def _counted(episodes: Iterable[dict[str, Array]], tick: Ticker) -> Iterator[dict[str, Array]]:

@@ -4,9 +4,12 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,17 @@ class UserError(Exception):
     """Something that a person can mend: says what was found, what was expected and what to do."""
 
 
+class UnreadableError(UserError):
+    """A file that may not be read, whatever it holds: it is no reason to do anything again."""
+
+
 REFUSED = (
     errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
     errno.ENAMETOOLONG, errno.ELOOP,
 )  # fmt: skip
 """What the system answers where something cannot be written at all."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What it answers where there is no room."""
 
 
 @contextmanager
@@ -49,10 +58,10 @@ def appearing(path: Path) -> Iterator[Path]:
         os.replace(draft, path)
     except OSError as error:
         remove(draft)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL:
             raise UserError(
                 f"no room to write {path} ({error.strerror}); what was there before is untouched. "
-                f"Free some disk space and run the same command again: it goes on from the last checkpoint."
+                f"Free some disk space and run the same command again; `glocal run` goes on where it was."
             ) from error
         if error.errno in REFUSED and str(draft) in str(error.filename):
             raise UserError(f"cannot write to {path}: {_reason(error)}") from error
@@ -60,6 +69,36 @@ def appearing(path: Path) -> Iterator[Path]:
     except BaseException:
         remove(draft)
         raise
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what processes that ended without a chance to clear up have left half-written in a run's folder.
+
+    For the one process that works in the folder, before it writes anything: drafts of its own number are of another
+    that had it before. Nothing is looked for in `previous`.
+    """
+    for place, folders, files in os.walk(folder):
+        found = [name for name in (*folders, *files) if _is_left(name)]
+        folders[:] = [name for name in folders if name not in found and Path(place, name) != folder / "previous"]
+        for name in found:
+            with cannot_write(Path(place, name)):
+                remove(Path(place, name))
+
+
+def _is_left(name: str) -> bool:
+    """Whether a file is called as a draft is, and the process that wrote it is gone."""
+    match = re.fullmatch(r"\..+\.(\d{1,9})\.part", name)
+    return match is not None and (int(match[1]) == os.getpid() or not _is_alive(int(match[1])))
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _reason(error: OSError) -> str:
@@ -77,13 +116,36 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[BufferedReader]:
+    """A plain file, open in the block, which does nothing but read it.
+
+    Raises `UnreadableError` where it may not be read, or where something else, a pipe say, stands in its place, and
+    `FileNotFoundError` where there is nothing.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnreadableError(
+                f"{path} is no plain file, as is expected there; remove it, or restore it from a copy"
+            )
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UnreadableError(
+            f"cannot read {path}: {_reason(error)}; give yourself the right to, or restore it from a copy"
+        ) from error
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file, or say clearly what is the matter with it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with reading(path) as file:
+            return json.loads(file.read().decode("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing; run the stage that writes it first (`glocal status` names it)") from None
-    except (ValueError, RecursionError, IsADirectoryError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not readable as JSON ({error}); delete it and run its stage again") from error
 
 
@@ -98,7 +160,7 @@ def answered(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's content."""
-    with path.open("rb") as file:
+    with reading(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

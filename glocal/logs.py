@@ -1,50 +1,52 @@
-"""Robot logs of any known format: looked at, drawn, converted, merged and split (`glocal data VERB`)."""
+"""Robot logs of any known format: looked at and drawn, and all verbs on them (`glocal data VERB`)."""
 
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tyro
 from PIL import Image
 
-from glocal.core.ranges import Count, Inner, Positive, Processes, Seed, Small
+from glocal.core.ranges import Count, Processes, Small
 from glocal.data import mapping
-from glocal.data.combined import Chosen, Merged, told
+from glocal.data.combined import told
 from glocal.data.dataset import Array, Dataset
 from glocal.data.doctor import Finding, as_json, examine
-from glocal.data.formats import open_dataset
+from glocal.data.formats import is_recording, open_dataset
 from glocal.data.formats.inside import apart
-from glocal.data.formats.lerobot_writer import Layout, write_lerobot
-from glocal.data.ingest import beside, mapping_of
+from glocal.data.ingest import beside, mapping_of, put_beside
 from glocal.data.looks import Seen, look_at
 from glocal.data.parallel import over_episodes
 from glocal.data.propose import LOOKED_AT, OUTCOMES, propose
 from glocal.data.video import VideoWriter
 from glocal.files import UserError, appearing, write_json
 from glocal.progress import Ticker, console
+from glocal.rewriting import convert, merge, split
 from glocal.usage import read_verb
 
 if TYPE_CHECKING:
     from glocal.workspace import Run
 
-Coded = Literal["h264", "av1"]
 ELSEWHERE = (
     "Robot logs of any known format. Two more verbs have a help of their own: `glocal data label` makes rewards for "
     "logs that have none, and `glocal data export` writes the episodes of a run, imagined ones too."
 )
 
 
-def inspect(path: tyro.conf.Positional[Path], write: bool = False) -> None:
+def inspect(path: tyro.conf.Positional[Path], write: bool = False, replace: bool = False) -> None:
     """Say what a dataset holds: episodes, lengths, rate, features and their ranges, what is missing, and a mapping.
 
     Args:
         path: The dataset.
         write: Write the proposed mapping beside the data, as glocal.json.
+        replace: Write it also where there is another one, which is kept as glocal.json.1.
     """
+    if replace and not write:
+        raise UserError("--replace says what --write may do; add --write")
     dataset = open_dataset(path)
     lengths = np.array(dataset.lengths)
     console.print(f"{path}: {dataset.format}")
@@ -60,13 +62,19 @@ def inspect(path: tyro.conf.Positional[Path], write: bool = False) -> None:
     for name, known in OUTCOMES.items():
         if not any(one in dataset.features for one in known):
             console.print(f"missing: {name} ({' or '.join(known)})")
-    proposed, said = propose(dataset)
+    try:
+        proposed, said = propose(dataset)
+    except UserError as error:  # what is not for models can be looked at, too
+        if write:
+            raise
+        console.print(f"no mapping: {error}")
+        return
     for line in said:
         console.print(f"mapping: {line}")
     console.print(f"mapping: {proposed}")
     if write:
-        mapping.save(beside(path), proposed)
-        console.print(f"written to {beside(path)}")
+        kept = put_beside(path, proposed, replace)
+        console.print(f"written to {beside(path)}" + (f"; what was there before is kept in {kept}" if kept else ""))
 
 
 def _ranges(dataset: Dataset) -> dict[str, tuple[str, str]]:
@@ -92,11 +100,12 @@ def preview(path: tyro.conf.Positional[Path], out: Path, episodes: Count = 6, co
 
     Args:
         path: The dataset.
-        out: The picture or film to write.
+        out: The picture or film to write, outside the dataset; an earlier one is written over.
         episodes: How many, evenly spread over the dataset.
         columns: Moments in a contact sheet.
     """
     dataset = open_dataset(path)
+    _check_out(out, path)
     camera = next((name for name, feature in dataset.features.items() if feature.picture), None)
     if camera is None:
         raise UserError(f"{path} holds no pictures; found {told(dataset)}")
@@ -116,6 +125,13 @@ def preview(path: tyro.conf.Positional[Path], out: Path, episodes: Count = 6, co
     else:
         raise UserError(f"{out} is neither a png or jpg picture nor an mp4 film")
     console.print(f"episodes {', '.join(map(str, chosen))} are in {out}")
+
+
+def _check_out(out: Path, path: Path) -> None:
+    """Raise `UserError` where what is said of a dataset would be written into it, or over a file of another one."""
+    apart(out, path)
+    if out.exists() and (out.name == mapping.NAME or is_recording(out)):
+        raise UserError(f"{out} is a file of a data set, which stays as it is; name another one")
 
 
 def _even(frame: Array) -> Array:
@@ -138,7 +154,7 @@ def doctor(
 
     Args:
         path: The dataset; its mapping is glocal.json beside it, or the proposed one.
-        out: Where to write the findings as JSON.
+        out: Where to write the findings as JSON, outside the dataset; earlier ones are written over.
         context: Decisions that the global model needs to see before it can answer.
         leave_out: Write into the mapping that episodes are left out where that would mend what is found.
         run: A run on these logs whose codec is trained; with it, it is also asked whether the logs are enough.
@@ -146,6 +162,8 @@ def doctor(
         processes: That read at once.
     """
     dataset = open_dataset(path)
+    if out is not None:
+        _check_out(out, path)
     known = mapping_of(path, dataset)
     trained = None if run is None else _run_on(run, path)
     findings = examine(dataset, known, context, _looks(path, dataset, known, processes))
@@ -189,83 +207,6 @@ def _enough(run: "Run", updates: int) -> Finding:
 
     with alone(run.folder):
         return enough(run, updates)
-
-
-def convert(
-    path: tyro.conf.Positional[Path],
-    out: tyro.conf.Positional[Path],
-    fps: Positive | None = None,
-    task: str = "",
-    codec: Coded = "h264",
-) -> None:
-    """Write a dataset of any format as LeRobotDataset v3.0.
-
-    Args:
-        path: The dataset.
-        out: The folder to write; it must not exist.
-        fps: Steps per second, where the format does not tell them.
-        task: What the episodes are of, in words; without it, what is told of each already.
-        codec: Of the videos: h264 or av1.
-    """
-    _write(open_dataset(path), out, fps, task, codec)
-
-
-def merge(paths: tyro.conf.Positional[tuple[Path, ...]], out: Path, task: str = "", codec: Coded = "h264") -> None:
-    """Write several datasets with the same features as one.
-
-    Args:
-        paths: The datasets.
-        out: The folder to write; it must not exist.
-        task: What the episodes are of, in words; without it, what is told of each already.
-        codec: Of the videos: h264 or av1.
-    """
-    for path in paths:
-        apart(out, path)
-    _write(Merged([open_dataset(path) for path in paths]), out, None, task, codec)
-
-
-def split(
-    path: tyro.conf.Positional[Path],
-    first: Path,
-    second: Path,
-    share: Inner = 0.9,
-    seed: Seed = 0,
-    codec: Coded = "h264",
-) -> None:
-    """Write a dataset as two, by episode and at random.
-
-    Args:
-        path: The dataset.
-        first: The folder for the first part; it must not exist.
-        second: The folder for the rest.
-        share: Of the episodes that go into the first part.
-        seed: Of the choice.
-        codec: Of the videos: h264 or av1.
-    """
-    dataset = open_dataset(path)
-    order, count = np.random.default_rng(seed).permutation(len(dataset)), round(share * len(dataset))
-    if not 0 < count < len(dataset):
-        raise UserError(f"a share of {share} of {len(dataset)} episodes leaves one part empty")
-    for out, numbers in ((first, order[:count]), (second, order[count:])):
-        _write(Chosen(dataset, sorted(map(int, numbers))), out, None, "", codec)
-
-
-def _write(dataset: Dataset, out: Path, fps: float | None, task: str, codec: str) -> None:
-    rate = fps or dataset.fps
-    if rate is None:
-        raise UserError(f"{dataset.folder} does not tell its rate; say it with --fps")
-    apart(out, dataset.folder)
-    layout = Layout(rate, dataset.features, task, codec)
-    with Ticker("convert", len(dataset), unit="steps", per_iteration=round(float(np.mean(dataset.lengths)))) as tick:
-        tasks = None if task else [dataset.task(number) for number in range(len(dataset))]
-        count = write_lerobot(out, _episodes(dataset, tick), layout, tasks)
-    console.print(f"{count} episodes are in {out}")
-
-
-def _episodes(dataset: Dataset, tick: Ticker) -> Iterator[dict[str, Array]]:
-    for number in range(len(dataset)):
-        yield dataset.episode(number, list(dataset.features))
-        tick(number + 1)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 from glocal.checking import check
 from glocal.config import Config, RobotConfig, flat, to_dict, typed
 from glocal.data.formats import check_format, open_dataset
-from glocal.data.ingest import robot_mapping_of
+from glocal.data.formats.inside import apart
+from glocal.data.ingest import check_source, robot_mapping_of
 from glocal.data.streams import RobotMapping
-from glocal.files import UserError, cannot_write, write_json
+from glocal.files import UnreadableError, UserError, cannot_write, write_json
 from glocal.plan import FREE, STAGES, Stage
 from glocal.previous import alone
+from glocal.progress import quoted
 from glocal.real import check_environment
 from glocal.run import begun_otherwise, is_finished, open_run
 from glocal.status import Status, status
@@ -22,6 +24,8 @@ KEPT = ("collect", "codec", "global", "judge", "local", "cloning", "policy")
 """Stages whose output is not made again in seconds: none is set aside unless that is asked for."""
 LOOSE = tuple(part for part in FREE if part != "logs")
 """Parts of a configuration that are part of no result's identity: every verb takes them."""
+Change = tuple[str, Any, Any]
+"""An option's name, what it is in a run, and what it is to be."""
 SHOWN = 8
 """Options that differ, of which all are counted."""
 ADVICE = "add --replace to train again, or name another folder with --run"
@@ -36,16 +40,8 @@ def create_run(
     said, where a verb is given options that it does not read, and where another process is at work.
     """
     config = resolved(config)
-    check(config)
     run = Run(folder, config)
-    if config.logs and "collect" in stages and not is_finished(run, "collect"):
-        check_format(Path(config.logs))
-    with cannot_write(folder):
-        stored = _stored(folder)
-    _check_allowed(run, stored, stages, replace, advice)
-    if isinstance(config.task, RobotConfig) and config.env.id and {"policy", "evaluate"} & set(stages):
-        check_environment(config.task, config.env)
-    if stored != config:
+    if check_run(run, stages, replace, advice) != config:
         with alone(folder):
             _check_allowed(run, _stored(folder), stages, replace, advice)
             write_json(folder / "config.json", to_dict(config))
@@ -64,13 +60,29 @@ def resolved(config: Config) -> Config:
     return config
 
 
+def check_run(run: Run, stages: Sequence[str], replace: bool = False, advice: str = ADVICE) -> Config | None:
+    """Raise `UserError` where `create_run` would; returns the configuration that the run has so far."""
+    check(run.config)
+    if run.config.logs and "collect" in stages and not is_finished(run, "collect"):
+        check_format(Path(run.config.logs))
+        check_source(Path(run.config.logs))
+        apart(run.folder, Path(run.config.logs))
+    with cannot_write(run.folder):
+        stored = _stored(run.folder)
+    _check_allowed(run, stored, stages, replace, advice)
+    config = run.config
+    if isinstance(config.task, RobotConfig) and config.env.id and {"policy", "evaluate"} & set(stages):
+        check_environment(config.task, config.env)
+    return stored
+
+
 def view_run(folder: Path, config: Config, verb: str) -> Run:
     """The run in `folder` for a verb that keeps no options, and reads no others than how to run."""
-    stored = open_run(folder).config
+    run, stored = Run(folder, config), open_run(folder).config
     if config != stored:
         check(config)
-        _check_read(stored, config, verb, LOOSE)
-    return Run(folder, config)
+        _check_read(run, stored, verb, LOOSE)
+    return run
 
 
 def _stored(folder: Path) -> Config | None:
@@ -78,6 +90,8 @@ def _stored(folder: Path) -> Config | None:
     if (folder / "config.json").is_file():
         try:
             return open_run(folder).config
+        except UnreadableError:
+            raise
         except UserError:  # damaged: it is written anew, and stages are recognised by their stamps
             return None
     if folder.is_dir() and any(path.name != "stages" for path in folder.iterdir()):
@@ -98,24 +112,45 @@ def _check_own(run: Run, stored: Config, stage: Stage, replace: bool) -> None:
     others = {part for one in trained for part in one.config}
     if stage.name not in KEPT:
         own = {part for part in stage.config if not any(part in STAGES[name].config for name in KEPT)}
-        _check_read(stored, run.config, stage.name, (*own, *LOOSE))
+        _check_read(run, stored, stage.name, (*own, *LOOSE))
     elif not replace:
-        _check_read(stored, run.config, stage.name, [part for part in to_dict(stored) if part not in others])
+        _check_read(run, stored, stage.name, [part for part in to_dict(stored) if part not in others])
 
 
-def _check_read(stored: Config, config: Config, verb: str, parts: Sequence[str]) -> None:
-    for name, _, _ in differences(stored, config):
-        part = name.split(".")[0]
-        if part not in parts:
-            raise UserError(
-                f"`glocal {spoken(verb)}` does not take {typed(name)} for a run that has another; "
-                f"`glocal {spoken(_reader(part, verb))}` does. {_told(stored, config)}"
-            )
+def _check_read(run: Run, stored: Config, verb: str, parts: Sequence[str]) -> None:
+    """Raise `UserError` where a run is given other options than those in some parts of its configuration."""
+    wrong = [one for one in differences(stored, run.config) if _part(one[0]) not in parts]
+    if wrong:
+        raise UserError(
+            f"`glocal {spoken(verb)}` does not take {', '.join(typed(name) for name, _, _ in wrong[:SHOWN])} for a run "
+            f"that has another. {_changes(wrong)}. Nothing was changed. `glocal {spoken(verb)} {quoted(run.folder)}` "
+            f"takes the run as it is; {_works(run, verb, wrong)}"
+        )
 
 
-def _reader(part: str, verb: str) -> str:
-    """A stage that reads a part of the configuration."""
-    return next((one.name for one in STAGES.values() if part in one.config and one.name != verb), "run")
+def _works(run: Run, verb: str, changes: Sequence[Change]) -> str:
+    """What would give a run other options, in words."""
+    reading = {stage.name for stage in STAGES.values() for name, _, _ in changes if _part(name) in stage.config}
+    finished = [name for name in KEPT if is_finished(run, name) and not STAGES[name].idle(run.config)]
+    again = [name for name in finished if name in reading]
+    options = " ".join(typed(name, new) for name, _, new in changes) if len(changes) <= SHOWN else "with these options"
+    if not again:
+        only = next((name for name in STAGES if name in reading), "run")
+        return f"`glocal {spoken(only)} {quoted(run.folder)} {options}` takes them"
+    alone = (
+        f", and `glocal {spoken(verb)} {quoted(run.folder)} {options} --replace` {verb} alone"
+        if verb in reading
+        else ""
+    )
+    return (
+        f"`glocal run {quoted(run.folder)} {options} --replace` trains again what was trained with them "
+        f"({', '.join(again)})"
+        f"{alone if verb in KEPT else ''}; what is set aside is kept in {run.folder / 'previous'}"
+    )
+
+
+def _part(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def spoken(verb: str) -> str:
@@ -134,7 +169,7 @@ def _check_kept(run: Run, stored: Config, stages: Sequence[str], advice: str) ->
         return
     changed = stored != run.config
     why = _told(stored, run.config) if changed else "; ".join(f"{k}: {', '.join(v)}" for k, v in lost.items())
-    stays = "" if changed else f"; as it is it stays usable (`glocal evaluate {run.folder}`)"
+    stays = "" if changed else f"; as it is it stays usable (`glocal evaluate {quoted(run.folder)}`)"
     raise UserError(
         f"this would set aside what is trained in {run.folder}: {', '.join(lost)}. {why}. Nothing was changed. "
         f"{advice[0].upper()}{advice[1:]}; "
@@ -152,12 +187,16 @@ def _is_lost(run: Run, name: str, found: Status, otherwise: bool) -> bool:
 
 def _told(stored: Config, config: Config) -> str:
     """What differs between a run's configuration and another, in words."""
-    changes = [f"{typed(name)} is {old} there and {new} here" for name, old, new in differences(stored, config)]
+    return _changes(differences(stored, config))
+
+
+def _changes(found: Sequence[Change]) -> str:
+    changes = [f"{typed(name)} is {old} there and {new} here" for name, old, new in found]
     more = f", and {len(changes) - SHOWN} more differ" if len(changes) > SHOWN else ""
     return ", ".join(changes[:SHOWN]) + more
 
 
-def differences(stored: Config, config: Config) -> list[tuple[str, Any, Any]]:
+def differences(stored: Config, config: Config) -> list[Change]:
     """Options that differ: their names, and what they are in one and in the other."""
     old, new = (dict(flat(to_dict(one))) for one in (stored, config))
     return [(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)]

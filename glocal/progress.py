@@ -1,5 +1,7 @@
 """Progress with a rate and an ETA: a bar on a terminal, a line now and then elsewhere."""
 
+import os
+import shlex
 import time
 from types import TracebackType
 
@@ -14,6 +16,20 @@ console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 def printable(text: str) -> str:
     """A text without what would move a terminal's cursor, or change its colours, instead of being seen."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def quoted(text: object) -> str:
+    """A path or a value as it is typed in a shell, on one line whatever it holds."""
+    plain = str(text)
+    if plain.isprintable():
+        return shlex.quote(plain)
+    return "$'" + "".join(_escaped(c) for c in plain) + "'"
+
+
+def _escaped(c: str) -> str:
+    if c.isprintable():
+        return "\\" + c if c in "\\'" else c
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(c))
 
 
 class Ticker:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from glocal.config import PRESETS, Config, flat, from_dict, to_dict, typed
-from glocal.files import UserError, read_json
+from glocal.files import UnreadableError, UserError, read_json
 from glocal.plan import STAGES
-from glocal.stamps import read_stamp
+from glocal.progress import quoted
+from glocal.stamps import DamagedError, read_stamp
 
 
 def read_config(folder: Path) -> Config:
@@ -16,6 +17,8 @@ def read_config(folder: Path) -> Config:
     path = folder / "config.json"
     try:
         return from_dict(_told(path), path)
+    except UnreadableError:
+        raise
     except UserError as error:
         raise UserError(
             f"{error}. `{again(folder)}` writes it anew: stages that were done with the same options are recognised by "
@@ -26,6 +29,8 @@ def read_config(folder: Path) -> Config:
 def _told(path: Path) -> Mapping[str, Any]:
     try:
         values = read_json(path)
+    except UnreadableError:
+        raise
     except UserError:
         values = None
     if not isinstance(values, dict) or not {"preset", "seed", "task"} <= set(values):
@@ -38,11 +43,11 @@ def again(folder: Path) -> str:
     made = _made_with(folder)
     preset = str(made.get("preset"))
     if preset not in PRESETS:
-        return f"glocal run PRESET --run {folder}"
+        return f"glocal run PRESET --run {quoted(folder)}"
     usual = dict(flat(json.loads(json.dumps(to_dict(PRESETS[preset])))))
     other = [(name, value) for name, value in flat(made) if name in usual and usual[name] != value]
     told = [typed(name, value) for name, value in other if not name.endswith("_type")]
-    return " ".join([f"glocal run {preset} --run {folder}", *told])
+    return " ".join([f"glocal run {preset} --run {quoted(folder)}", *told])
 
 
 def _made_with(folder: Path) -> Mapping[str, Any]:
@@ -50,7 +55,7 @@ def _made_with(folder: Path) -> Mapping[str, Any]:
     for name in reversed(STAGES):
         try:
             stamp = read_stamp(folder, name)
-        except UserError:
+        except DamagedError:
             continue
         if stamp is not None:
             return stamp.config

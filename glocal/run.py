@@ -13,7 +13,7 @@ from glocal.digests import Digests
 from glocal.files import UserError
 from glocal.plan import STAGES, Stage, run_class, seed_of
 from glocal.previous import alone, set_aside
-from glocal.progress import console
+from glocal.progress import console, quoted
 from glocal.recovery import read_config
 from glocal.stamps import Attempt, Plan, attempt_path, read_attempt, read_stamp, stamp_path, write
 from glocal.status import damages, digests_of, is_begun, plan_of, stamped, status
@@ -24,7 +24,9 @@ from glocal.workspace import Run
 def open_run(folder: Path) -> Run:
     """A run that exists; raises `UserError` where there is none in `folder`."""
     if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} is no run: it has no config.json. Start one with `glocal run PRESET --run {folder}`")
+        raise UserError(
+            f"{folder} is no run: it has no config.json. Start one with `glocal run PRESET --run {quoted(folder)}`"
+        )
     return Run(folder, read_config(folder))
 
 
@@ -78,7 +80,8 @@ def _needed(run: Run, stage: Stage, digests: Digests) -> None:
         broken = [] if stamp is None else damages(run.folder, stamp, digests)
         if broken:
             raise UserError(
-                f"{name}: {'; '.join(broken)}. Restore it from a copy, or do the stage again: `glocal run {run.folder}`"
+                f"{name}: {'; '.join(broken)}. Restore it from a copy, or do the stage again: "
+                f"`glocal run {quoted(run.folder)}`"
             )
     for name in missing:
         _perform(run, STAGES[name])

@@ -1,5 +1,6 @@
 """What each stage of a run does: from its predecessors' folders to its own."""
 
+import json
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -174,11 +175,19 @@ def evaluate(run: Run) -> None:
             results[name] = _judged(run, name, controllers, real).summary()
     else:
         console.print(f"evaluate: {NOT_ASKED}")
-    results["imagined_steps"] = config.learn.iterations * config.learn.envs * config.learn.horizon
+    results["imagined_steps"] = imagined_steps(run)
     results["seconds"] = stage_seconds(run.folder) | {"evaluate": round(time.monotonic() - began, 1)}
     results["peak_memory_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     results |= {"seed": config.seed, "first_seed": config.evaluate.first_seed, "preset": config.preset}
     write_json(run.folder / "results.json", results)
+
+
+def imagined_steps(run: Run) -> int:
+    """For how many imagined steps the judged policy was trained, as its checkpoint says."""
+    checkpoint = checkpoints.load(run.kept("policy"), "policy")
+    assert checkpoint is not None
+    learn = json.loads(checkpoint.about["config"])["learn"]
+    return checkpoint.iteration * learn["envs"] * learn["horizon"]
 
 
 def _controllers(run: Run) -> dict[str, Callable[[int], Controller]]:

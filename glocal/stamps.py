@@ -11,9 +11,15 @@ from typing import Any, TypeVar
 
 import cattrs
 
-from glocal.files import UserError, read_json, write_json
+from glocal.files import UnreadableError, UserError, read_json, write_json
 
 R = TypeVar("R")
+NAMES = ("collect", "codec", "global", "judge", "local", "gates", "cloning", "policy", "evaluate", "report")
+"""Of the stages that leave stamps."""
+
+
+class DamagedError(UserError):
+    """A stamp or an attempt that says nothing, or was kept by another version."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +68,12 @@ def attempt_path(folder: Path, name: str) -> Path:
 
 
 def read_stamp(folder: Path, name: str) -> Stamp | None:
-    """A stage's stamp, or None where it is not done; raises `UserError` where the stamp is damaged."""
+    """A stage's stamp, or None where it is not done; raises `DamagedError` where the stamp is damaged."""
     return _read(stamp_path(folder, name), Stamp, "stamp")
 
 
 def read_attempt(folder: Path, name: str) -> Attempt | None:
-    """What was begun of a stage, or None; raises `UserError` where the record of it is damaged."""
+    """What was begun of a stage, or None; raises `DamagedError` where the record of it is damaged."""
     return _read(attempt_path(folder, name), Attempt, "record of what was begun")
 
 
@@ -78,8 +84,7 @@ def write(path: Path, record: Stamp | Attempt) -> None:
 
 def stage_seconds(folder: Path) -> dict[str, float]:
     """How long each finished stage took, all attempts together."""
-    names = sorted(path.stem for path in (folder / "stages").glob("*.json") if "." not in path.stem)
-    stamps = {name: read_stamp(folder, name) for name in names}
+    stamps = {name: read_stamp(folder, name) for name in sorted(NAMES)}
     return {name: round(stamp.seconds, 1) for name, stamp in stamps.items() if stamp is not None}
 
 
@@ -91,5 +96,7 @@ def _read(path: Path, kind: type[R], what: str) -> R | None:
         if not isinstance(values, dict):
             raise ValueError(f"found a {type(values).__name__}")
         return cattrs.structure(values, kind)
+    except UnreadableError:
+        raise
     except (UserError, ValueError, KeyError, TypeError, cattrs.BaseValidationError) as error:
-        raise UserError(f"its {what}, {path}, is damaged or of another version of glocal; delete it") from error
+        raise DamagedError(f"its {what}, {path}, is damaged or of another version of glocal; delete it") from error

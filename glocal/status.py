@@ -12,9 +12,9 @@ from glocal.config import to_dict
 from glocal.data.ingest import source_digest
 from glocal.declarations import chosen
 from glocal.digests import Digests, kept_digests
-from glocal.files import UserError
+from glocal.files import UnreadableError, UserError
 from glocal.plan import STAGES, Stage, code_version
-from glocal.stamps import Plan, Stamp, read_attempt, read_stamp
+from glocal.stamps import DamagedError, Plan, Stamp, read_attempt, read_stamp
 from glocal.workspace import RunFolder
 
 PLAYED = "play"
@@ -63,7 +63,7 @@ def is_begun(run: RunFolder, stage: Stage, wanted: Plan) -> bool:
     """Whether an attempt at exactly this was begun and has not finished."""
     try:
         attempt = read_attempt(run.folder, stage.name)
-    except UserError:
+    except DamagedError:
         return False
     return attempt is not None and attempt.plan == wanted
 
@@ -89,9 +89,14 @@ def damages(folder: Path, stamp: Stamp, digests: Digests) -> list[str]:
 def _status(run: RunFolder, stage: Stage, before: Mapping[str, Status], digests: Digests) -> Status:
     try:
         stamp = read_stamp(run.folder, stage.name)
-    except UserError as error:
+    except DamagedError as error:
         return Status("damaged", (str(error),))
-    wanted = plan_of(run, stage, digests)
+    try:
+        wanted = plan_of(run, stage, digests)
+    except UnreadableError:
+        raise
+    except UserError as error:  # logs that are not to be read: what was taken from them before stands
+        return Status("missing" if stamp is None else "stale", (str(error),))
     if stamp is None:
         begun = is_begun(run, stage, wanted)
         return Status("missing", ("was begun and will be gone on with" if begun else "was not run yet",))
@@ -130,7 +135,7 @@ def _output(folder: Path, name: str) -> str | None:
     """What a stage's output is recognised by, or None where it is not done."""
     try:
         stamp = read_stamp(folder, name)
-    except UserError:
+    except DamagedError:
         return None
     return None if stamp is None else stamp.output
 

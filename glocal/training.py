@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from glocal import checkpoints
-from glocal.checkpoints import Tree
+from glocal.checkpoints import Checkpoint, Tree
 from glocal.core.nets import Average
 from glocal.core.ranges import Amount, Count, Many, Part, Positive, Range, Rate, Share
-from glocal.files import UserError, write_text
+from glocal.files import UserError, reading, write_text
 from glocal.progress import Ticker
 
 Metrics = Mapping[str, Tensor]
@@ -170,14 +170,30 @@ def train(
 
 
 def _resume(job: Trainable, folder: Path, kind: str) -> float:
+    """Go on from the last checkpoint, if there is one; returns the seconds spent before."""
     checkpoint = checkpoints.load(folder, kind, training=True)
     if checkpoint is None:
         return 0.0
+    try:
+        return _restore(job, checkpoint)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"the checkpoint in {checkpoint.path} cannot be gone on from ({error!r}); restore it from a copy, or "
+            f"delete {folder} to train this stage again"
+        ) from error
+
+
+def _restore(job: Trainable, checkpoint: Checkpoint) -> float:
+    if checkpoint.iteration > job.total:
+        raise ValueError(f"iteration {checkpoint.iteration} of {job.total}")
+    seconds = float(checkpoint.training["seconds"])
+    if not math.isfinite(seconds):
+        raise ValueError(f"{seconds} seconds")
     job.restore(checkpoint.training["job"])
     job.iteration = checkpoint.iteration
     for restore, state in zip(_RESTORE_RANDOM, checkpoint.training["random"], strict=False):
         restore(state)
-    return checkpoint.training["seconds"]
+    return seconds
 
 
 def _random_state() -> list[Tensor]:
@@ -258,11 +274,14 @@ class _Log:
         self.file.flush()
 
 
-def _whole_lines(path: Path) -> Iterator[str]:
+def _whole_lines(path: Path) -> list[str]:
     """The lines of a log that may have been cut off in the middle of its last one."""
-    if path.exists():
-        text = path.read_text(encoding="utf-8", errors="replace")
-        yield from text[: text.rfind("\n") + 1].splitlines()
+    try:
+        with reading(path) as file:
+            text = file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    return text[: text.rfind("\n") + 1].splitlines()
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:

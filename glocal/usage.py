@@ -53,6 +53,11 @@ MEANT = {
 """Options that most people want, of the many that there are."""
 ALIASES = {"--help-all": "--help", "--env": "--env.id"}
 """What may be typed in place of an option."""
+OFF = {
+    "task.images": "observe tracked keypoints, in place of images",
+    "task.agent": "do not observe the agent's own position",
+}
+"""What flags mean that are typed to turn off what is on."""
 _ALWAYS = ("device", "threads")
 _MODELS = ("seed", "held_out", "judge", "clock.checkpoint_seconds", *_ALWAYS)
 _POLICY = ("policy_seed", "learn.iterations", "learn.envs", "learn.horizon", "learn.episode", "learn.gamma")
@@ -77,7 +82,7 @@ CHOSEN = {
 
 def short_help(verb: str, prog: str, config: Config, own: Sequence[tuple[str, str]]) -> str:
     """A verb's help: its own options (as typed, and what they are for), then the chosen ones with their defaults."""
-    rows = [*own, *((_typed(name, config), MEANT[name]) for name in CHOSEN[verb] if _exists(name, config))]
+    rows = [*own, *((_typed(name, config), _meant(name, config)) for name in CHOSEN[verb] if _exists(name, config))]
     wide = max(len(option) for option, _ in rows) + 2
     lines = [f"usage: {prog} [options]", ""]
     for option, meant in rows:
@@ -88,6 +93,10 @@ def short_help(verb: str, prog: str, config: Config, own: Sequence[tuple[str, st
 def _typed(name: str, config: Config) -> str:
     found = _value(name, config)
     return typed(name, not found) if isinstance(found, bool) else typed(name, found if found != "" else "PATH")
+
+
+def _meant(name: str, config: Config) -> str:
+    return OFF[name] if _value(name, config) is True else MEANT[name]
 
 
 def _exists(name: str, config: Config) -> bool:

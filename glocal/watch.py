@@ -10,6 +10,7 @@ from glocal.agents.ppo import PPOIteration
 from glocal.core.improve import PolicyIteration
 from glocal.deploy.policy import learned
 from glocal.evaluate.trust import Grounds, alarm, trust
+from glocal.files import UserError
 from glocal.progress import console
 from glocal.real import real_of
 from glocal.training import read_log
@@ -76,12 +77,19 @@ class Watch:
 
     def _keep_if_best(self, scores: Sequence[float]) -> None:
         best = checkpoints.load(self.folder / "best", "policy")
-        if best is None or list(scores) > best.about["scores"]:
+        if best is None or list(scores) > _scores(best):
             self._save("best", {"scores": list(scores)})
 
     def _save(self, name: str, about: Mapping[str, Any]) -> None:
         about = {**self.run.about(), **about}
         checkpoints.save(self.folder / name, "policy", self.job.iteration, about, self.job.model, {})
+
+
+def _scores(best: checkpoints.Checkpoint) -> list[float]:
+    match best.about.get("scores"):
+        case [*scores] if all(isinstance(score, int | float) for score in scores):
+            return scores
+    raise UserError(f"{best.path / 'config.json'} is damaged: it tells no scores; delete {best.path.parent}")
 
 
 def _named(row: Mapping[str, float], prefix: str) -> dict[str, float]:

@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,10 +16,11 @@ from glocal.core.matching import Matching
 from glocal.core.types import Codec, FittedCodec
 from glocal.data.mapping import Mapping, sight
 from glocal.data.mapping import from_dict as mapping_from
+from glocal.data.remembered import remembered
 from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore
 from glocal.deploy.view import View, plain, through
-from glocal.files import UserError, appearing, sha256
+from glocal.files import UserError, sha256
 from glocal.models import build_codec, build_pilot, build_spec, build_surrogate, build_world, device_of, load_trained
 from glocal.tasks.pusht import IMAGE_SIZE, PushTConfig
 
@@ -100,10 +100,9 @@ class Recordings(RunFolder):
             return encode_store(self.codec, self.store, self.device)
         weights = self.folder / "codec" / "last" / "model.safetensors"
         path = self.folder / "codec" / f"obs-{self.store.hash[:16]}-{sha256(weights)[:16]}.npy"
-        if not path.is_file():
-            with appearing(path) as draft, draft.open("wb") as file:
-                np.save(file, encode_store(self.codec, self.store, self.device).numpy())
-        return torch.from_numpy(np.load(path, allow_pickle=False))
+        rows = int(self.store.starts[-1])
+        found = remembered(path, rows, lambda: encode_store(self.codec, self.store, self.device).numpy())
+        return torch.from_numpy(found)
 
     def _trained(self, module: Any, folder: Path, kind: str) -> Any:
         trained = load_trained(module, folder, kind, self._check_sight)
@@ -111,8 +110,7 @@ class Recordings(RunFolder):
 
     def _check_sight(self, checkpoint: Checkpoint) -> None:
         """Raise `UserError` where a model was trained to see the robot otherwise than the data of this run show it."""
-        told = checkpoint.about.get("mapping")
-        then = None if told is None else sight(mapping_from(json.loads(told), checkpoint.path))
+        then = _sight_of(checkpoint)
         now = None if self.mapping is None else sight(self.mapping)
         if then != now:
             raise UserError(
@@ -170,6 +168,15 @@ class Run(Modelled):
         """The folder of the checkpoint that is deployed: of the last policy, the best one or the last trusted one."""
         keep = self.config.watch.keep
         return self.folder / kind if kind != "policy" or keep == "last" else self.folder / "policy" / keep
+
+
+def _sight_of(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """How a model was trained to see the robot; None where that is the task's own way."""
+    told = checkpoint.about.get("mapping")
+    try:
+        return None if told is None else sight(mapping_from(json.loads(told), checkpoint.path))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{checkpoint.path / 'config.json'} is damaged: {told!r} is no mapping; train again") from error
 
 
 def _through(seen: dict[str, Any] | None) -> str:

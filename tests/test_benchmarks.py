@@ -74,10 +74,10 @@ def test_the_tests_of_an_edit_are_those_that_reach_its_line_the_fastest_first():
     assert covered.tests(mutation.Edit("a.py", 1, "", "")) == covered.tests(mutation.Edit("b.py", 1, "", "")) == []
 
 
-def test_lines_of_functions_that_draw_are_told():
+def test_lines_that_decide_are_those_of_functions_that_do_not_draw():
     mutation = imported("mutation")
-    code = "def score():\n    return 1\n\n\ndef _plot_score():\n    return 2\n"
-    assert mutation._lines_that_draw(code) == {5, 6}
+    code = "LIMIT = 3\n\n\ndef score():\n    return 1\n\n\ndef _plot_score():\n    return 2\n"
+    assert mutation.lines_that_decide(code) == {4, 5}
 
 
 def test_faults_count_what_is_lost_and_different(tmp_path):

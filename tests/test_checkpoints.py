@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from glocal import checkpoints
-from glocal.files import UserError
+from glocal.files import UserError, sha256
 
 
 def saved(folder, iteration=3):
@@ -64,6 +64,55 @@ def test_a_foreign_checkpoint_is_refused(tmp_path):
     (tmp_path / "last" / "config.json").write_text(json.dumps([1, 2]))
     with pytest.raises(UserError, match="no header"):
         checkpoints.load(tmp_path, "toy")
+
+
+def changed(folder, changes, tree=None):
+    """Change what a checkpoint says of itself, its hashes being right all the same."""
+    path = folder / "last" / "config.json"
+    header = json.loads(path.read_text())
+    if tree is not None:
+        (folder / "last" / TREE).write_text(tree)
+        header["files"][TREE] = sha256(folder / "last" / TREE)
+    told = {name: value for name, value in {**header, **changes}.items() if value != "left out"}
+    path.write_text(json.dumps(told).replace("Infinity", "1e400"))
+
+
+TREE = "training_state/tree.json"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"iteration": value} for value in (None, float("inf"), 10**30, -1, 3.5, "3", "left out")),
+        *({"files": value} for value in (-1, [], {}, {"model.safetensors": "abc"}, "left out")),
+        *({"about": value} for value in (None, [], "left out")),
+    ],
+)
+def test_a_header_of_other_types_is_refused(tmp_path, changes):
+    saved(tmp_path)
+    changed(tmp_path, changes)
+    with pytest.raises(UserError, match=r"config\.json is damaged: expected an iteration"):
+        checkpoints.load(tmp_path, "toy")
+
+
+@pytest.mark.parametrize("name", ["../../secret", "/etc", "training_state"])
+def test_a_header_that_names_other_files_is_refused(tmp_path, name):
+    saved(tmp_path)
+    header = json.loads((tmp_path / "last" / "config.json").read_text())
+    changed(tmp_path, {"files": header["files"] | {name: 3}})
+    with pytest.raises(UserError, match="is damaged or incomplete"):
+        checkpoints.load(tmp_path, "toy")
+
+
+@pytest.mark.parametrize(
+    "tree", ["{", '{"tensor": "none"}', '{"tensor": []}', '{"items": 3}', '{"items": [3]}', '{"list": 3}',
+             '{"items": [[[], 3]]}', "[" * 100_000, '{"list": [' * 2000 + "1" + "]}" * 2000],
+)  # fmt: skip
+def test_a_training_state_of_other_types_is_refused(tmp_path, tree):
+    saved(tmp_path)
+    changed(tmp_path, {}, tree)
+    with pytest.raises(UserError, match=r"tree\.json is (damaged|not readable)"):
+        checkpoints.load(tmp_path, "toy", training=True)
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path):

@@ -1,5 +1,6 @@
 """The command line itself: its help fits a screen, and it says what it is."""
 
+import errno
 import re
 import shlex
 import subprocess
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from glocal.cli import TRAINED, VERBS, main
+from glocal import cli
+from glocal.cli import LOGS, TRAINED, VERBS, main
 from glocal.config import PRESETS
 from glocal.usage import CHOSEN, MEANT
 
@@ -47,6 +49,15 @@ def test_chosen_options_are_options_and_all_are_explained():
             found = vars(found)[part]
 
 
+def test_help_says_of_a_flag_what_it_does_as_it_is_typed(capsys):
+    for preset, config in PRESETS.items():
+        lines = printed(capsys, f"collect {preset} --help").splitlines()
+        (agent,) = [line for line in lines if "task.agent" in line or "task.no-agent" in line]
+        (images,) = [line for line in lines if "task.images" in line or "task.no-images" in line]
+        assert ("--task.no-agent" in agent) == ("do not observe" in agent) == config.task.agent
+        assert ("--task.no-images" in images) == ("observe tracked keypoints" in images) == config.task.images
+
+
 @pytest.mark.parametrize("option", ["--surrogate.smoothing", "--learn.final-target-entropy", "--replace"])
 def test_help_all_lists_every_option(capsys, option):
     assert option in printed(capsys, "train policy pusht-keypoints --help-all")
@@ -55,6 +66,19 @@ def test_help_all_lists_every_option(capsys, option):
 @pytest.mark.parametrize("verb", ["inspect", "preview", "doctor", "convert", "merge", "split", "export"])
 def test_help_for_data_fits_a_screen_too(capsys, verb):
     assert len(printed(capsys, f"data {verb} --help").splitlines()) <= 60
+
+
+@pytest.mark.parametrize("line, found", [("data", "found nothing"), ("data bogus", "found 'bogus'")])
+def test_without_a_verb_data_says_which_there_are(capsys, line, found):
+    with pytest.raises(SystemExit) as stopped:
+        main(line.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert stopped.value.code == 2 and found in said and all(verb in said for verb in LOGS)
+
+
+def test_all_verbs_of_data_have_a_help(capsys):
+    for verb in LOGS:
+        assert verb in printed(capsys, f"data {verb} --help")
 
 
 @pytest.mark.parametrize("way", ["column", "table", "function", "goal", "classifier", "tracker"])
@@ -78,3 +102,20 @@ def test_a_flag_is_taken_by_itself(tmp_path, capsys):
     main(shlex.split(f"collect pusht-keypoints-debug --run {tmp_path}/run --task.no-agent"))
     main(["status", f"{tmp_path}/run"])
     assert "collect   done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "no room to write (No space left on device); free some"),
+        (PermissionError(errno.EACCES, "Permission denied", "some/file"), "cannot use some/file: permission denied"),
+    ],
+)
+def test_what_the_system_refuses_is_a_sentence(monkeypatch, capsys, error, said):
+    def refused(arguments: list[str]) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "_main", refused)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([])
+    assert stopped.value.code == 2 and said in " ".join(capsys.readouterr().err.split())

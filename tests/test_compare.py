@@ -1,16 +1,21 @@
 """Comparisons: all methods between the same models, whole, resumable, and refused where they make no sense."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 
 from glocal.cli import main
-from glocal.compare import CLONED, Study
-from glocal.compare import METHODS as METHODS_KNOWN
+from glocal.compare import named
 from glocal.config import PRESETS
 from glocal.core.improve import ImproveConfig
 from glocal.evaluate.comparison import claimed, steps_to, summary
+from glocal.files import UserError, write_json
+from glocal.methods import CLONED, STEPS, Study, usual_steps
+from glocal.methods import METHODS as METHODS_KNOWN
 from glocal.training import read_log
+from tests.finished import DEBUG, finished_run
 
 PLAIN = ("--seeds", "0", "1", "--watch.imagined", "0")
 METHODS = ("decouple", "bptt", "ppo", "ppo-same", "ppo-warm", "cloning", "cloning-best", "chunks")
@@ -25,6 +30,28 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("studies") / "study"
     compare(folder, "--methods", *METHODS, *PLAIN)
     return folder
+
+
+@pytest.fixture
+def copied(study, tmp_path):
+    """The study, to be changed."""
+    return shutil.copytree(study, tmp_path / "copied", symlinks=True)
+
+
+def refused(capsys, folder, *options):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        compare(folder, *options)
+    assert stopped.value.code == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+def content(folder, *patterns):
+    return {path: path.read_bytes() for pattern in patterns for path in folder.rglob(pattern)}
+
+
+def table(folder):
+    return json.loads((folder / "comparison.json").read_text())["methods"]
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +113,88 @@ def test_claims_of_both_worlds_stand_beside_the_verdict(judged):
     }
 
 
-def test_a_finished_run_on_the_same_data_stands_in_the_table(study):
-    cell = study / "decouple" / "seed1"
-    compare(study, "--methods", "cloning", *PLAIN, "--runs", str(cell))
-    found = json.loads((study / "comparison.json").read_text())["methods"]
-    assert set(found) == {"cloning", "study/decouple"} and found["study/decouple"]["pose"]["pooled"]["n"] == 4
+def test_policies_with_other_options_are_asked_for_before_any_is_trained(study, capsys):
+    before = content(study, "model.safetensors", "config.json", "*.html")
+    said = refused(capsys, study, "--methods", "freeze", "decouple", *PLAIN, "--learn.gamma", "0.5")
+    assert "--learn.gamma is 0.97 there and 0.5 here" in said and "--replace" in said and "decouple/seed0" in said
+    assert content(study, "model.safetensors", "config.json", "*.html") == before and not (study / "freeze").exists()
+
+
+def test_policies_that_are_replaced_are_kept(copied):
+    weights = copied / "cloning" / "seed0" / "cloning" / "last" / "model.safetensors"
+    before, more = weights.read_bytes(), ("--cloning-fit.updates", "3", "--replace")
+    compare(copied, "--methods", "cloning", "--seeds", "0", "--watch.imagined", "0", *more)
+    (kept,) = (copied / "cloning" / "seed0" / "previous").glob("*/cloning/last/model.safetensors")
+    assert kept.read_bytes() == before != weights.read_bytes()
+
+
+def test_a_comparison_of_fewer_methods_keeps_the_others_in_the_table(copied):
+    everything = table(copied)
+    compare(copied, "--methods", "cloning", "--seeds", "1", "--watch.imagined", "0")
+    assert table(copied) == everything and next(iter(table(copied))) == "cloning"
+
+
+def test_cells_of_another_study_in_the_same_folder_are_left_out_of_the_table_and_named(copied, capsys):
+    compare(copied, "--methods", "cloning", *PLAIN, "--steps", "800")
+    assert list(table(copied)) == list(CLONED)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "decouple, seed 0, is not in the table: stale, the configuration of learn changed" in said
+
+
+def test_a_finished_run_stands_in_the_table_judged_as_the_study_is_and_stays_as_it_is(study, copied, tmp_path):
+    cell = shutil.copytree(study / "decouple" / "seed1", tmp_path / "decouple")  # called as a method is
+    (cell / "verdict.json").unlink()
+    told = json.loads((cell / "config.json").read_text())
+    write_json(cell / "config.json", {**told, "evaluate": {**told["evaluate"], "episodes": 2, "first_seed": 5}})
+    before = content(cell, "*.json", "model.safetensors")
+    before.pop(cell / "stages" / "digests.cache.json")
+    compare(copied, "--methods", "cloning", *PLAIN, "--runs", str(cell))
+    found = table(copied)
+    own = json.loads((study / "decouple" / "seed1" / "verdict.json").read_text())
+    (name,) = set(found) - set(METHODS)
+    assert name == f"{tmp_path.name}/decouple" and found["decouple"]["pose"]["pooled"]["n"] == 8
+    assert {key: found[name]["pose"]["pooled"][key] for key in ("k", "n")} == {
+        key: own["pose"][key] for key in ("k", "n")
+    }
+    after = content(cell, "*.json", "model.safetensors")
+    assert {path: value for path, value in after.items() if path.name != "digests.cache.json"} == before
+
+
+def test_a_cell_of_the_study_is_not_counted_twice(copied):
+    compare(copied, "--methods", "cloning", *PLAIN, "--runs", str(copied / "decouple" / "seed1"))
+    assert set(table(copied)) == set(METHODS)
+
+
+@pytest.mark.parametrize(
+    "places, names",
+    [
+        (("mine",), ["mine"]),
+        (("decouple",), ["{}/decouple"]),
+        (("a/mine", "b/mine"), ["a/mine", "b/mine"]),
+        (("s/one/seed0", "t/s/one/seed0"), ["{}/s/one", "t/s/one"]),
+        (("s/one/seed0", "s/one/seed1"), ["one/seed0", "one/seed1"]),  # of the same policy seed
+    ],
+)
+def test_runs_are_called_by_so_much_of_their_paths_that_none_is_mistaken_for_another(tmp_path, places, names):
+    found = named([finished_run(tmp_path / place) for place in places])
+    assert list(found) == [(name.format(tmp_path.name), 0) for name in names]
+    assert [run.folder for run in found.values()] == [tmp_path / place for place in places]
+
+
+def test_runs_of_several_seeds_in_one_folder_are_one_method(tmp_path):
+    runs = [finished_run(tmp_path / f"s/one/seed{seed}", replace(DEBUG, policy_seed=seed)) for seed in (0, 1)]
+    assert list(named(runs)) == [("s/one", 0), ("s/one", 1)]
+
+
+def test_a_run_that_is_named_twice_is_refused(tmp_path):
+    run = finished_run(tmp_path / "mine")
+    with pytest.raises(UserError, match="mine twice; name every run once"):
+        named([run, run])
+
+
+def test_debug_presets_take_few_steps_unless_more_are_asked_for():
+    found = {name: usual_steps(config) for name, config in PRESETS.items()}
+    assert all(steps < 1000 if name.endswith("-debug") else steps == STEPS for name, steps in found.items())
 
 
 def test_a_run_on_other_data_is_refused(study, judged, capsys):
@@ -106,11 +210,22 @@ def test_a_run_without_a_policy_is_refused(study, capsys):
     assert stopped.value.code == 2 and "has no trained policy to compare" in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_study_in_the_folder_of_a_run_is_refused(study, capsys):
+    before = sorted((study / "base").iterdir())
+    with pytest.raises(SystemExit) as stopped:
+        compare(study / "base", "--methods", "cloning", *PLAIN)
+    assert stopped.value.code == 2 and "a study is a folder of runs" in " ".join(capsys.readouterr().err.split())
+    assert sorted((study / "base").iterdir()) == before
+
+
 def test_a_preset_is_needed(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["compare", "nowhere"])
     assert stopped.value.code == 2
-    assert "not a preset" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "not a preset" in said and "--runs" in said
+    main([])
+    assert "`compare` takes a preset" in capsys.readouterr().out
 
 
 def test_episodes_of_all_seeds_are_counted_together():

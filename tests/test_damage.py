@@ -1,13 +1,18 @@
 """Files of a run that hold garbage: each is one sentence that says what to do, and nothing is overwritten unsaid."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
 from glocal.cli import main
+from glocal.config import typed
 from glocal.data.store import EpisodeStore
-from glocal.evaluate.report import _doctor_section
-from glocal.files import UserError, answered, sha256
+from glocal.evaluate.report import _doctor_section, _plot_training
+from glocal.files import UserError, answered, read_json, sha256
 from glocal.plan import STAGES
 from glocal.run import open_run, perform
 from glocal.stamps import Attempt, attempt_path, read_attempt, stage_seconds, stamp_path, write
@@ -31,6 +36,13 @@ def fails(capsys, *arguments: object) -> str:
     return " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_log_that_is_gone_or_short_leaves_a_panel_out(tmp_path, rows):
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy" / "log.jsonl").write_text('{"iteration": 1, "imag/return": 0.5}\n' * rows)
+    assert [axes.get_title() for axes in _plot_training(tmp_path).axes if axes.axison] == ["policy: imag/return"] * rows
+
+
 @pytest.mark.parametrize("garbage", GARBAGE)
 def test_a_broken_stamp_makes_its_stage_damaged(run, garbage):
     stamp_path(run.folder, "global").write_text(garbage)
@@ -41,6 +53,12 @@ def test_a_broken_stamp_makes_its_stage_damaged(run, garbage):
         perform(run, STAGES["local"])
     with pytest.raises(UserError, match=r"global\.json, is damaged"):
         stage_seconds(run.folder)
+
+
+@pytest.mark.parametrize("name", ["policy (copy).json", "notes.json"])
+def test_a_foreign_file_among_the_stamps_does_not_count(run, name):
+    (run.folder / "stages" / name).write_text("foreign")
+    assert stage_seconds(run.folder) == dict.fromkeys(sorted(STAGES), 1.5)
 
 
 @pytest.mark.parametrize("garbage", GARBAGE)
@@ -111,6 +129,67 @@ def test_an_index_of_recorded_data_that_is_none_is_refused(run, changes):
     assert status(run)["collect"].state == "damaged"
 
 
+BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+"""Root may read anything; without these capabilities it is bound by the bits as everybody is."""
+LOCKED = """
+import sys
+from pathlib import Path
+from glocal.checkpoints import load
+from glocal.cli import main
+from glocal.data.store import EpisodeStore
+from glocal.files import UserError, sha256
+from glocal.training import read_log
+folder = Path(sys.argv[1])
+ways = {
+    "log": lambda path: read_log(path.parent),
+    "load": lambda path: load(path.parent, "toy"),
+    "open": lambda path: EpisodeStore.open(path.parent),
+    "hash": sha256,
+}
+for name in sys.argv[2:]:
+    path, way = folder / name.partition(":")[0], name.partition(":")[2]
+    bits = path.stat().st_mode
+    path.chmod(0)
+    try:
+        ways[way](path) if way in ways else main([way, str(folder)])
+    except UserError as error:
+        print(error, file=sys.stderr)
+    except SystemExit:
+        pass
+    path.chmod(bits)
+"""
+ALL_LOCKED = (
+    "config.json:status", "config.json:run", "stages/global.json:status", "stages/global.json:run", "stages:status",
+    "global/last/model.safetensors:hash", "data/index.json:open", "data/action.npy:open", "results.json:report",
+    "policy/log.jsonl:log", "toy/config.json:load",
+)  # fmt: skip
+
+
+@pytest.mark.skipif(bool(BOUND) and shutil.which("setpriv") is None, reason="root is not bound by permission bits")
+def test_a_file_that_may_not_be_read_is_one_sentence_and_nothing_is_done_again(run):
+    (run.folder / "policy" / "log.jsonl").write_text("")
+    (run.folder / "toy").mkdir()
+    (run.folder / "toy" / "last").symlink_to(".")
+    (run.folder / "toy" / "config.json").write_text("{}")
+    command = [*BOUND, sys.executable, "-c", LOCKED, str(run.folder), *ALL_LOCKED]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 0 and len(lines) == len(ALL_LOCKED), done.stderr
+    for line, name in zip(lines, ALL_LOCKED, strict=True):
+        assert name.partition(":")[0].rpartition("/")[2] in line and "permission denied" in line.lower(), (name, line)
+    assert not (run.folder / "previous").exists()
+
+
+@pytest.mark.parametrize("name", ["results.json", "policy/log.jsonl", "stages/global.attempt.json"])
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(run, name, capsys):
+    path = run.folder / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="is no plain file"):
+        read_log(path.parent) if path.suffix == ".jsonl" else read_json(path)
+    main(["status", str(run.folder)])
+
+
 @pytest.mark.parametrize("garbage", ["[]", "{}", '{"dataset": "x", "findings": [1]}', '{"dataset": 1, "findings": []}'])
 def test_findings_of_the_doctor_that_are_garbage_are_named(tmp_path, garbage):
     (tmp_path / "doctor.json").write_text(garbage)
@@ -135,6 +214,24 @@ def test_a_damaged_configuration_names_the_command_that_writes_it_anew(tmp_path,
     main(command.split()[1:])
     assert capsys.readouterr().err.count("done before, skipped") == len(STAGES)
     assert open_run(made.folder).config == made.config
+
+
+@pytest.mark.parametrize("name", ["my run", "a;b $(c)", "it's", "two\nlines", "é\t'"])
+def test_what_is_to_be_typed_reaches_the_folder_whatever_it_is_called(tmp_path, capsys, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "config.json").write_text("{")
+    with pytest.raises(SystemExit):
+        main(["status", str(folder)])
+    (line,) = capsys.readouterr().err.splitlines()
+    told = line.split("`")[1].removeprefix("glocal run PRESET --run ")
+    found = subprocess.run(["bash", "-c", f"printf %s {told}"], capture_output=True, check=True)
+    assert found.stdout.decode() == str(folder)
+
+
+def test_options_that_are_told_can_be_typed():
+    assert typed("logs", "my logs") == "--logs 'my logs'" and typed("logs", "") == "--logs ''"
+    assert typed("learn.gamma", 0.5) == "--learn.gamma 0.5" and typed("a_b", ["x", "y z"]) == "--a-b x 'y z'"
 
 
 def test_without_a_stamp_the_command_leaves_the_preset_open(tmp_path, capsys):

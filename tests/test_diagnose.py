@@ -11,7 +11,7 @@ from torch import Tensor
 from glocal import diagnose
 from glocal.cli import main
 from glocal.core.types import Segment, Step
-from glocal.evaluate.diagnosis import calibration, model_checks, rank_correlation, usable_horizon
+from glocal.evaluate.diagnosis import calibration, model_checks, rank_correlation, recommended, usable_horizon
 from glocal.gating import gate_windows, reader
 from glocal.run import open_run
 from glocal.workspace import Run
@@ -109,6 +109,11 @@ def test_a_model_passes_that_is_usable_and_follows_actions_and_ranks_rewards(usa
     }
     found = model_checks(model, horizon=8, last=20)
     assert sum(check["ok"] for check in found) == passed and "zero" in found[1]["name"]
+
+
+@pytest.mark.parametrize("horizon, said", [(8, "recommended horizon: 8 ("), (None, "no horizon is recommended (")])
+def test_where_no_horizon_is_good_none_is_recommended(horizon, said):
+    assert recommended({"horizon": horizon, "trained_with": 4, "why": "so"}) == f"{said}trained with 4); so"
 
 
 def test_rank_correlation_by_hand():

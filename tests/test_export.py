@@ -10,6 +10,7 @@ from glocal.data.formats import open_dataset
 from glocal.data.mapping import apply
 from glocal.export import MAPPING
 from glocal.run import open_run
+from glocal.stamps import stamp_path
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +43,18 @@ def test_what_is_exported_is_taken_in_with_the_same_decisions(exported):
     target = np.clip(rows["agent"][:-1] + 50 * rows["action"][1:], 0, 512)  # the table ends there
     assert np.allclose(again["action"][1:], (target - rows["agent"][:-1])[:-1] / 50, atol=1e-4)
     assert np.array_equal(again["agent"], rows["agent"][:-1])
+
+
+def test_of_a_policy_that_is_half_trained_it_is_said(tmp_path, capsys):
+    """As while `train policy` is at work: a checkpoint is there, and no stamp."""
+    run = tmp_path / "run"
+    for verb in (("collect",), ("train", "global"), ("train", "local"), ("train", "policy")):
+        main([*verb, "pusht-keypoints-debug", "--run", str(run)])
+    export = ("data", "export", str(run), "--imagined", "2", "--decisions", "3")
+    capsys.readouterr()
+    main([*export, str(tmp_path / "whole")])
+    assert "note" not in capsys.readouterr().err
+    stamp_path(run, "policy").unlink()
+    main([*export, str(tmp_path / "half")])
+    assert "note: the training of policy in" in capsys.readouterr().err
+    assert list(open_dataset(tmp_path / "half").lengths) == [3, 3]

@@ -86,6 +86,7 @@ def test_a_function_is_asked_of_every_frame(tmp_path, capsys):
         "def left(frame):\n    x = float(frame['observation.state'][0])\n    return x, x > 0\n"
         "def broken(frame):\n    return frame['nothing']\n"
         "def endless(frame):\n    return float('inf')\n"
+        "three = 3\n"
     )
     label("function", source, tmp_path / "out", "--name", f"{code}:left", "--held-out", "0.4")
     state = EPISODES[1]["observation.state"][:, 0]
@@ -94,7 +95,8 @@ def test_a_function_is_asked_of_every_frame(tmp_path, capsys):
     for name, said in (
         ("broken", "failed at a frame of episode 0"),
         ("endless", "says inf"),
-        ("x", "cannot be loaded"),
+        ("x", "mine.py has no function 'x'; it has left, broken, endless"),
+        ("three", "mine.py has no function 'three'"),
     ):
         assert said in refused(capsys, "function", source, tmp_path / name, "--name", f"{code}:{name}")
         assert not (tmp_path / name).exists()
@@ -133,6 +135,32 @@ def test_goal_images_and_marks_lead_to_labels(logs, tmp_path, embedding, capsys)
         reward = outcomes(tmp_path / name, 3)["next.reward"]
         assert ((reward > 0) & (reward <= 1)).all()
         assert "data:image/png" in (tmp_path / name / "meta" / "labels.html").read_text()
+
+
+SHRUNK = ("--preset", "pusht-debug", "--threads", 1, "--held-out", "0.5", "--embedding", "contrast", "--updates", 3)
+
+
+@pytest.mark.parametrize("here, name", [("", "."), ("videos", "..")])
+def test_logs_are_labelled_from_within(tmp_path, monkeypatch, capsys, here, name):
+    """What is learned lies beside the logs, and is found there again by another path."""
+    source = small_logs(tmp_path)
+    there = {path.name for path in source.iterdir()}
+    monkeypatch.chdir(source / here)
+    label("goal", name, tmp_path / "out", "--goals", "0:0", *SHRUNK)
+    assert {path.name for path in source.iterdir()} == there and (tmp_path / "logs.work" / "config.json").is_file()
+    capsys.readouterr()
+    monkeypatch.chdir(tmp_path)
+    label("goal", "logs", tmp_path / "again", "--goals", "0:0", *SHRUNK)
+    assert "embed" not in capsys.readouterr().err
+
+
+def test_nothing_is_learned_within_the_logs(tmp_path, logs, capsys):
+    goal = ("goal", logs, tmp_path / "out", "--goals", "0:0")
+    assert "is inside the data set" in refused(capsys, *goal, "--work", logs / "work")
+    with pytest.raises(SystemExit):
+        main(["collect", "pusht-debug", "--run", str(logs / "run"), "--logs", str(logs)])
+    assert "is inside the data set" in " ".join(capsys.readouterr().err.split())
+    assert not (logs / "run").exists() and not (logs / "work").exists()
 
 
 @pytest.mark.parametrize(

@@ -280,6 +280,22 @@ def test_what_the_doctor_will_not_let_pass_is_not_trained_on(tmp_path, capsys):
     assert len(open_run(tmp_path / "run").store) == 5
 
 
+@pytest.mark.parametrize("name", ["action", "state"])
+def test_a_number_that_nothing_measures_is_not_trained_on(tmp_path, capsys, name):
+    folder = npz(tmp_path / "npz")
+    kept = dict(np.load(folder / "3.npz"))
+    kept[name][7, 1] = 3e38
+    np.savez(folder / "3.npz", **kept)
+    command = ("collect", "pusht-debug", "--run", tmp_path / "run", "--logs", folder, "--task.reach", "60")
+    glocal("data", "inspect", folder, "--write")
+    edit(folder, reach=60.0)
+    assert f"{name} 1 in 1 episodes (3)" in fails(capsys, *command)
+    with pytest.raises(SystemExit):
+        glocal("data", "doctor", folder, "--leave-out")
+    assert mapping.load(folder / mapping.NAME).leave_out == (3,)
+    glocal(*command)
+
+
 def test_a_damaged_episode_is_named_and_what_was_decoded_is_kept(logs, tmp_path, capsys):
     film = next(logs.rglob("*.mp4"))
     content = film.read_bytes()

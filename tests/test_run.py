@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ import pytest
 import torch
 
 from glocal import cli, watch
-from glocal.checkpoints import load
+from glocal.agents.ppo import PPOConfig
+from glocal.checkpoints import load, save
 from glocal.config import PRESETS, from_dict, to_dict
+from glocal.core.improve import ImproveConfig
 from glocal.plan import STAGES
 from glocal.run import alone, open_run, status
+from glocal.stages import imagined_steps
 from glocal.training import read_log
+from glocal.workspace import Run
 
 LONGER = [
     "--world-fit.updates", "150", "--surrogate-fit.updates", "150", "--cloning-fit.updates", "150",
@@ -57,6 +62,17 @@ def test_the_whole_way_leaves_what_it_promises(finished):
     assert {"global model", "global, shuffled actions", "local model", "nothing moves"} <= set(gates["drift"])
     page = (finished / "report.html").read_text()
     assert "data:image/png" in page and "data:video/mp4" in page and "src='http" not in page
+
+
+@pytest.mark.parametrize("learn", [ImproveConfig(envs=3, horizon=5), PPOConfig(envs=3, horizon=5)])
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_imagined_steps_are_those_of_the_policy_that_was_judged(tmp_path, learn, keep):
+    config = PRESETS["pusht-keypoints-debug"]
+    config = replace(config, learn=learn, watch=replace(config.watch, keep=keep))
+    kept = tmp_path / "policy" / ("best" if keep == "best" else "")
+    save(kept, "policy", 7, {"config": json.dumps(to_dict(config))}, torch.nn.Linear(1, 1), {})
+    longer = replace(config, learn=replace(learn, iterations=999, horizon=6))
+    assert imagined_steps(Run(tmp_path, longer)) == 7 * 3 * 5
 
 
 def test_everything_is_logged(finished):

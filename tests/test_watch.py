@@ -14,6 +14,7 @@ import torch
 from glocal import checkpoints, models
 from glocal.config import PRESETS
 from glocal.data.store import seal, write_episode
+from glocal.files import UserError
 from glocal.watch import Watch
 from glocal.workspace import Run
 
@@ -82,3 +83,12 @@ def test_a_look_tells_what_its_episodes_came_to_and_leaves_torchs_random_numbers
     assert torch.equal(torch.get_rng_state(), before)
     assert row["eval/pose"] == 0.5 and row["eval/coverage95"] == 0.0 and row["imag/steps"] == 21
     assert 0.4 < row["eval/max_coverage"] < 0.6
+
+
+@pytest.mark.parametrize("scores", [None, 3, "high", ["high"], {}])
+def test_a_best_policy_that_tells_no_scores_is_named(tmp_path, scores):
+    run = a_run(tmp_path)
+    model = models.build_pilot(run.config, models.build_surrogate(run.config))
+    checkpoints.save(tmp_path / "policy" / "best", "policy", 0, {"scores": scores}, model, {})
+    with pytest.raises(UserError, match="it tells no scores"):
+        looks(run, [HALF])

@@ -2,11 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
+from glocal import checkpoints
 from glocal.config import PRESETS
+from glocal.data.store import seal, write_episode
 from glocal.files import UserError
-from glocal.workspace import split_recorded
+from glocal.models import build_codec
+from glocal.workspace import Run, split_recorded
 from tests.test_watch import a_run
 
 DEBUG = PRESETS["pusht-keypoints-debug"]
@@ -60,6 +65,31 @@ def test_rewards_and_actions_are_those_of_the_same_rows(tmp_path):
     train, _ = a_run(tmp_path, count=4, held_out=0.25).experience
     assert (train.steps.reward * 100).round().tolist() == [0.0] * 5 + [1.0] * 5 + [2.0] * 5
     assert train.first.tolist() == [0] * 5 + [5] * 5 + [10] * 5
+
+
+@pytest.mark.parametrize("spoil", [lambda path: np.save(path, 0 * np.load(path)), lambda path: path.write_text("cut")])
+def test_kept_observations_that_are_not_what_was_encoded_are_encoded_anew(tmp_path, spoil):
+    config = PRESETS["pusht-images-debug"]
+    for number in range(2):
+        pictures = {"image": np.full((3, 64, 64, 3), 40 * number, np.uint8), "agent": np.ones((3, 2), np.float32)}
+        write_episode(tmp_path / "data", number, pictures | {"action": np.zeros((3, 2), np.float32)})
+    seal(tmp_path / "data", {})
+    checkpoints.save(tmp_path / "codec", "codec", 1, Run(tmp_path, config).about(), build_codec(config), {})
+    encoded = Run(tmp_path, config).observations
+    (kept,) = (tmp_path / "codec").glob("obs-*.npy")
+    assert encoded.abs().sum() > 0 and torch.equal(Run(tmp_path, config).observations, encoded)
+    spoil(kept)
+    assert torch.equal(Run(tmp_path, config).observations, encoded)
+
+
+@pytest.mark.parametrize("told", ["[[", 3, "[]", None])
+def test_a_model_that_tells_garbage_of_what_it_saw_is_named(tmp_path, told):
+    config = PRESETS["pusht-images-debug"]
+    run = a_run(tmp_path)
+    about = {"mapping": told} if told is not None else {"mapping": "null"}
+    checkpoints.save(tmp_path / "codec", "codec", 1, about, build_codec(config), {})
+    with pytest.raises(UserError, match=r"codec/00000001"):
+        _ = replace(run, config=config).codec
 
 
 def test_what_a_run_was_taught_is_the_deployed_kind(tmp_path):

@@ -65,8 +65,9 @@ def outside(value: Any, hint: Any, name: str) -> Iterator[str]:
 
 def _outside(value: int | float, wanted: Range | None, name: str) -> Iterator[str]:
     if wanted is not None and not wanted.holds(value):
-        yield f"{name} is {value}, expected {'a number ' if math.isnan(value) else ''}{wanted}"
-    elif wanted is None and not math.isfinite(value):
+        what = "a number " if isinstance(value, float) and math.isnan(value) else ""
+        yield f"{name} is {value!s:.30}, expected {what}{wanted}"
+    elif wanted is None and isinstance(value, float) and not math.isfinite(value):
         yield f"{name} is {value}, expected a finite number"
 
 

@@ -1,8 +1,10 @@
-"""Datasets made of others: several one behind the other, or some episodes of one."""
+"""Datasets made of others: several one behind the other, or some episodes of one; and what their mappings become."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from glocal.data.dataset import Array, Dataset
+from glocal.data.mapping import Mapping
 from glocal.files import UserError
 
 
@@ -45,6 +47,21 @@ class Chosen(Merged):
         super().__init__([whole])
         self._places = [(whole, number) for number in numbers]
         self.lengths = [whole.lengths[number] for number in numbers]
+
+
+def carried(known: Mapping, numbers: Sequence[int]) -> Mapping:
+    """The mapping of some episodes of a dataset, which are counted anew."""
+    return replace(known, leave_out=tuple(new for new, old in enumerate(numbers) if old in known.leave_out))
+
+
+def joined(known: Sequence[Mapping], counts: Sequence[int]) -> Mapping | None:
+    """The mapping of datasets of so many episodes, one behind the other; None where they differ in more than in what
+    they leave out."""
+    first = replace(known[0], leave_out=())
+    if any(replace(one, leave_out=()) != first for one in known):
+        return None
+    left = [number in one.leave_out for one, count in zip(known, counts, strict=True) for number in range(count)]
+    return replace(first, leave_out=tuple(number for number, out in enumerate(left) if out))
 
 
 def told(dataset: Dataset) -> str:

@@ -1,6 +1,7 @@
 """What the doctor finds in each dimension of what was recorded, whether the mapping uses it or not."""
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Mapped
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from glocal.data.mapping import Mapping, features_of
 
 EDGE = 1e-3
 """Share of a dimension's range that counts as its edge."""
+IMPOSSIBLE = 1e6
+"""What no number that is used is beyond, as no corner of a mapping's table is; and how many times as far as 99 % of its
+dimension no number is off the median."""
 SPREADS = 10.0
 """Spreads from the median, robustly estimated, beyond which a number is an outlier."""
 
@@ -19,20 +23,51 @@ def finite(mapping: Mapping, seen: Sequence[Seen]) -> Finding:
     """Numbers that are not finite, by feature and dimension; grave in what the mapping uses."""
     lost = {(name, dim): tuple(one.number for one in seen if one.numbers[name].lost[dim])
             for name in seen[0].numbers for dim in range(len(seen[0].numbers[name].lost))}  # fmt: skip
-    lost = {place: episodes for place, episodes in lost.items() if episodes}
-    if not lost:
-        return Finding("numbers", "ok", "all are finite")
-    grave = sorted({number for place, episodes in lost.items() if _used(mapping, *place) for number in episodes})
-    places = [f"{name} {dim} in {len(episodes)} episodes ({few(episodes)})" for (name, dim), episodes in lost.items()]
-    more = f"; and {len(places) - 5} dimensions more" if len(places) > 5 else ""
-    found = f"NaN or infinite numbers: {'; '.join(places[:5])}{more}"
+    return _by_dimension(mapping, "numbers", "NaN or infinite numbers", lost, "all are finite")
+
+
+def extreme(mapping: Mapping, seen: Sequence[Seen]) -> Finding:
+    """Numbers that nothing can have measured, by feature and dimension; grave in what the mapping uses."""
+    beyond = {}
+    for name in seen[0].numbers:
+        parts = [one.numbers[name] for one in seen]
+        values = np.concatenate([part.sample for part in parts]).astype(np.float64)
+        for dim in range(values.shape[1]):
+            low, high = _limits(values[np.isfinite(values[:, dim]), dim], _used(mapping, name, dim))
+            far = [part.low[dim] < low or part.high[dim] > high for part in parts]
+            beyond[name, dim] = tuple(one.number for one, is_far in zip(seen, far, strict=True) if is_far)
+    what = f"numbers beyond {IMPOSSIBLE:g}, or {IMPOSSIBLE:g} times as far off as nearly all of their dimension"
+    return _by_dimension(mapping, "magnitudes", what, beyond, "none is of a size that nothing measures")
+
+
+def _limits(values: Array, used: bool) -> tuple[float, float]:
+    """Between which numbers of a dimension can have been measured; those that are not used may be in any unit."""
+    low, high = (-IMPOSSIBLE, IMPOSSIBLE) if used else (-np.inf, np.inf)
+    if not len(values):
+        return low, high
+    middle = np.median(values)
+    reach = IMPOSSIBLE * np.quantile(np.abs(values - middle), 0.99)
+    return (max(low, middle - reach), min(high, middle + reach)) if reach > 0 else (low, high)
+
+
+def _by_dimension(
+    mapping: Mapping, name: str, what: str, places: Mapped[tuple[str, int], tuple[int, ...]], fine: str
+) -> Finding:
+    """What is the matter with some episodes in some dimensions of some features; grave in what the mapping uses."""
+    spoilt = {place: episodes for place, episodes in places.items() if episodes}
+    if not spoilt:
+        return Finding(name, "ok", fine)
+    grave = sorted({number for place, episodes in spoilt.items() if _used(mapping, *place) for number in episodes})
+    told = [f"{of} {dim} in {len(episodes)} episodes ({few(episodes)})" for (of, dim), episodes in spoilt.items()]
+    more = f"; and {len(told) - 5} dimensions more" if len(told) > 5 else ""
+    found = f"{what}: {'; '.join(told[:5])}{more}"
     if not grave:
-        return Finding("numbers", "warn", found, "the mapping does not use them; do not let it")
-    return Finding("numbers", "fail", found, "leave them out", episodes=tuple(grave))
+        return Finding(name, "warn", found, "the mapping does not use them; do not let it")
+    return Finding(name, "fail", found, "leave them out", episodes=tuple(grave))
 
 
 def _used(mapping: Mapping, name: str, dim: int) -> bool:
-    """Whether a number that is not finite spoils an episode: in any dimension of an action, or in what is read."""
+    """Whether a number that cannot be used spoils an episode: in any dimension of an action, or in what is read."""
     if name == mapping.state and name != mapping.action:
         return dim in mapping.state_columns
     return name in features_of(mapping)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset
-from glocal.data.dimensions import finite, outliers, spans
+from glocal.data.dimensions import extreme, finite, outliers, spans
 from glocal.data.findings import Finding, few
 from glocal.data.looks import Seen
 from glocal.data.mapping import Mapping, check, moments, ways
@@ -53,11 +53,12 @@ def examine(dataset: Dataset, mapping: Mapping, context: int, looks: Iterable[Se
     return judge(mapping, sorted(looks, key=lambda seen: seen.number), context)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # numbers that overflow are findings of their own
 def judge(mapping: Mapping, seen: Sequence[Seen], context: int) -> list[Finding]:
     """What looks at all episodes come to."""
     action = np.concatenate([one.action for one in seen])
-    findings = [_lengths(mapping, seen, context), finite(mapping, seen), _twins(seen), *spans(mapping, seen)]
-    findings.append(outliers(mapping, seen))
+    findings = [_lengths(mapping, seen, context), finite(mapping, seen), extreme(mapping, seen), _twins(seen)]
+    findings += [*spans(mapping, seen), outliers(mapping, seen)]
     if mapping.representation != "absolute" or mapping.state is not None:
         findings.append(_reach(mapping, seen))
     if mapping.representation != "absolute":
@@ -106,8 +107,11 @@ def _jumps(seen: Sequence[Seen]) -> Finding:
     """Steps in which the state goes much farther than it ever does: frames were dropped."""
     steps = [np.linalg.norm(np.diff(one.state, axis=0), axis=1) for one in seen if one.state is not None]
     every = np.concatenate(steps)
+    every = every[np.isfinite(every)]
+    if not len(every):
+        return Finding("dropped frames", "warn", "no step holds finite states: no jump can be told")
     limit = 6 * np.quantile(every, 0.95) + 1e-12
-    jumps = tuple(one.number for one, step in zip(seen, steps, strict=True) if (step > limit).any())
+    jumps = tuple(one.number for one, step in zip(seen, steps, strict=True) if (step[np.isfinite(step)] > limit).any())
     if not jumps:
         return Finding("dropped frames", "ok", f"no step is longer than {limit:.3g}, six times what 95 % stay under")
     found = f"{len(jumps)} episodes jump by more than {limit:.3g}: {few(jumps)}"
@@ -133,7 +137,10 @@ def _twins(seen: Sequence[Seen]) -> Finding:
 def _coverage(of: str, values: Array) -> Finding:
     """How much of the space that states or actions span was visited, in a grid of 10 by 10; a percent at each edge of
     each dimension does not count."""
-    low, high = np.nanquantile(values, [0.01, 0.99], axis=0)
+    values = values[np.isfinite(values).all(1)]
+    if not len(values):
+        return Finding(f"coverage of {of}", "warn", "none is finite: nothing can be told")
+    low, high = np.quantile(values, [0.01, 0.99], axis=0)
     inside = values[((values >= low) & (values <= high)).all(1)]
     cells = np.floor((inside - low) / np.maximum(high - low, 1e-12) * 9.999).astype(int)
     share = len(np.unique(cells, axis=0)) / 100
@@ -150,7 +157,10 @@ def _repeated(seen: Sequence[Seen]) -> Finding:
         if one.state is None:
             continue
         way = np.linalg.norm(np.diff(one.state, axis=0), axis=1)
-        moving = way > MOVES * max(1e-12, float(np.ptp(one.state)))
+        known = one.state[np.isfinite(one.state)]
+        if not len(known):
+            continue
+        moving = np.isfinite(way) & (way > MOVES * max(1e-12, float(np.ptp(known))))
         moved, still = moved + int(moving.sum()), still + int((moving & (one.peak < STILL)).sum())
     share = still / max(1, moved)
     verdict = "warn" if share > 0.05 else "ok"
@@ -191,7 +201,10 @@ def _delay(seen: Sequence[Seen], mapping: Mapping) -> Finding:
             )
         commands.append(np.linalg.norm(command, axis=1)[:-1])
         changes.append(one.change)
-    found = {lag: _correlation(commands, changes, lag) for lag in LAGS}
+    every = {lag: _correlation(commands, changes, lag) for lag in LAGS}
+    found = {lag: value for lag, value in every.items() if value is not None}
+    if not found:
+        return Finding("delay", "warn", "too few steps with finite numbers: no delay can be told")
     best = max(found, key=lambda lag: found[lag])
     numbers = {f"lag {lag}": value for lag, value in found.items()}
     if found[best] < 0.1:
@@ -204,13 +217,19 @@ def _delay(seen: Sequence[Seen], mapping: Mapping) -> Finding:
     return Finding("delay", verdict, text, advice, numbers)
 
 
-def _correlation(commands: Sequence[Array], changes: Sequence[Array], lag: int) -> float:
+def _correlation(commands: Sequence[Array], changes: Sequence[Array], lag: int) -> float | None:
+    """Over the steps that hold finite numbers; None where these are too few, or too large, to tell."""
     pairs = [
         (command[max(0, -lag) : len(command) - max(0, lag)], change[max(0, lag) : len(change) - max(0, -lag)])
         for command, change in zip(commands, changes, strict=True)
         if len(command) > 2 * max(abs(one) for one in LAGS)
     ]
     if not pairs:
-        return 0.0
+        return None
     a, b = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    return 0.0 if a.std() < 1e-12 or b.std() < 1e-12 else float(np.corrcoef(a, b)[0, 1])
+    known = np.isfinite(a) & np.isfinite(b)
+    if known.sum() < len(LAGS):
+        return None
+    a, b = a[known], b[known]
+    found = 0.0 if a.std() < 1e-12 or b.std() < 1e-12 else float(np.corrcoef(a, b)[0, 1])
+    return found if np.isfinite(found) else None

@@ -2,25 +2,32 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset
+from glocal.data.formats.bounds import check_total
+from glocal.data.formats.inside import sealed
 from glocal.data.looks import Seen, from_arrays
-from glocal.data.mapping import NAME, Mapping, load
+from glocal.data.mapping import NAME, Mapping, load, save, values_in
 from glocal.data.parallel import over_episodes
 from glocal.data.propose import propose
 from glocal.data.propose_robot import propose_robot
 from glocal.data.reading import Reading
 from glocal.data.store import recorded, recording_folder, write_episode
 from glocal.data.streams import RobotMapping, from_dict
-from glocal.files import UserError, appearing, read_json, sha256
+from glocal.files import UserError, appearing, cannot_write, sha256
+from glocal.progress import quoted
 
 NOTES = ("README", "LICENSE", "LICENCE", "CITATION")
 """What files beside the data are called that say something about them."""
+ZARR = ".z"
+"""How zarr's own hidden files begin: .zarray, .zgroup."""
 
 
 def beside(path: Path) -> Path:
@@ -37,48 +44,82 @@ def robot_mapping_of(path: Path, dataset: Dataset) -> RobotMapping:
     """The mapping of any robot's logs: from the file beside them, or else the one that is proposed."""
     if not beside(path).is_file():
         return propose_robot(dataset)[0]
-    values = read_json(beside(path))
+    values = values_in(beside(path))
     if isinstance(values, dict) and "camera" in values:
         raise UserError(
             f"{beside(path)} is the mapping of a planar robot that is seen by a camera, not one of streams; "
-            f"`glocal data inspect {path} --robot` shows one of streams. Move the file away, or use a preset of Push-T"
+            f"`glocal data inspect {quoted(path)} --robot` shows one of streams. Move the file away, or use a preset of "
+            "Push-T"
         )
     return from_dict(values, beside(path))
+
+
+def put_beside(path: Path, mapping: Mapping, replace: bool) -> Path | None:
+    """Write a dataset's mapping beside it; another one that is there is kept, under the name that is returned.
+
+    Raises `UserError` where there is another one and `replace` is not said.
+    """
+    place, kept = beside(path), None
+    if os.path.lexists(place):
+        if _holds(place, mapping):
+            return None
+        kept = next(one for n in count(1) if not os.path.lexists(one := place.with_name(f"{NAME}.{n}")))
+        if not replace:
+            raise UserError(
+                f"{place} is there already, and is not the mapping that is proposed; it stays as it is. Mend it by "
+                f"hand, or add --replace: the proposed one is written then, and this one kept as {kept.name}"
+            )
+        with cannot_write(kept):
+            place.rename(kept)
+    save(place, mapping)
+    return kept
+
+
+def _holds(place: Path, mapping: Mapping) -> bool:
+    try:
+        return load(place) == mapping
+    except UserError:
+        return False
 
 
 def source_digest(path: Path, digest: Callable[[Path], str] = sha256) -> str | None:
     """What a change of a dataset or of its mapping is recognised by: what its files hold, by whatever path.
 
     What people and tools put beside the data does not count: notes, licences and hidden files. None where the dataset
-    is gone; what was taken from it stands. `digest` is asked for the hash of a file.
+    is gone; what was taken from it stands. `digest` is asked for the hash of a file. Raises `UserError`, before any of
+    them is read, where its files lead elsewhere or are too large, and where its mapping is no JSON.
     """
     if not path.exists():
         return None
-    seen = [f"{name} {digest(file)}" for name, file in _files(path).items()]
+    seen = [f"{name} {digest(file)}" for name, file in data_files(path).items()]
     if beside(path).is_file():
-        seen.append(_content(beside(path)))
+        seen.append(json.dumps(values_in(beside(path)), sort_keys=True))  # however it is laid out
     return hashlib.sha256("\n".join(seen).encode()).hexdigest()[:16]
 
 
-def _files(path: Path) -> dict[str, Path]:
-    """A dataset's files by their names in it, in order."""
+def check_source(path: Path) -> None:
+    """Raise `UserError` where logs or their mapping are not to be read, before any of them is."""
+    data_files(path)
+    if beside(path).is_file():
+        load(beside(path))
+
+
+def data_files(path: Path) -> dict[str, Path]:
+    """A dataset's files by their names in it, in order; raises `UserError` where they cannot be read to the end."""
+    sealed(path)
     if not path.is_dir():
+        check_total(path, [path])
         return {"": path}
     named = {file.relative_to(path): file for file in path.rglob("*") if file.is_file()}
-    return {name.as_posix(): named[name] for name in sorted(named) if _is_data(name)}
+    found = {name.as_posix(): named[name] for name in sorted(named) if _is_data(name)}
+    check_total(path, found.values())
+    return found
 
 
 def _is_data(name: Path) -> bool:
-    hidden = any(part.startswith(".") and not part.startswith(".z") for part in name.parts)  # .zarray is zarr's own
-    return not hidden and name.name != NAME and not name.name.upper().startswith(NOTES) and name.suffix != ".md"
-
-
-def _content(mapping: Path) -> str:
-    """What a mapping says, however it is laid out; a damaged one is what it is."""
-    try:
-        return json.dumps(read_json(mapping), sort_keys=True)
-    except UserError:
-        return sha256(mapping)
+    *folders, file = name.parts
+    hidden = any(part.startswith(".") for part in folders) or (file.startswith(".") and not file.startswith(ZARR))
+    return not hidden and not file.startswith(NAME) and not file.upper().startswith(NOTES) and name.suffix != ".md"
 
 
 def chosen(reading: Reading, observed: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -140,5 +181,5 @@ def _check(episode: dict[str, Array], number: int, path: Path) -> None:
         if values.dtype != np.uint8 and not np.isfinite(values).all():
             raise UserError(
                 f"the {name} of episode {number} in {path} holds numbers that are not finite; leave it out "
-                f"(leave_out in {NAME}, or `glocal data doctor {path} --leave-out`), or mend it"
+                f"(leave_out in {NAME}, or `glocal data doctor {quoted(path)} --leave-out`), or mend it"
             )

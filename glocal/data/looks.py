@@ -15,6 +15,7 @@ MOST_CHANGED = 0.002
 """Share of a picture's pixels that are its most changed ones."""
 SAMPLED = 4096
 """Numbers of a feature, about, that are kept of an episode: all of 300 steps of a robot of 13."""
+LARGEST = float(np.finfo(np.float32).max)
 COLUMNS = ("lost", "low", "high", "sample")
 
 
@@ -73,7 +74,8 @@ def spread(values: Array) -> Spread:
     high = np.where(np.isnan(known), -np.inf, known).max(0)
     some = np.unique(np.linspace(0, len(known) - 1, max(16, SAMPLED // known.shape[1])).astype(int))
     gone = lost == len(known)
-    return Spread(lost, np.where(gone, np.nan, low), np.where(gone, np.nan, high), known[some].astype(np.float32))
+    sample = known[some].clip(-LARGEST, LARGEST).astype(np.float32)
+    return Spread(lost, np.where(gone, np.nan, low), np.where(gone, np.nan, high), sample)
 
 
 def as_arrays(seen: Seen) -> dict[str, Array]:

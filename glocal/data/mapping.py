@@ -14,10 +14,12 @@ import numpy as np
 
 from glocal.core.ranges import Finite, Positive, Range, outside
 from glocal.data.dataset import Array, Dataset, Feature
+from glocal.data.formats.inside import read_foreign_json
 from glocal.data.outcomes import At, Over, any_of_decisions, of_decisions
-from glocal.files import UserError, read_json, write_json
+from glocal.files import UserError, write_json
 
 NAME = "glocal.json"
+ADVICE = "`glocal data inspect` proposes one"
 Column = Annotated[int, Range(0, 100_000)]
 Side = Annotated[int, Range(1, 16_384)]
 """Of a picture, in pixels."""
@@ -105,7 +107,15 @@ class Mapping:
 
 def load(path: Path) -> Mapping:
     """The mapping in a file; raises `UserError` where it is none."""
-    return from_dict(read_json(path), path)
+    return from_dict(values_in(path), path)
+
+
+def values_in(path: Path) -> Any:
+    """What the file of a mapping says; raises `UserError` where it cannot be read."""
+    try:
+        return read_foreign_json(path.parent, path)
+    except UserError as error:
+        raise UserError(f"{error}. {ADVICE}") from error
 
 
 def from_dict(values: Any, source: object) -> Mapping:
@@ -114,10 +124,10 @@ def from_dict(values: Any, source: object) -> Mapping:
         mapping = cattrs.Converter(forbid_extra_keys=True).structure(values, Mapping)
     except Exception as error:
         reasons = "; ".join(cattrs.transform_error(error))
-        raise UserError(f"{source} is no mapping: {reasons}. `glocal data inspect` proposes one") from error
+        raise UserError(f"{source} is no mapping: {reasons}. {ADVICE}") from error
     wrong = [*outside(mapping, Mapping, ""), *_impossible(mapping)]
     if wrong:
-        raise UserError(f"{source} cannot be a mapping: {'; '.join(wrong)}. `glocal data inspect` proposes one")
+        raise UserError(f"{source} cannot be a mapping: {'; '.join(wrong)}. {ADVICE}")
     return mapping
 
 

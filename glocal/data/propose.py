@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset
+from glocal.data.dimensions import IMPOSSIBLE
 from glocal.data.mapping import Mapping, cameras_of, check, moments, motion, numbers, reach_in_pixels, ways
 from glocal.data.outcomes import over_which
 from glocal.files import UserError
@@ -113,8 +114,8 @@ def _fitted(mapping: Mapping, dataset: Dataset) -> tuple[Mapping, list[str]]:
 
 
 def _table(state: Array) -> tuple[float, float]:
-    """The narrowest usual table that all positions are on, or else one that just holds them."""
-    known = state[np.isfinite(state)]
+    """The narrowest usual table that all positions that can be are on, or else one that just holds them."""
+    known = state[np.abs(state) <= IMPOSSIBLE]
     low, high = (float(known.min()), float(known.max())) if len(known) else TABLES[-1]
     if not high > low:
         return TABLES[-1]

@@ -6,7 +6,7 @@ store therefore exists whole or not at all, and a recording that was cut short g
 
 import hashlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glocal.files import UserError, appearing, read_json, remove, write_json
+from glocal.files import UserError, appearing, read_json, reading, remove, write_json
 
 Array = NDArray[Any]
 FORMAT = 1
@@ -32,18 +32,27 @@ def write_episode(folder: Path, number: int, episode: Mapping[str, Array]) -> No
     rows = {name: len(array) for name, array in episode.items()}
     if len(set(rows.values())) != 1:
         raise ValueError(f"the fields of episode {number} differ in length: {rows}")
-    with appearing(recording_folder(folder) / f"{number:06d}.npz") as draft, draft.open("wb") as file:
+    with appearing(_part(folder, number)) as draft, draft.open("wb") as file:
         np.savez(file, allow_pickle=False, **dict(episode))
 
 
 def recorded(folder: Path) -> set[int]:
-    """The numbers of the episodes that a recording holds already."""
-    return {int(path.stem) for path in recording_folder(folder).glob("[0-9]*.npz")}
+    """The numbers of the episodes that a recording holds already; files of other names are none."""
+    named = {path.stem for path in recording_folder(folder).glob("[0-9]*.npz") if path.stem.isdecimal()}
+    return {int(name) for name in named if _part(folder, int(name)).stem == name and _part(folder, int(name)).is_file()}
 
 
-def seal(folder: Path, about: Mapping[str, Any]) -> None:
-    """Join a recording's episodes into the store, and remove the recording; `about` says how they were made."""
-    parts = sorted(recording_folder(folder).glob("[0-9]*.npz"))
+def _part(folder: Path, number: int) -> Path:
+    """Where an episode waits."""
+    return recording_folder(folder) / f"{number:06d}.npz"
+
+
+def seal(folder: Path, about: Mapping[str, Any], numbers: Iterable[int] | None = None) -> None:
+    """Join a recording's episodes into the store, and remove the recording; `about` says how they were made.
+
+    Only episodes of these `numbers` are joined, where they are given; raises `UserError` where one is damaged.
+    """
+    parts = [_part(folder, number) for number in sorted(recorded(folder) if numbers is None else numbers)]
     first = _read_part(parts[0])
     lengths = [len(_read_part(part, "action")["action"]) for part in parts]
     starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -51,12 +60,7 @@ def seal(folder: Path, about: Mapping[str, Any]) -> None:
     with appearing(folder) as draft:
         draft.mkdir()
         for name, array in sorted(first.items()):
-            shape = (int(starts[-1]), *array.shape[1:])
-            flat = np.lib.format.open_memmap(draft / f"{name}.npy", "w+", array.dtype, shape)
-            for part, start, length, digest in zip(parts, starts, lengths, digests, strict=False):
-                flat[start : start + length] = _read_part(part, name)[name]
-                digest.update(flat[start : start + length].tobytes())
-            flat.flush()
+            _join(draft / f"{name}.npy", name, array, parts, starts, digests)
         episodes = [{"rows": n, "sha256": d.hexdigest()} for n, d in zip(lengths, digests, strict=True)]
         write_json(
             draft / "index.json", {"format": FORMAT, "fields": sorted(first), "about": about, "episodes": episodes}
@@ -64,12 +68,34 @@ def seal(folder: Path, about: Mapping[str, Any]) -> None:
     remove(recording_folder(folder))
 
 
+def _join(path: Path, name: str, like: Array, parts: Sequence[Path], starts: Array, digests: Sequence[Any]) -> None:
+    """Write a field of all episodes one after the other, as `numpy.save` would write it, and feed it to `digests`.
+
+    It is not mapped into memory: on a full disk that ends the process, where writing is an error.
+    """
+    header = np.lib.format.header_data_from_array_1_0(like) | {"shape": (int(starts[-1]), *like.shape[1:])}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header | {"fortran_order": False})
+        for part, length, digest in zip(parts, np.diff(starts), digests, strict=True):
+            rows = _read_part(part, name)[name]
+            if (rows.shape, rows.dtype) != ((length, *like.shape[1:]), like.dtype):
+                raise UserError(
+                    f"the {name} of the recorded episode {part} is {rows.dtype} {rows.shape}, expected {like.dtype} "
+                    f"{(int(length), *like.shape[1:])} as in the others; delete it and collect again"
+                )
+            content = rows.tobytes()
+            file.write(content)
+            digest.update(content)
+
+
 def _read_part(path: Path, field: str | None = None) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in (file.files if field is None else [field])}
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"the recorded episode {path} is damaged ({error}); delete it and collect again") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"the recorded episode {path} is missing or damaged ({error}); delete it and collect again"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -108,6 +134,20 @@ def _entry(path: Path, number: int, found: Any) -> _Entry:
     )
 
 
+class _Fields(dict[str, Array]):
+    """Recorded fields; one that is asked for and was not recorded is a `UserError`."""
+
+    def __init__(self, folder: Path, arrays: Mapping[str, Array]):
+        super().__init__(arrays)
+        self._folder = folder
+
+    def __missing__(self, name: str) -> Array:
+        raise UserError(
+            f"{self._folder} holds no {name!r}, which is needed; found {', '.join(self)}. Collect again, or restore "
+            "its index.json from a copy"
+        )
+
+
 @dataclass(frozen=True)
 class EpisodeStore:
     """Recorded episodes, memory-mapped: `fields[name]` is (rows, ...), episode i is `starts[i]` to `starts[i + 1]`."""
@@ -125,7 +165,7 @@ class EpisodeStore:
             raise UserError(f"no recorded data at {folder}; run `glocal collect` first")
         index = _index(folder / "index.json")
         starts = np.concatenate([[0], np.cumsum([episode.rows for episode in index.episodes])])
-        fields = {name: _map(folder / f"{name}.npy", int(starts[-1])) for name in index.fields}
+        fields = _Fields(folder, {name: _map(folder / f"{name}.npy", int(starts[-1])) for name in index.fields})
         digest = hashlib.sha256("".join(episode.sha256 for episode in index.episodes).encode())
         return cls(folder, fields, starts, index.about, digest.hexdigest())
 
@@ -152,7 +192,8 @@ class EpisodeStore:
 
 def _map(path: Path, rows: int) -> Array:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with reading(path):
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError, TypeError, RecursionError, OverflowError) as error:
         raise UserError(f"{path} is missing or damaged ({error}); collect again or restore it from a copy") from error
     if array.shape[:1] != (rows,):

@@ -179,6 +179,7 @@ def _plot(cells: Cells, methods: Sequence[str]) -> Any:
         axes.set(xlabel=label)
     for axes, label in zip(grid[:, 0], SCORES.values(), strict=True):
         axes.set(ylabel=f"real success: {label}", ylim=(-0.03, 1.03))
-    grid[0, 0].legend()
+    if grid[0, 0].lines:  # cloning is looked at when it is done, and never before
+        grid[0, 0].legend()
     figure.tight_layout()
     return figure

@@ -1,5 +1,6 @@
 """What a diagnosis says of a run: numbers on calibration and horizons, and a page with pictures."""
 
+import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,13 +80,19 @@ def write_diagnosis(folder: Path, found: Mapping[str, Any]) -> None:
         "then with backpropagation through the global model.</p>"
         + table_html(heads, rows)
         + figure_html(_plot_gradients(found["gradients"]))
-        + f"<p>Recommended horizon: {advice['horizon']} (trained with {advice['trained_with']}); {advice['why']}.</p>"
+        + f"<p>{html.escape(recommended(advice))}.</p>"
         + "<h2>The global model</h2>"
         + table_html(["actions, median error after", *next(iter(model["drift"].values()))], drifts)
         + table_html(["", "found", "asked for at least", ""], [_verdict(check) for check in model["checks"]])
         + figure_html(_plot_reward(model["reward"]))
     )
     write_page(folder / "diagnosis.html", "Diagnosis", body)
+
+
+def recommended(advice: Mapping[str, Any]) -> str:
+    """Which horizon is recommended, and why, in a sentence."""
+    horizon = "no horizon is recommended" if advice["horizon"] is None else f"recommended horizon: {advice['horizon']}"
+    return f"{horizon} (trained with {advice['trained_with']}); {advice['why']}"
 
 
 def trust_section(rows: Sequence[Mapping[str, float]]) -> str:

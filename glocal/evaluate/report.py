@@ -162,6 +162,9 @@ def _plot_training(folder: Path) -> Any:
 
 def _plot_gap(axes: Any, rows: Sequence[Mapping[str, float]]) -> None:
     last = [row for row in rows if "gap/step1" in row][-10:]
+    if not last:  # the log is gone, or ends before the first
+        axes.axis("off")
+        return
     steps = range(1, 1 + sum(key.startswith("gap/") for key in last[-1]))
     axes.plot(steps, [np.mean([row[f"gap/step{t}"] for row in last]) for t in steps])
     axes.set(title="gap by horizon step, at the end")

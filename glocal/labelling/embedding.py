@@ -16,7 +16,8 @@ from glocal.core.improve import Metrics
 from glocal.data.dataset import Array, Dataset
 from glocal.data.ingest import mapping_of, source_digest
 from glocal.data.mapping import Mapping, reach_in_pixels, shown
-from glocal.files import UserError, appearing, sha256
+from glocal.data.remembered import remembered
+from glocal.files import UserError, sha256
 from glocal.labelling.job import Job, ticking
 from glocal.labels.contrast import Contrast, ContrastConfig
 from glocal.labels.geodesic import geodesic
@@ -87,11 +88,11 @@ class Contrasted:
 
 def embedded(embed: Embed, dataset: Dataset) -> list[Tensor]:
     """What an embedding says of all frames, by episode; kept for the next time."""
-    if not embed.kept.is_file():
-        parts = [embed.of(frames).numpy() for frames in _pictures(dataset, embed.mapping)]
-        with appearing(embed.kept) as draft, draft.open("wb") as file:
-            np.save(file, np.concatenate(parts))
-    whole = torch.from_numpy(np.load(embed.kept, allow_pickle=False))
+
+    def embed_all() -> Array:
+        return np.concatenate([embed.of(frames).numpy() for frames in _pictures(dataset, embed.mapping)])
+
+    whole = torch.from_numpy(remembered(embed.kept, sum(dataset.lengths), embed_all))
     return list(whole.split(list(dataset.lengths)))
 
 
@@ -111,12 +112,13 @@ def learn_embedding(job: Job, dataset: Dataset, kind: str, updates: int) -> Embe
     if job.preset not in PRESETS or not PRESETS[job.preset].task.images:
         raise UserError(f"{job.preset!r} is no preset of images; expected one as pusht")
     preset = PRESETS[job.preset]
-    reach = float(reach_in_pixels(mapping_of(job.path, dataset))[0])
+    logs = job.path.resolve()  # `.` has no name, and no neighbours
+    reach = float(reach_in_pixels(mapping_of(logs, dataset))[0])
     config = replace(
-        preset, logs=str(job.path), held_out=job.held_out, seed=job.seed, threads=job.threads,
+        preset, logs=str(logs), held_out=job.held_out, seed=job.seed, threads=job.threads,
         task=replace(preset.task, reach=reach),
     )  # fmt: skip
-    folder = job.work or job.path.with_name(job.path.name + ".work")
+    folder = job.work or logs.with_name(logs.name + ".work")
     stages = ("collect", "codec") if kind == "codec" else ("collect",)
     run = create_run(folder, config, stages, replace=job.work is None, advice="name another folder with --work")
     for name in stages:
@@ -126,7 +128,7 @@ def learn_embedding(job: Job, dataset: Dataset, kind: str, updates: int) -> Embe
     assert run.mapping is not None
     trained = _contrast(run, updates) if kind == "contrast" else folder / "codec"
     with digests_of(folder) as digests:
-        source = source_digest(job.path, digests)
+        source = source_digest(logs, digests)
     kept = folder / f"frames-{source}-{sha256(trained / 'last' / 'model.safetensors')[:16]}.npy"
     if kind == "contrast":
         return Contrasted(load_trained(Contrast(ContrastConfig()), trained, "contrast"), run.mapping, kept)

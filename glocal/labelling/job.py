@@ -26,7 +26,7 @@ from glocal.data.ingest import beside, mapping_of
 from glocal.data.outcomes import over_which
 from glocal.evaluate.labels import QUANTILES, compared, write_labels_page
 from glocal.files import UserError, appearing, write_json
-from glocal.progress import Ticker, console
+from glocal.progress import Ticker, console, quoted
 
 FAR, NEAR = 2.0, 16.0
 """Shares of the typical distance over which the reward falls, on the way to success and in its last step."""
@@ -89,9 +89,10 @@ def open_logs(job: Job) -> Dataset:
     if len(cameras) > 1 and not beside(job.path).is_file():
         raise UserError(
             f"{job.path} has the cameras {', '.join(cameras)}, and no mapping says which one is used; "
-            f"`glocal data inspect {job.path} --write` writes one to mend"
+            f"`glocal data inspect {quoted(job.path)} --write` writes one to mend"
         )
-    apart(job.out, job.path)
+    for written in filter(None, (job.out, job.work)):
+        apart(written, job.path)
     if not 0 < job.held_out < 1 or not _held_out(job, dataset):
         raise UserError(f"of {len(dataset)} episodes --held-out {job.held_out} leaves none on one side")
     return dataset

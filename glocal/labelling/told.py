@@ -83,9 +83,13 @@ def _function(name: str) -> Callable[..., Any]:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        return vars(module)[function]
     except Exception as error:
         raise UserError(f"{name} cannot be loaded: {error!r}") from error
+    found = vars(module).get(function)
+    if not callable(found):
+        known = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
+        raise UserError(f"{file} has no function {function!r}; it has {', '.join(known) or 'none'}")
+    return found
 
 
 def _answered(answer: Callable[..., Any], frame: Mapping[str, Array], name: str, number: int) -> tuple[float, float]:

@@ -150,6 +150,21 @@ def test_what_an_iteration_tells():
         assert "refresh/loss" not in found
 
 
+def test_gaps_are_told_step_by_step_as_means_over_environments():
+    work = iteration()
+    imagine, seen = work._imagine, []
+
+    def kept():
+        seen.append(imagine())
+        return seen[-1]
+
+    work._imagine = kept  # pyright: ignore[reportAttributeAccessIssue]
+    metrics = work.iterate()
+    by_step = seen[0][0].gap.mean(0)
+    assert [float(metrics[f"gap/step{t + 1}"]) for t in range(len(by_step))] == pytest.approx(by_step.tolist())
+    assert len(by_step) == work.cfg.horizon and "gap/step0" not in metrics
+
+
 def test_a_refresh_mixes_imagined_and_recorded_windows_half_and_half():
     asked, lost = [], []
 

@@ -119,6 +119,34 @@ def test_numbers_that_are_not_finite_are_found():
         assert verdicts(damaged(spoil))["numbers"] == "fail"
 
 
+def finding(name, episodes) -> Finding:
+    with np.errstate(invalid="ignore"):
+        (found,) = [one for one in findings_of(episodes) if one.name == name]
+    return found
+
+
+@pytest.mark.parametrize("feature", ["action", "state"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_told_of_the_rest_stays_as_it_is_where_some_numbers_are_not_finite(feature, value):
+    whole, spoilt = ([healthy(seed) for seed in range(4)] for _ in range(2))
+    spoilt[1][feature][40] = value
+    for name in ("delay", "dropped frames", "repeated frames", "coverage of actions", "coverage of states"):
+        assert finding(name, spoilt).verdict == finding(name, whole).verdict == "ok", name
+    assert np.isfinite(list(finding("delay", spoilt).numbers.values())).all()
+
+
+@pytest.mark.parametrize(
+    "feature, name", [("action", "delay"), ("action", "coverage of actions"), ("state", "coverage of states"),
+                      ("state", "dropped frames")]
+)  # fmt: skip
+def test_no_advice_is_drawn_from_numbers_none_of_which_is_finite(feature, name):
+    episodes = [healthy(seed) for seed in range(4)]
+    for one in episodes:
+        one[feature][:] = np.nan
+    found = finding(name, episodes)
+    assert "can be told" in found.found and not found.advice and "nan" not in found.found
+
+
 ARMS, WRIST = 14, "wrist"
 
 
@@ -157,6 +185,51 @@ def test_numbers_that_are_not_used_are_named_but_spoil_nothing():
         one["state"][:, 5] = np.nan
 
     found = found_in(lose, 2)["numbers"]
+    assert found.verdict == "warn" and "state 5 in 1 episodes (2)" in found.found and found.episodes == ()
+
+
+def enlarge(name, dim, value):
+    def change(one):
+        one[name] = one[name].astype(np.float64)
+        one[name][17, dim] = value
+
+    return change
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [3e38, -3e38, 1.5e308, 1e9, -1.1e6])
+@pytest.mark.parametrize("name, dim", [("action", 1), ("action", 9), ("state", 0)])
+def test_a_number_that_nothing_measures_is_a_failure_of_its_episode_and_dimension(name, dim, value):
+    found = found_in(enlarge(name, dim, value), 2)["magnitudes"]
+    assert found.verdict == "fail" and found.episodes == (2,) and f"{name} {dim} in 1 episodes (2)" in found.found
+
+
+def test_a_number_may_be_an_outlier_without_being_impossible():
+    assert found_in(enlarge("action", 1, 9e5), 2)["magnitudes"].verdict == "ok"
+
+
+def test_what_is_small_is_held_to_its_own_size():
+    """Metres in micrometres: a million times as far off as the rest, and far from a million."""
+
+    def shrink(one):
+        one["action"] = one["action"].astype(np.float64) * 1e-6
+
+    episodes = damaged(shrink)
+    assert verdicts(episodes)["magnitudes"] == "ok"
+    episodes[1]["action"][17, 1] = 10.0
+    (found,) = [one for one in findings_of(episodes) if one.name == "magnitudes"]
+    assert found.verdict == "fail" and found.episodes == (1,)
+
+
+def test_what_is_not_used_may_be_in_any_unit_but_not_impossible_in_its_own():
+    """As a clock in nanoseconds is."""
+
+    def clock(one):
+        one["state"] = one["state"].astype(np.float64)
+        one["state"][:, 5] = 1.7e18 + 1e8 * np.arange(STEPS)
+
+    assert found_in(clock, 0, 1, 2, 3)["magnitudes"].verdict == "ok"
+    found = found_in(enlarge("state", 5, 3e38), 2)["magnitudes"]
     assert found.verdict == "warn" and "state 5 in 1 episodes (2)" in found.found and found.episodes == ()
 
 

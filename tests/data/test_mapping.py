@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from glocal.data.mapping import Mapping, apply, check, from_dict, from_pixels, pixels, shown, to_dict
+from glocal.data.mapping import Mapping, apply, check, from_dict, from_pixels, load, pixels, save, shown, to_dict
 from glocal.files import UserError
 from tests.data.memory import Logs
 
@@ -154,6 +154,27 @@ def test_columns_that_a_feature_has_not_do_not_fit(columns, fits):
     known = replace(PLAIN, reward=None, action_columns=columns)
     wrong = check(known, Logs([{name: x for name, x in recorded().items() if name != "rew"}]))
     assert wrong == ([] if fits else [f"action columns {columns} are not in act, which has 2 numbers"])
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"reach": -1.0}, "cannot be a mapping: reach is -1.0, expected above 0"),
+        ({"size": 0}, "cannot be a mapping: size is 0, expected at least 1 and at most 1024"),
+        ({"high": (0.0, 512.0)}, r"cannot be a mapping: high is \(0.0, 512.0\), expected more than low"),
+        ({"rate": 20.0}, "cannot be a mapping: rate is 20 decisions a second, expected at most the 10 of fps"),
+    ],
+)
+def test_a_mapping_in_a_file_that_cannot_be_is_refused_by_what_it_says(tmp_path, change, said):
+    path = tmp_path / "glocal.json"
+    save(path, replace(PLAIN, **change))
+    with pytest.raises(UserError, match=said):
+        load(path)
+
+
+def test_a_mapping_in_a_file_is_loaded_as_it_was_saved(tmp_path):
+    save(tmp_path / "glocal.json", PLAIN)
+    assert load(tmp_path / "glocal.json") == PLAIN
 
 
 def test_an_episode_without_a_decision_is_refused():

@@ -8,7 +8,7 @@ import pytest
 
 from glocal.data.ingest import source_digest
 from glocal.data.mapping import NAME
-from glocal.files import sha256
+from glocal.files import UserError, sha256
 from glocal.plan import STAGES
 from glocal.stamps import stamp_path, write
 from glocal.status import digests_of, plan_of, stamped, status
@@ -48,7 +48,18 @@ def rewrite(name: str, text: str):
     "change",
     [
         touch,
-        *map(add, ["README.md", "readme.txt", "LICENSE", "notes.md", ".gitattributes", ".cache/huggingface/x.lock"]),
+        *map(
+            add,
+            [
+                "README.md",
+                "readme.txt",
+                "LICENSE",
+                "notes.md",
+                ".gitattributes",
+                ".cache/huggingface/x.lock",
+                f"{NAME}.1",
+            ],
+        ),
         rewrite(NAME, '{\n  "fps": 10,\n  "camera": "wrist"\n}'),
     ],
 )
@@ -65,7 +76,6 @@ def test_what_does_not_change_the_data_does_not_change_the_digest(logs, change):
         rewrite("videos/0.mp4", "longer film"),
         rewrite(".zarray", "shapes"),
         rewrite(NAME, '{"camera": "wrist", "fps": 20}'),
-        rewrite(NAME, "{"),
         add("1.npz"),
         lambda logs: (logs / "0.npz").unlink(),
         lambda logs: (logs / "0.npz").rename(logs / "1.npz"),
@@ -106,6 +116,53 @@ def test_only_files_that_changed_are_read_again(logs, tmp_path):
             source_digest(logs, digests)
             read += [Path(path).name for path in set(digests.kept) - known]
     assert sorted(read) == [".zarray", "0.mp4", "0.npz"]
+
+
+def unread(file: Path) -> str:
+    pytest.fail(f"{file} was read")
+
+
+def test_nothing_is_read_where_a_link_leads_out(logs, tmp_path):
+    (tmp_path / "secret").write_text("outside")
+    (logs / "z.npz").symlink_to(tmp_path / "secret")
+    with pytest.raises(UserError, match="is a symbolic link"):
+        source_digest(logs, unread)
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"fps": ' + "1" * 5000 + "}"])
+def test_of_a_mapping_that_is_damaged_it_is_said_what_proposes_another(logs, text):
+    (logs / NAME).write_text(text)
+    with pytest.raises(UserError, match=r"does not read as JSON.*`glocal data inspect` proposes one"):
+        source_digest(logs)
+
+
+def test_a_mapping_without_end_is_not_read(logs):
+    os.truncate(logs / NAME, 2**28 + 1)
+    with pytest.raises(UserError, match=f"has {2**28 + 1} bytes; .* are read at most"):
+        source_digest(logs)
+
+
+def test_what_is_hidden_is_not_read(logs, tmp_path):
+    """Whatever a hidden folder is called; its links are not looked for."""
+    before = source_digest(logs)
+    (logs / ".zz").mkdir()
+    (logs / ".zz" / "z.npz").symlink_to(logs / "0.npz")
+    assert source_digest(logs) == before
+
+
+def test_nothing_is_read_where_that_would_take_too_long(logs):
+    (logs / "hole.npz").touch()
+    os.truncate(logs / "hole.npz", 2**40)
+    with pytest.raises(UserError, match=f"have {2**40 + 16} bytes, {2**38} are read at most"):
+        source_digest(logs, unread)
+
+
+def test_a_run_whose_logs_can_no_longer_be_read_says_so_and_stands(logs, tmp_path):
+    run = collected(tmp_path / "run", logs)
+    (logs / "z.npz").symlink_to(tmp_path / "elsewhere")
+    found = status(run)
+    assert found["collect"].state == "stale" and "is a symbolic link" in found["collect"].reasons[0]
+    assert found["policy"].own == ()
 
 
 def collected(folder: Path, logs: Path | str) -> Run:

@@ -2,11 +2,17 @@
 
 import errno
 import json
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from glocal.data import store as store_module
 from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore, recorded, recording_folder, seal, write_episode
 from glocal.files import UserError
@@ -68,9 +74,28 @@ def test_a_damaged_recorded_episode_is_named(tmp_path):
     write_episode(tmp_path / "data", 0, episode(3, 1.0))
     part = recording_folder(tmp_path / "data") / "000000.npz"
     part.write_bytes(part.read_bytes()[:50])
-    with pytest.raises(UserError, match=r"000000\.npz is damaged"):
+    with pytest.raises(UserError, match=r"000000\.npz is missing or damaged"):
         seal(tmp_path / "data", {})
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("name", ["000001 (copy).npz", "1.npz", "0000001.npz", "000009.npz", "00000\u0663.npz"])
+def test_a_foreign_file_in_a_recording_is_not_joined(tmp_path, name):
+    for number in range(2):
+        write_episode(tmp_path / "data", number, episode(3, float(number)))
+    recording = recording_folder(tmp_path / "data")
+    shutil.copy(recording / "000001.npz", recording / name)
+    assert recorded(tmp_path / "data") - {9} == {0, 1}
+    seal(tmp_path / "data", {}, range(2))
+    assert len(EpisodeStore.open(tmp_path / "data")) == 2
+
+
+def test_an_episode_that_is_wanted_and_not_there_is_named(tmp_path):
+    write_episode(tmp_path / "data", 0, episode(3, 0.0))
+    (recording_folder(tmp_path / "data") / "000001.npz").mkdir()
+    assert recorded(tmp_path / "data") == {0}
+    with pytest.raises(UserError, match=r"000001\.npz is missing or damaged"):
+        seal(tmp_path / "data", {}, range(2))
 
 
 def test_a_foreign_index_is_refused(store):
@@ -79,14 +104,78 @@ def test_a_foreign_index_is_refused(store):
         EpisodeStore.open(store.folder)
 
 
+def test_a_field_that_the_index_does_not_name_is_named_by_whoever_needs_it(store):
+    path = store.folder / "index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fields": ["keypoints", "reward", "cont"]}))
+    with pytest.raises(UserError, match="holds no 'action', which is needed; found keypoints, reward, cont"):
+        Recorded.of(EpisodeStore.open(store.folder), torch.arange(12.0)[:, None])
+
+
 def test_a_full_disk_leaves_no_half_episode(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(UserError, match="no room to write"):
+    with pytest.raises(UserError, match=r"no room to write .* run the same command again") as refused:
         write_episode(tmp_path / "data", 0, episode(3, 1.0))
+    assert "checkpoint" not in str(refused.value)  # there is none
     assert recorded(tmp_path / "data") == set() and not any(recording_folder(tmp_path / "data").iterdir())
+
+
+SEALED = """
+import sys
+from pathlib import Path
+import numpy as np
+from glocal.data.store import seal, write_episode
+from glocal.files import UserError
+folder = Path(sys.argv[1])
+for number in range(8):
+    write_episode(folder, number, {"action": np.zeros((1000, 2), np.float32), "image": np.zeros((1000, 99), np.uint8)})
+try:
+    seal(folder, {})
+except UserError as error:
+    print(error)
+"""
+SMALL_DISK = "mount -t tmpfs -o size=1300k none {0} && exec {1} -c {2} {0}/data"
+OWN_MOUNTS = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+CAN_MOUNT = shutil.which("unshare") is not None and not subprocess.run(
+    [*OWN_MOUNTS, "mount -t tmpfs none /tmp"], capture_output=True, check=False
+).returncode  # fmt: skip
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="a small disk cannot be made here")
+def test_a_disk_that_fills_up_while_episodes_are_joined_is_a_sentence(tmp_path):
+    command = SMALL_DISK.format(*map(shlex.quote, (str(tmp_path), sys.executable, SEALED)))
+    done = subprocess.run([*OWN_MOUNTS, command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "no room to write" in done.stdout, (done.returncode, done.stderr)
+
+
+def test_a_field_grows_as_it_is_joined_and_takes_no_room_before(tmp_path, monkeypatch):
+    for number in range(3):
+        write_episode(tmp_path / "data", number, {"action": np.zeros((1000, 2))})
+    sizes, read = [], store_module._read_part
+
+    def watched(path: Path, field: str | None = None) -> dict[str, np.ndarray]:
+        sizes.extend(file.stat().st_size for file in tmp_path.rglob("action.npy"))
+        return read(path, field)
+
+    monkeypatch.setattr(store_module, "_read_part", watched)
+    seal(tmp_path / "data", {})
+    assert len(sizes) == 3 and max(sizes) <= 3 * 16000 - 16000 + 128
+
+
+def test_what_is_joined_is_what_numpy_would_save(tmp_path, store):
+    for name, array in store.fields.items():
+        np.save(tmp_path / "whole.npy", np.concatenate([episode(n, float(i))[name] for i, n in enumerate((3, 5, 4))]))
+        assert (store.folder / f"{name}.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+        assert array.flags["C_CONTIGUOUS"]
+
+
+def test_an_episode_of_another_form_than_the_first_is_named(tmp_path):
+    write_episode(tmp_path / "data", 0, episode(3, 1.0))
+    write_episode(tmp_path / "data", 1, episode(3, 1.0) | {"action": np.zeros((3, 5), np.float32)})
+    with pytest.raises(UserError, match=r"action of .*000001\.npz is float32 \(3, 5\), expected float32 \(3, 2\)"):
+        seal(tmp_path / "data", {})
 
 
 def test_windows_that_reach_back_too_far_rest_at_the_beginning(store):

@@ -40,6 +40,12 @@ def test_strangeness_is_the_distance_to_the_nearest_in_spreads():
     assert torch.allclose(found, torch.tensor([0.0, 10 / 200**0.5]), atol=1e-6)
 
 
+def test_strangeness_in_what_was_never_varied_is_in_thousandths():
+    recorded = torch.tensor([[0.0, 5.0], [2.0, 5.0]])
+    found = strangeness(torch.tensor([[0.0, 5.002]]), recorded)
+    assert torch.allclose(found, torch.tensor([2.0]), atol=1e-2)
+
+
 class Still(torch.nn.Module):
     """Does nothing."""
 

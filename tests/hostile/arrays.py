@@ -141,7 +141,7 @@ FLAT = [
     _action("a million and one steps", _npy("(1000001,)", bytes(4000004)), "expected 1 to 1000000"),
     Case("mp4: sound", changed(mp4_folder, lambda folder: None), None),
     Case("mp4: actions without end", changed(mp4_folder, lambda f: (f / "000.npy").write_bytes(_npy("(99999999999, 2)"))), "which is not the 0 bytes"),
-    Case("mp4: more actions than pictures", changed(mp4_folder, lambda f: np.save(f / "000.npy", np.zeros((900_000, 2), np.float32))), "takes .* bytes of memory|holds 5 frames"),
+    Case("mp4: more actions than pictures", changed(mp4_folder, lambda f: np.save(f / "000.npy", np.zeros((900_000, 2), np.float32))), "takes .* bytes of memory"),
     Case("mp4: actions are a pipe", changed(mp4_folder, _pipe("000.npy")), PIPE),
     Case("mp4: film is a list of files", changed(mp4_folder, _text("000.mp4", "ffconcat version 1.0\nfile 001.mp4\n")), "cannot be read as video"),
 ]  # fmt: skip

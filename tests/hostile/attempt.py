@@ -53,7 +53,14 @@ def _tried(case: Case, folder: Path) -> dict[str, object]:
 
 def _command(verb: str, path: Path, out: Path) -> list[str]:
     inner = path / "within"
+    if verb == "collect":
+        return ["collect", "pusht-debug", "--run", str(out), "--logs", str(path)]
+    return ["data", *_of_data(verb, path, out, inner)]
+
+
+def _of_data(verb: str, path: Path, out: Path, inner: Path) -> list[str]:
     return {
+        "doctor": ["doctor", str(path)],
         "inspect": ["inspect", str(path)],
         "convert": ["convert", str(path), str(out), "--fps", "10"],
         "convert into itself": ["convert", str(path), str(inner), "--fps", "10"],
@@ -62,6 +69,18 @@ def _command(verb: str, path: Path, out: Path) -> list[str]:
         "merge": ["merge", str(path), str(path), "--out", str(out)],
         "merge into itself": ["merge", str(path), str(path), "--out", str(inner)],
         "label": ["label", "column", str(path), str(out), "--name", "next.reward"],
+        "label by a goal": [
+            "label",
+            "goal",
+            str(path),
+            str(out),
+            "--goals",
+            "0:0",
+            "--held-out",
+            "0.4",
+            "--preset",
+            "pusht-debug",
+        ],
         "label into itself": ["label", "column", str(path), str(inner), "--name", "next.reward"],
     }[verb]
 
@@ -72,7 +91,7 @@ def _asked(arguments: list[str]) -> tuple[object, str]:
     console.file = said
     signal.alarm(SECONDS)
     try:
-        cli.main(["data", *arguments])
+        cli.main(arguments)
         return 0, said.getvalue()
     except SystemExit as end:
         return end.code, said.getvalue()

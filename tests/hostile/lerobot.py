@@ -23,6 +23,7 @@ from tests.hostile.case import Case
 TABLE, EPISODES = "data/chunk-000/file-000.parquet", "meta/episodes/chunk-000/file-000.parquet"
 FILM = f"videos/{CAMERA}/chunk-000/file-000.mp4"
 ALL = ("inspect", "convert", "split", "merge", "label")
+READ_WHOLE = (*ALL, "collect")
 INTO_ITSELF = ("convert into itself", "split into itself", "merge into itself", "label into itself")
 Change = Callable[[Path], object]
 
@@ -140,6 +141,11 @@ def _sparse(file: str, size: int) -> Change:
     return lambda folder: os.truncate(folder / file, size)
 
 
+def _hole(folder: Path) -> None:
+    (folder / "more.bin").touch()
+    os.truncate(folder / "more.bin", 2**40)
+
+
 def _repeated_texts(file: str, name: str, lists: bool) -> Change:
     """A megabyte of text, told once and meant in every row."""
 
@@ -190,6 +196,13 @@ def _film(size: tuple[int, int], count: int = 18) -> Change:
     return lambda folder: write_frames(folder / FILM, [np.zeros((*size, 3), np.uint8)] * count, 10)
 
 
+def _list_of_films(folder: Path) -> None:
+    """A list that leads to the sound film beside it, as any library that guesses the format would follow it."""
+    path = folder / FILM
+    path.rename(path.with_name("sound.mp4"))
+    path.write_text("ffconcat version 1.0\nfile sound.mp4\n")
+
+
 def _several(*changes: Change) -> Change:
     def change(folder: Path) -> None:
         for one in changes:
@@ -228,7 +241,19 @@ def _notes(folder: Path) -> None:
 
 LEADS_OUT, NO_FIELD, LINK = "does not stay in", "is no field", "is a symbolic link"
 DEEP = "[" * 100_000
+TOLD = '{"camera": "x", "picture": [%s, 64], "state": null, "action": "action", "fps": %s, "rate": 5}'
+MAPPED = ("doctor", "collect", "label")
 V21 = "meta/episodes.jsonl"
+
+
+def _mapped(content: str, size: int = 0) -> Callable[[Path], Path]:
+    """A sound data set with a mapping beside it, made longer by a hole where a size is told."""
+
+    def change(folder: Path) -> None:
+        (folder / "glocal.json").write_text(content)
+        os.truncate(folder / "glocal.json", size or len(content))
+
+    return changed(change)
 
 
 def _v21(name: str, change: Change, words: str | None, verbs: tuple[str, ...] = ("convert",)) -> Case:
@@ -262,21 +287,29 @@ CASES = [
     Case("conversion", changed(info(data_path="{chunk_index!r}")), "is asked for as"),
     Case("brace that stays open", changed(info(data_path="{chunk_index")), "has the pattern"),
     Case("camera padded", changed(info(video_path="{video_key:>9999999}")), "is asked for as"),
-    Case("table is a link", changed(linked(TABLE, "../../../victim/p.parquet")), LINK, ALL),
-    Case("film is a link", changed(linked(FILM, "../../../../victim/v.mp4")), LINK, ALL),
-    Case("folder is a link", changed(linked("data", "../victim")), LINK, ALL),
-    Case("info.json is a link", changed(linked("meta/extra.json", "/etc/passwd")), LINK, ALL),
+    Case("table is a link", changed(linked(TABLE, "../../../victim/p.parquet")), LINK, READ_WHOLE),
+    Case("film is a link", changed(linked(FILM, "../../../../victim/v.mp4")), LINK, READ_WHOLE),
+    Case("folder is a link", changed(linked("data", "../victim")), LINK, READ_WHOLE),
+    Case("info.json is a link", changed(linked("meta/extra.json", "/etc/passwd")), LINK, READ_WHOLE),
     Case("link to itself", changed(linked("meta/extra.json", "extra.json")), LINK),
     Case("link to nothing", changed(linked("notes", "nowhere")), LINK),
-    Case("mapping is a link", changed(linked("glocal.json", "../victim/p.parquet")), LINK, ALL),
-    Case("snapshot of the hub's cache", changed(_all_links), "huggingface-cli download", ALL),
-    Case("table is a pipe", changed(pipe(TABLE)), r"is a pipe \(FIFO\)", ALL),
+    Case("mapping is a link", changed(linked("glocal.json", "../victim/p.parquet")), LINK, READ_WHOLE),
+    Case("snapshot of the hub's cache", changed(_all_links), "huggingface-cli download", READ_WHOLE),
+    Case("table is a pipe", changed(pipe(TABLE)), r"is a pipe \(FIFO\)", READ_WHOLE),
     Case("film is a pipe", changed(pipe(FILM)), r"is a pipe \(FIFO\)"),
     Case("pipe aside", changed(pipe("meta/extra")), r"is a pipe \(FIFO\)"),
     Case("socket aside", changed(_socket), "is a socket"),
+    Case("a terabyte of nothing aside", changed(_hole), "are read at most", ("collect", "label by a goal")),
     Case("feature named by a path", changed(_named_by_path), "cannot be the name of a folder", ("convert", "split", "merge")),
     Case("camera named by a path", changed(_camera_by_path), LEADS_OUT, ALL),
     Case("into itself", changed(lambda folder: None), "is inside the data set", INTO_ITSELF),
+    # glocal.json
+    Case("mapping of 16 GiB", _mapped("", 2**34), "are read at most.*glocal data inspect", MAPPED),
+    Case("mapping nested deeply", _mapped(DEEP), "nested too deeply.*glocal data inspect", MAPPED),
+    Case("mapping with an integer of 5000 digits", _mapped('{"fps": ' + "1" * 5000 + "}"), "does not read as JSON.*glocal data inspect", MAPPED),
+    Case("mapping with pictures of 400 digits", _mapped(TOLD % ("1" * 400, 10)), "picture is 1111.*glocal data inspect", MAPPED),
+    Case("mapping with a rate of 400 digits", _mapped(TOLD % (48, "1" * 400)), "fps.*glocal data inspect", MAPPED),
+    Case("mapping that is a list", _mapped("[]"), "is no mapping.*glocal data inspect", MAPPED),
     # info.json
     Case("nested deeply", changed(text("meta/info.json", DEEP)), "nested too deeply", ALL),
     Case("a key twice", changed(replaced("meta/info.json", '"fps"', '"fps": 5, "fps"')), "told twice"),
@@ -346,7 +379,7 @@ CASES = [
     Case("statistics nested deeply", changed(text("meta/stats.json", DEEP)), "nested too deeply", ("label",)),
     Case("statistics a list", changed(text("meta/stats.json", "[]")), "expected statistics", ("label",)),
     # films
-    Case("film is a list of files", changed(text(FILM, "ffconcat version 1.0\nfile ../../../../victim/v.mp4\n")), "cannot be decoded"),
+    Case("film is a list of files", changed(_list_of_films), "of episode 0: .*cannot be decoded"),
     Case("film is a playlist", changed(text(FILM, "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n")), "cannot be decoded"),
     Case("film too wide", changed(_film((16, 4112))), "up to 4096 pixels"),
     Case("film of another size", changed(_film((96, 96))), r"picture 1 of 5 is \(96, 96, 3\)"),

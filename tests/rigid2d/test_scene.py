@@ -180,6 +180,20 @@ def test_a_rigid_situation_by_hand():
     assert torch.allclose(past.view(3, 2), torch.tensor([[-0.1, 0.0]] * 3) / scene.scale[0], atol=1e-4)
 
 
+def test_the_past_of_a_longer_window_is_told_step_by_step():
+    """Of a rigid body from where it is now, in its own axes; of loose points from one observation to the next."""
+    now = quarter_turned(0.0, 0.5, (0.0, 0.9))
+    window = torch.stack([now - torch.tensor([0.0, 0.1 * t] * 4) for t in (3, 1, 0)], 1)
+    action = torch.zeros(1, 3, 2)
+    rigid, loose = known(RIGID), known(LOOSE)
+    loose.scale.copy_(torch.tensor([[0.1], [0.2], [0.4], [0.8]]))
+    past = rigid.situation(window, action, 1)[0, -12:].view(2, 3, 2) * rigid.scale[0]
+    assert torch.allclose(past, torch.tensor([[[-0.3, 0.0]] * 3, [[-0.1, 0.0]] * 3]), atol=1e-5)
+    past = loose.situation(window, action, 1)[0, -12:].view(2, 3, 2)
+    by_hand = torch.tensor([[[0.0, way / scale] for scale in (0.1, 0.2, 0.4)] for way in (0.2, 0.1)])
+    assert torch.allclose(past, by_hand, atol=1e-5)
+
+
 def test_a_loose_situation_by_hand():
     scene, now = known(LOOSE), quarter_turned(0.0, 0.5, (0.0, 0.9))
     before = now - torch.tensor([0.0, 0.1] * 4)

@@ -131,11 +131,20 @@ def test_the_reconstruction_is_of_each_row_that_counts_in_units_of_the_noise_it_
 
 
 def test_the_kl_of_gaussians_by_hand_and_which_way_round():
-    posterior = Draw(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 2.0]]))
+    posterior = Draw(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 4.0]]))
     prior = Draw(torch.zeros(1, 2), torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 1.0]]))
     log2 = 0.6931471805599453
-    by_hand = (0.5 * (0.25 + 0.25 - 1) + log2) + (0.5 * (4 + 0 - 1) - log2)
+    by_hand = (0.5 * (0.25 + 0.25 - 1) + log2) + (0.5 * (16 + 0 - 1) - 2 * log2)
     assert float(GaussianSpace(2).kl(posterior, prior)) == pytest.approx(by_hand)
+
+
+def test_reward_and_continuation_are_read_off_a_belief_by_the_outcome_head():
+    surrogate = knowing()
+    belief = warm_up(surrogate, experience())
+    surrogate.outcome = nn.Linear(surrogate.feat_dim, 2)
+    told = surrogate.outcome(belief.feat)
+    assert torch.equal(surrogate.reward(belief), told[..., 0])
+    assert torch.equal(surrogate.cont(belief), told[..., 1].sigmoid())
 
 
 def test_the_kl_of_categoricals_by_hand_and_which_way_round():

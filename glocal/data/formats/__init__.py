@@ -9,6 +9,8 @@ from glocal.data.formats.inside import sealed
 from glocal.files import UserError
 
 FORMATS = (lerobot.FORMAT, minari.FORMAT, flat.ZARR, flat.HDF5, folder.FORMAT)
+WHOLE = (lerobot.FORMAT, minari.FORMAT, flat.ZARR)
+"""Those that own whatever is in their folder; of the others single files are recordings."""
 
 
 def open_dataset(path: Path) -> Dataset:
@@ -23,6 +25,15 @@ def open_dataset(path: Path) -> Dataset:
         raise UserError(f"{path} holds no episodes")
     check_dataset(dataset)
     return dataset
+
+
+def is_recording(path: Path) -> bool:
+    """Whether a file belongs to a data set, whichever, as far as its name and its neighbours tell."""
+    place = path.resolve()
+    numbers = (".npz", ".npy", *flat.H5_ENDINGS)
+    filmed = place.suffix == ".mp4" and any(place.with_suffix(ending).is_file() for ending in (".npz", ".npy"))
+    owned = any(one.recognises(above) for above in (place, *place.parents) for one in WHOLE)
+    return filmed or place.suffix in numbers or owned
 
 
 def check_format(path: Path) -> Format:

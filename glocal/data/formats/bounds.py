@@ -2,7 +2,7 @@
 
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,8 @@ TABLE_ROWS = 100_000_000
 """Rows of one table."""
 TABLE_BYTES = 3 * 2**28
 """Bytes of one table, unpacked: eight times what LeRobot writes into one."""
+DATASET_BYTES = 2**38
+"""Bytes of all files of a data set that is trained on, 256 GiB: they are read once, to be recognised."""
 KINDS = "biuf"
 """numpy's kinds of numbers: truth values, integers with and without a sign, floats."""
 
@@ -50,6 +52,16 @@ def check_size(source: object, what: str, size: int) -> None:
     """Raise `UserError` where something would take more memory than one feature of an episode may."""
     if not 0 <= size <= EPISODE_BYTES:
         raise UserError(f"{source}: {what} takes {size!s:.30} bytes of memory, {EPISODE_BYTES} are read at most")
+
+
+def check_total(source: object, files: Iterable[Path]) -> None:
+    """Raise `UserError` where files take too long to be read, by the sizes that they tell: holes in them count."""
+    total = sum(file.stat().st_size for file in files)
+    if total > DATASET_BYTES:
+        raise UserError(
+            f"the files of {source} have {total} bytes, {DATASET_BYTES} are read at most; take a part of it with "
+            "`glocal data split`, or remove what is no part of the data"
+        )
 
 
 def check_dataset(dataset: Dataset) -> None:

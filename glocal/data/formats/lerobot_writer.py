@@ -89,6 +89,12 @@ class Tables:
         return sum(part.nbytes for part in self.parts) / 1e6
 
 
+def check_new(folder: Path) -> None:
+    """Raise `UserError` where there is something in a dataset's place."""
+    if folder.exists():
+        raise UserError(f"{folder} exists already; name a new folder, or remove that one first")
+
+
 def write_lerobot(
     folder: Path, episodes: Iterable[Mapping[str, Array]], layout: Layout, tasks: Sequence[str] | None = None
 ) -> int:
@@ -99,8 +105,7 @@ def write_lerobot(
     Returns their number. Raises `UserError` where the folder exists already, a feature's name cannot be a folder's, or
     an episode does not fit the features.
     """
-    if folder.exists():
-        raise UserError(f"{folder} exists already; name a new folder, or remove that one first")
+    check_new(folder)
     check_names(layout.features, folder)
     with appearing(folder) as draft, ExitStack() as videos:
         draft.mkdir(parents=True)
