@@ -126,3 +126,26 @@ def test_the_preset_needs_logs(tmp_path, capsys):
 def test_push_t_is_not_judged_elsewhere(tmp_path, capsys):
     found = refused(capsys, "run", "pusht-keypoints-debug", "--run", tmp_path / "run", "--env", ID)
     assert "Push-T is judged in its own; it is for the preset robot" in found
+
+
+def test_inspect_proposes_streams_and_says_what_it_took_for_what(logs, capsys):
+    main(["data", "inspect", str(logs)])
+    found = said(capsys)
+    assert "action 3: taken for targets, near what a stream shows (absolute)" in found
+    assert "RobotMapping(streams=(Stream(name='state', feature='observation.state', columns=(0, 1, 2, 3))" in found
+
+
+def test_the_doctor_knows_any_mapping_and_leaves_out_what_it_says(tmp_path, capsys):
+    logs = robot_logs(tmp_path / "logs", episodes=4)
+    main(["data", "inspect", str(logs), "--write"])
+    main(["data", "doctor", str(logs), "--processes", "1"])
+    found = said(capsys)
+    assert "ok copies: no two episodes hold the same numbers" in found and "ok limits of action 0" in found
+    twice = tmp_path / "twice"
+    main(["data", "merge", str(logs), str(logs), "--out", str(twice)])
+    with pytest.raises(SystemExit):
+        main(["data", "doctor", str(twice), "--processes", "1", "--leave-out"])
+    assert "fail copies: 4 episodes hold the very numbers of earlier ones: 4, 5, 6, 7" in said(capsys)
+    assert robot_mapping_of(twice, open_dataset(twice)).leave_out == (4, 5, 6, 7)
+    main(["data", "doctor", str(twice), "--processes", "1"])
+    assert "4 of 8 episodes are left out" in said(capsys)

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from glocal.data import mappings
 from glocal.data.dataset import Array, Dataset
 from glocal.data.formats.bounds import check_total
 from glocal.data.formats.inside import sealed
 from glocal.data.looks import Seen, from_arrays
-from glocal.data.mapping import NAME, Mapping, load, save, values_in
+from glocal.data.mapping import NAME, Mapping, load, values_in
+from glocal.data.mappings import AnyMapping, tells_streams
 from glocal.data.parallel import over_episodes
 from glocal.data.propose import propose
 from glocal.data.propose_robot import propose_robot
@@ -45,16 +47,16 @@ def robot_mapping_of(path: Path, dataset: Dataset) -> RobotMapping:
     if not beside(path).is_file():
         return propose_robot(dataset)[0]
     values = values_in(beside(path))
-    if isinstance(values, dict) and "camera" in values:
+    if not tells_streams(values):
         raise UserError(
             f"{beside(path)} is the mapping of a planar robot that is seen by a camera, not one of streams; "
-            f"`glocal data inspect {quoted(path)} --robot` shows one of streams. Move the file away, or use a preset of "
-            "Push-T"
+            f"`glocal data inspect {quoted(path)} --robot` shows one of streams. Move the file away, or use a preset "
+            "of Push-T"
         )
     return from_dict(values, beside(path))
 
 
-def put_beside(path: Path, mapping: Mapping, replace: bool) -> Path | None:
+def put_beside(path: Path, mapping: AnyMapping, replace: bool) -> Path | None:
     """Write a dataset's mapping beside it; another one that is there is kept, under the name that is returned.
 
     Raises `UserError` where there is another one and `replace` is not said.
@@ -71,13 +73,13 @@ def put_beside(path: Path, mapping: Mapping, replace: bool) -> Path | None:
             )
         with cannot_write(kept):
             place.rename(kept)
-    save(place, mapping)
+    mappings.save(place, mapping)
     return kept
 
 
-def _holds(place: Path, mapping: Mapping) -> bool:
+def _holds(place: Path, mapping: AnyMapping) -> bool:
     try:
-        return load(place) == mapping
+        return mappings.load(place) == mapping
     except UserError:
         return False
 
@@ -101,7 +103,7 @@ def check_source(path: Path) -> None:
     """Raise `UserError` where logs or their mapping are not to be read, before any of them is."""
     data_files(path)
     if beside(path).is_file():
-        load(beside(path))
+        mappings.load(beside(path))
 
 
 def data_files(path: Path) -> dict[str, Path]:

@@ -40,6 +40,13 @@ USUAL = (0.5, 1.05)
 OUTCOMES = {"reward": ("next.reward", "reward"), "done": ("next.done", "done"), "success": ("next.success", "success")}
 
 
+def is_planar(dataset: Dataset) -> bool:
+    """Whether logs may be of a planar robot that is seen by a camera: two numbers are told, pictures are there."""
+    action = named(dataset.features, ACTIONS)
+    told = action is not None and numbers(dataset.features[action]) == 2
+    return told and bool(cameras_of(dataset.features))
+
+
 def propose(dataset: Dataset, rate: float = 5.0) -> tuple[Mapping, list[str]]:
     """The likeliest mapping of a dataset to Push-T, and what was guessed or is missing, in words."""
     cameras = cameras_of(dataset.features)

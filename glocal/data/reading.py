@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from glocal.data import streams
-from glocal.data.dataset import Array
+from glocal.data.dataset import Array, Dataset
 from glocal.data.looks import as_arrays, look
 from glocal.data.mapping import Mapping, apply, features_of, moments
 from glocal.data.streams import RobotMapping
@@ -107,3 +107,10 @@ class RobotReading:
         digest = np.frombuffer(hashlib.sha256(whole).digest(), np.uint8)
         asked = streams.normalised(self.mapping, streams.asked(self.mapping, found, rows))
         return {"asked": asked, "digest": digest, **ends}
+
+
+def robot_look(mapping: RobotMapping, dataset: Dataset, number: int) -> dict[str, Array]:
+    """What the data checks want of an episode of a dataset."""
+    reading = RobotReading(mapping)
+    found = dataset.episode(number, reading.features)
+    return reading.look(found, number, reading.apply(found, dataset.final(number, reading.features)))

@@ -12,6 +12,8 @@ Looks = Mapping[int, Mapping[str, Array]]
 """What `RobotReading.look` kept, by episode."""
 CUT_WARN, CUT_FAIL = 0.05, 0.4
 """Shares of decisions that ask for more than the limits, and are cut."""
+LARGEST = 1e6
+"""Of numbers that a robot may measure, in whatever unit."""
 SLACK = 1.02
 """Of the limits, beyond which an action counts as cut."""
 
@@ -20,6 +22,7 @@ def check_robot_logs(mapping: RobotMapping, looks: Looks, context: int) -> list[
     """Everything that can be said without training anything; `context` is what the global model needs to see."""
     return [
         _lengths(looks, context),
+        _finite(looks),
         _copies(looks),
         *_limits(mapping, np.concatenate([look["asked"] for look in looks.values()])),
         *_still(mapping, looks),
@@ -35,6 +38,23 @@ def _lengths(looks: Looks, context: int) -> Finding:
         return Finding("lengths", "ok", found)
     found += f"; {len(short)} are not longer than the context of {context}: {few(short)}"
     return Finding("lengths", "warn", found, "leave them out", episodes=short)
+
+
+def _finite(looks: Looks) -> Finding:
+    """Numbers that are not finite, or that nothing can have measured."""
+    fields = [key.removeprefix("low:") for key in next(iter(looks.values())) if key.startswith("low:")]
+    spoilt = {name: tuple(n for n, look in looks.items() if _is_spoilt(look, name)) for name in fields}
+    lost = {name: numbers for name, numbers in spoilt.items() if numbers}
+    if not lost:
+        return Finding("numbers", "ok", "all are finite")
+    found = "; ".join(f"{name} in {len(numbers)} episodes ({few(numbers)})" for name, numbers in lost.items())
+    every = tuple(sorted({n for numbers in lost.values() for n in numbers}))
+    return Finding("numbers", "fail", f"NaN, infinite or beyond {LARGEST:g}: {found}", "leave them out", episodes=every)
+
+
+def _is_spoilt(look: Mapping[str, Array], name: str) -> bool:
+    ends = np.concatenate([look[f"low:{name}"], look[f"high:{name}"]]).astype(np.float64)
+    return not (np.isfinite(ends).all() and (np.abs(ends) <= LARGEST).all())
 
 
 def _copies(looks: Looks) -> Finding:

@@ -177,14 +177,13 @@ def test_a_split_that_cannot_write_both_parts_writes_neither(tmp_path, capsys, s
     assert said in refused(capsys, "split", whole, *places, "--share", "0.67") and not (tmp_path / "a").exists()
 
 
-def test_logs_without_pictures_are_looked_at_without_a_mapping(tmp_path, capsys):
+def test_logs_without_pictures_are_looked_at_as_streams(tmp_path, capsys):
     features = {name: feature for name, feature in FEATURES.items() if not feature.picture}
     episodes = [{name: one[name] for name in features} for one in EPISODES]
     write_lerobot(tmp_path / "set", episodes, Layout(10, features))
     data("inspect", tmp_path / "set")
     said = " ".join(capsys.readouterr().err.split())
-    assert "3 episodes, 18 steps" in said and "no mapping: " in said and "holds no pictures" in said
-    assert "holds no pictures" in refused(capsys, "inspect", tmp_path / "set", "--write")
+    assert "3 episodes, 18 steps" in said and "RobotMapping(streams=(Stream(name=" in said
 
 
 def test_only_equals_are_merged(tmp_path, capsys):
