@@ -21,7 +21,7 @@ from glocal.data.mapping import Mapping as PlanarMapping
 from glocal.data.mapping import check
 from glocal.data.mapping import to_dict as mapping_dict
 from glocal.data.reading import PlanarReading, Reading, RobotReading
-from glocal.data.robot_checks import check_robot_logs
+from glocal.data.robot_checks import check_robot_logs, left_unused
 from glocal.data.store import EpisodeStore, recorded, seal, write_episode
 from glocal.data.streams import misfits, unused
 from glocal.data.streams import to_dict as streams_dict
@@ -97,7 +97,7 @@ def _robot(path: Path, dataset: Dataset, run: RunFolder, task: RobotConfig) -> _
 
     def examine(numbers: Sequence[int]) -> list[Finding]:
         looks = {number: kept(run.data, number) for number in numbers}
-        return check_robot_logs(mapping, looks, run.config.world.context)
+        return [*check_robot_logs(mapping, looks, run.config.world.context), *left_unused(mapping, dataset)]
 
     return _Source(RobotReading(mapping), {"streams": streams_dict(mapping)}, examine)
 

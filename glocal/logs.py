@@ -25,8 +25,8 @@ from glocal.data.parallel import over_episodes
 from glocal.data.propose import LOOKED_AT, OUTCOMES, is_planar, propose
 from glocal.data.propose_robot import propose_robot
 from glocal.data.reading import RobotReading, robot_look
-from glocal.data.robot_checks import check_robot_logs
-from glocal.data.streams import RobotMapping, misfits, unused
+from glocal.data.robot_checks import check_robot_logs, left_unused
+from glocal.data.streams import RobotMapping, misfits
 from glocal.data.video import VideoWriter
 from glocal.files import UserError, appearing, write_json
 from glocal.progress import Ticker, console
@@ -208,11 +208,7 @@ def _examined(path: Path, dataset: Dataset, known: AnyMapping, context: int, pro
         for number, look in over_episodes(path, partial(robot_look, known), numbers, processes):
             looks[number] = look
             tick(len(looks))
-    left = [
-        Finding("unused", "warn", line, "name it in the mapping, if models are to see it")
-        for line in unused(known, dataset)
-    ]
-    return [*check_robot_logs(known, dict(sorted(looks.items())), context), *left]
+    return [*check_robot_logs(known, dict(sorted(looks.items())), context), *left_unused(known, dataset)]
 
 
 def _looks(path: Path, dataset: Dataset, known: mapping.Mapping, processes: int) -> Iterator[Seen]:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from glocal.data.dataset import Array
+from glocal.data.dataset import Array, Dataset
 from glocal.data.findings import Finding, few
-from glocal.data.streams import RobotMapping
+from glocal.data.streams import RobotMapping, unused
 
 Looks = Mapping[int, Mapping[str, Array]]
 """What `RobotReading.look` kept, by episode."""
@@ -28,6 +28,12 @@ def check_robot_logs(mapping: RobotMapping, looks: Looks, context: int) -> list[
         *_still(mapping, looks),
         _reward(looks),
     ]
+
+
+def left_unused(mapping: RobotMapping, dataset: Dataset) -> list[Finding]:
+    """What of a dataset models do not see."""
+    advice = "name it in the mapping, if they are to"
+    return [Finding("unused", "warn", line, advice) for line in unused(mapping, dataset)]
 
 
 def _lengths(looks: Looks, context: int) -> Finding:
