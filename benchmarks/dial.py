@@ -37,7 +37,7 @@ def fitted(run: Run, size: int, cfg: FitConfig, experience: Recorded) -> Fit:
     torch.manual_seed(0)
     config = replace(run.config, world=replace(run.config.world, size=size))
     world = models.build_world(config).to(run.device)
-    world.measure(*experience.pairs())
+    world.fit_statistics(*experience.pairs())
     length = config.world.context + 1
     return Fit(cfg, world, lambda: world.loss(experience.draw(cfg.batch, length)))
 

@@ -30,6 +30,7 @@ from glocal.data.formats import open_dataset
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.ingest import ingest, mapping_of
 from glocal.data.mapping import Mapping
+from glocal.data.reading import PlanarReading
 from glocal.data.video import write_frames
 from glocal.tasks.play import PlayConfig, player
 from glocal.tasks.pusht import HOLD, REACH, TABLE, PushT, PushTConfig
@@ -157,7 +158,7 @@ def decode(path: Path, mapping: Mapping) -> float:
 def take_in(path: Path, mapping: Mapping, store: Path, processes: int) -> float:
     """Seconds for all that `collect` does with the episodes."""
     began = time.perf_counter()
-    ingest(path, mapping, store, range(len(open_dataset(path))), processes, lambda done: None)
+    ingest(path, PlanarReading(mapping), store, range(len(open_dataset(path))), processes, lambda done: None)
     seconds = time.perf_counter() - began
     shutil.rmtree(store.with_name(store.name + ".recording"))
     return seconds

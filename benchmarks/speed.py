@@ -35,8 +35,8 @@ def build(config: Config, device: torch.device) -> PolicyIteration:
     surrogate = models.build_surrogate(config).to(device)
     seen = resting(config, 64, 2).tensors(lambda x: x.to(device))
     for model in (world, surrogate):
-        if hasattr(model, "measure"):
-            model.measure(seen.obs[:, 0], seen.obs[:, 1] + 0.01, seen.reward[:, 1])
+        if hasattr(model, "fit_statistics"):
+            model.fit_statistics(seen.obs[:, 0], seen.obs[:, 1] + 0.01, seen.reward[:, 1])
     world.sample = models.compiled(world.sample, device)
     pilot = models.build_pilot(config, surrogate).to(device)
     critics = models.build_critics(config, surrogate).to(device)

@@ -44,7 +44,7 @@ def world_speeds(config: Config, batch: int, repeats: int, device: torch.device)
     """Training samples and imagined steps per second."""
     world, length = models.build_world(config).to(device), config.world.context + 1
     seen = recorded(config, batch, length, device)
-    world.measure(seen.obs[:, 0], seen.obs[:, 1], seen.reward[:, 1])
+    world.fit_statistics(seen.obs[:, 0], seen.obs[:, 1], seen.reward[:, 1])
     loss = models.compiled(world.loss, device)
     fit = Fit(config.world_fit, world, lambda: loss(seen))
     trained = per_second(fit.iterate, batch, repeats, device)

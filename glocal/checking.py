@@ -16,7 +16,9 @@ from glocal.config import Config
 from glocal.core.ranges import outside
 from glocal.files import UserError
 from glocal.models import build_codec, build_surrogate, build_world, device_of
+from glocal.tasks.pusht import PushTConfig
 from glocal.workspace import split_recorded
+from glocal.worlds.diffusion import DiffusionConfig
 
 
 def check(config: Config) -> None:
@@ -28,7 +30,7 @@ def check(config: Config) -> None:
         build_codec(config)
         build_world(config)
         build_surrogate(config)
-    if not config.logs:
+    if not config.logs and isinstance(config.task, PushTConfig):
         split_recorded(config, max(1, round(config.play.decisions / config.task.decisions)))
 
 
@@ -60,7 +62,7 @@ def _apart(config: Config) -> Iterator[str]:
     yield from _watching(config)
     yield from _learning(config)
     world, play, agent = config.world, config.play, config.agent
-    if world.sigma_min >= world.sigma_max:
+    if isinstance(world, DiffusionConfig) and world.sigma_min >= world.sigma_max:
         yield f"--world.sigma-min is {world.sigma_min}, expected less than --world.sigma-max, {world.sigma_max}"
     if play.goal_share + play.elsewhere_share > 1:
         yield (
@@ -69,6 +71,11 @@ def _apart(config: Config) -> Iterator[str]:
         )
     if agent.first_std <= agent.least_std:
         yield f"--agent.first-std is {agent.first_std}, expected more than --agent.least-std, {agent.least_std}"
+    if config.env.id and isinstance(config.task, PushTConfig):
+        yield f"--env is {config.env.id}, but Push-T is judged in its own; it is for the preset robot"
+    for one in config.env.senses:
+        if "=" not in one:
+            yield f"--env.senses is {one}, expected FEATURE=ENTRY"
     grid = isinstance(config.codec, GridCodecConfig)
     yield from _ungrouped("codec.width", config.codec.width, 8 if grid else 4)
     yield from _ungrouped("probe.channels", config.probe.channels, 4)

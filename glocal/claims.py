@@ -12,7 +12,7 @@ from glocal.deploy.policy import Act, acting, recorded_fields
 from glocal.evaluate.gates import Reader
 from glocal.evaluate.gradients import acted
 from glocal.evaluate.intervals import wilson
-from glocal.tasks.pusht import Array, PushT, pose_reached
+from glocal.tasks.pusht import Array, PushT, PushTConfig, pose_reached
 from glocal.workspace import Run
 
 
@@ -42,7 +42,9 @@ def _succeeded(run: Run, act: Act, surrogate: Any, world: World, begin: Segment,
 
 def _beginnings(run: Run, count: int, first_seed: int) -> Segment:
     """The agent at rest before the evaluation's initial states, as it is seen, (n, W, ...)."""
-    env, window = PushT(run.config.task, run.picture), run.config.world.context
+    task, window = run.config.task, run.config.world.context
+    assert isinstance(task, PushTConfig)
+    env = PushT(task, run.picture)
     fields = recorded_fields([run.view(env.reset(first_seed + i)) for i in range(count)], run.codec.reads)
     obs: Tensor = run.codec.encode({name: field.to(run.device) for name, field in fields.items()})
     nothing = torch.zeros(count, window, device=run.device)

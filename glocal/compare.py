@@ -18,13 +18,13 @@ from glocal.claims import claims
 from glocal.deploy.policy import learned
 from glocal.evaluate.comparison import write_comparison
 from glocal.evaluate.gates import Reader
-from glocal.evaluate.real import run_episodes
 from glocal.files import UserError, answered, read_json, remove, sha256, write_json
 from glocal.gating import reader
 from glocal.methods import CLONED, METHODS, Study
 from glocal.opening import check_run, create_run
 from glocal.plan import STAGES
 from glocal.progress import Ticker, console, quoted
+from glocal.real import real_of
 from glocal.run import open_run, perform
 from glocal.stamps import stage_seconds
 from glocal.status import digests_path, status
@@ -216,10 +216,12 @@ def _verdict(run: Run, stage: str, read: Reader, kept: Path) -> dict[str, Any]:
     if known is not None:
         return known
     remove(path)
-    controller = learned(run.codec, run.pilot(stage), run.config.cloning.forget, run.view)
+    pilot, real = run.pilot(stage), real_of(run)
+    assert real is not None
     with threads(run.config.threads), Ticker(stage, run.config.task.decisions, 0, "decisions", cfg.episodes) as tick:
         torch.manual_seed(run.config.seed)
-        episodes = run_episodes(run.config.task, controller, cfg.episodes, cfg.first_seed, 0, tick, run.picture)
-        claimed = claims(run, stage, read, episodes.pose)
-    write_json(path, {"asked": asked, **episodes.summary(), "claims": claimed})
+        controllers = lambda _: learned(run.codec, pilot, run.config.cloning.forget, run.view)  # noqa: E731
+        happened = real(controllers, cfg.episodes, cfg.first_seed, tick=tick)
+        claimed = claims(run, stage, read, happened.scores["pose"])
+    write_json(path, {"asked": asked, **happened.summary(), "claims": claimed})
     return read_json(path)

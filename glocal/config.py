@@ -6,6 +6,7 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 import cattrs
+import tyro
 from cattrs.strategies import configure_tagged_union
 
 from glocal.agents.actor import ActorConfig
@@ -16,6 +17,7 @@ from glocal.codecs.keypoints import KeypointCodecConfig
 from glocal.core.improve import ImproveConfig
 from glocal.core.matching import MatchingConfig
 from glocal.core.ranges import Inner, Many, Part, Processes, Range, Seed, Small
+from glocal.data.streams import RobotMapping
 from glocal.declarations import whole
 from glocal.evaluate.gates import GateConfig
 from glocal.evaluate.probe import ProbeConfig
@@ -26,8 +28,9 @@ from glocal.surrogates.rssm import RSSMConfig
 from glocal.tasks.play import PlayConfig
 from glocal.tasks.pusht import PushTConfig
 from glocal.training import Clock, FitConfig
+from glocal.worlds.ensemble import EnsembleConfig
 from glocal.worlds.grid import GridWorldConfig
-from glocal.worlds.keypoints import KeypointWorldConfig
+from glocal.worlds.vectors import VectorWorldConfig
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,34 @@ class WatchConfig:
 
 
 @dataclass(frozen=True)
+class RobotConfig:
+    """Any robot, as its logs show it."""
+
+    mapping: tyro.conf.Fixed[RobotMapping] = field(default_factory=RobotMapping)
+    """What is sensed and told, from the file beside the logs, or as it is proposed; a preset has none yet."""
+    decisions: Annotated[int, Range(2, 10_000)] = 100
+    """Decisions in an episode."""
+
+    @property
+    def images(self) -> bool:
+        """Whether pictures are observed."""
+        return False
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """A Gymnasium environment that stands for a robot which is known by its logs; without one, policies are judged
+    offline alone."""
+
+    id: str = ""
+    success: str = "is_success"
+    """Key of its info that says success."""
+    senses: tuple[str, ...] = ()
+    """FEATURE=ENTRY, where an entry of its observation is not called as the logs' feature is, less `observation.`;
+    FEATURE= alone for the whole observation."""
+
+
+@dataclass(frozen=True)
 class Config:
     """A run: all that it depends on besides the code."""
 
@@ -78,11 +109,12 @@ class Config:
     an imagined return is worth to one that the policy was not trained in. 0 for none."""
     logs: str = ""
     """Path of a dataset in any known format that models are trained on; without one, play is recorded."""
-    task: PushTConfig = field(default_factory=PushTConfig)
+    task: PushTConfig | RobotConfig = field(default_factory=PushTConfig)
+    env: EnvConfig = field(default_factory=EnvConfig)
     play: PlayConfig = field(default_factory=PlayConfig)
     codec: KeypointCodecConfig | GridCodecConfig = field(default_factory=KeypointCodecConfig)
     codec_fit: FitConfig = field(default_factory=FitConfig)
-    world: KeypointWorldConfig | GridWorldConfig = field(default_factory=KeypointWorldConfig)
+    world: VectorWorldConfig | EnsembleConfig | GridWorldConfig = field(default_factory=VectorWorldConfig)
     world_fit: FitConfig = field(default_factory=FitConfig)
     surrogate: MLPSurrogateConfig | RSSMConfig = field(default_factory=MLPSurrogateConfig)
     surrogate_fit: FitConfig = field(default_factory=FitConfig)
@@ -167,6 +199,26 @@ def _pusht_grid() -> Config:
     )
 
 
+def _robot() -> Config:
+    keypoints = _pusht_keypoints()
+    return replace(
+        keypoints,
+        preset="robot",
+        task=RobotConfig(),
+        world_fit=FitConfig(updates=10_000, batch=256),
+        learn=replace(keypoints.learn, iterations=500, gamma=0.95),
+        matching=MatchingConfig(),
+    )
+
+
+def _robot_ensemble() -> Config:
+    robot, world = _robot(), EnsembleConfig()
+    learn = replace(robot.learn, warm_up=world.context)
+    return replace(
+        robot, preset="robot-ensemble", world=world, world_fit=replace(robot.world_fit, batch=128), learn=learn
+    )
+
+
 def shrunk(config: Config) -> Config:
     """The same run with every axis shrunk, to be through in seconds; for tests."""
     tiny = FitConfig(updates=20, batch=16, warm_up=5, average=0.9)
@@ -186,7 +238,7 @@ def shrunk(config: Config) -> Config:
         config,
         preset=f"{config.preset}-debug",
         threads=1,
-        task=replace(config.task, decisions=30),
+        task=replace(config.task, decisions=10 if isinstance(config.task, RobotConfig) else 30),
         play=replace(config.play, decisions=600),
         codec=codec,
         world=replace(config.world, size=0),
@@ -201,7 +253,15 @@ def shrunk(config: Config) -> Config:
     )
 
 
-_SHORT = (_pusht_keypoints(), _pusht_keypoints_rssm(), _pusht(), _pusht_images(), _pusht_grid())
+_SHORT = (
+    _pusht_keypoints(),
+    _pusht_keypoints_rssm(),
+    _pusht(),
+    _pusht_images(),
+    _pusht_grid(),
+    _robot(),
+    _robot_ensemble(),
+)
 _ALL = (*_SHORT, _pusht_keypoints_long(), *map(shrunk, _SHORT))
 PRESETS: dict[str, Config] = {config.preset: config for config in _ALL}
 
@@ -209,8 +269,9 @@ PRESETS: dict[str, Config] = {config.preset: config for config in _ALL}
 @cache
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
+    configure_tagged_union(PushTConfig | RobotConfig, converter)
     configure_tagged_union(KeypointCodecConfig | GridCodecConfig, converter)
-    configure_tagged_union(KeypointWorldConfig | GridWorldConfig, converter)
+    configure_tagged_union(VectorWorldConfig | EnsembleConfig | GridWorldConfig, converter)
     configure_tagged_union(MLPSurrogateConfig | RSSMConfig, converter)
     configure_tagged_union(ImproveConfig | PPOConfig, converter)
     return converter

@@ -11,16 +11,18 @@ import torch
 import tyro
 from torch import Tensor
 
+from glocal.config import RobotConfig
 from glocal.core.ranges import Many, Range
 from glocal.data import mapping
 from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
+from glocal.data.streams import told_by_feature
 from glocal.deploy.policy import acting
 from glocal.evaluate.gradients import acted
 from glocal.files import UserError
 from glocal.progress import Ticker, console
 from glocal.run import is_finished, open_run
-from glocal.tasks.pusht import HOLD, IMAGE_SIZE, STEPS_A_SECOND, TABLE
+from glocal.tasks.pusht import HOLD, IMAGE_SIZE, STEPS_A_SECOND, TABLE, PushTConfig
 from glocal.usage import read_verb
 from glocal.workspace import Run
 
@@ -40,7 +42,8 @@ def export(
 ) -> None:
     """Write a run's episodes, a step for every decision: recorded ones, or imagined ones of its policy.
 
-    Actions are the targets in pixels that they send the agent to; rewards of imagined episodes are the global model's.
+    Actions are in the robot's own units, of a planar robot the targets in pixels that they send the agent to; rewards
+    of imagined episodes are the global model's.
 
     Args:
         run: The folder of a run.
@@ -50,7 +53,8 @@ def export(
         codec: Of the videos: h264 or av1.
     """
     known = open_run(run)
-    if "agent" not in known.codec.reads and imagined == 0:
+    robot = isinstance(known.config.task, RobotConfig)
+    if not robot and "agent" not in known.codec.reads and imagined == 0:
         raise UserError(f"{run} observes images alone, and was not told where the agent is; export --imagined episodes")
     if imagined:
         _say_unfinished(known)
@@ -60,10 +64,10 @@ def export(
     first = next(episodes)
     with Ticker("export", count, unit="steps", per_iteration=steps) as tick:
         written = write_lerobot(
-            out, _counted(chain([first], episodes), tick), Layout(FPS, _features(first), codec=codec)
+            out, _counted(chain([first], episodes), tick), Layout(_rate(known), _features(first), codec=codec)
         )
     if NAMES["image"] in first:
-        mapping.save(out / mapping.NAME, replace(MAPPING, reach=known.config.task.reach))
+        mapping.save(out / mapping.NAME, replace(MAPPING, reach=_planar(known).reach))
     console.print(f"{written} {'imagined' if imagined else 'recorded'} episodes are in {out}")
 
 
@@ -71,6 +75,16 @@ MAPPING = mapping.Mapping(
     NAMES["image"], (IMAGE_SIZE, IMAGE_SIZE), NAMES["agent"], "action", FPS, FPS, reward="next.reward",
     reward_over="last", done="next.done",
 )  # fmt: skip
+
+
+def _planar(run: Run) -> PushTConfig:
+    assert isinstance(run.config.task, PushTConfig)
+    return run.config.task
+
+
+def _rate(run: Run) -> float:
+    """Decisions per second."""
+    return run.config.task.mapping.rate if isinstance(run.config.task, RobotConfig) else FPS
 
 
 def _say_unfinished(run: Run) -> None:
@@ -100,9 +114,10 @@ def _features(episode: Mapping[str, Array]) -> dict[str, Feature]:
 def _recorded(run: Run) -> Iterator[dict[str, Array]]:
     for number in range(len(run.store)):
         rows = run.store.episode(number)
-        seen = {name: np.asarray(rows[name][:-1]) for name in NAMES if name in rows}
+        names = run.codec.reads if isinstance(run.config.task, RobotConfig) else NAMES
+        seen = {name: np.asarray(rows[name][:-1]) for name in names if name in rows}
         labels = (np.asarray(rows[name][1:]) for name in ("action", "reward", "cont"))
-        yield _episode(seen, run.config.task.reach, *labels)
+        yield _episode(run, seen, *labels)
 
 
 def _imagined(run: Run, count: int, decisions: int) -> Iterator[dict[str, Array]]:
@@ -120,7 +135,7 @@ def _imagined(run: Run, count: int, decisions: int) -> Iterator[dict[str, Array]
             before = _before(window.obs[i, -1:], happened.seen.obs[i])
             seen = {name: field.cpu().numpy() for name, field in run.codec.decode(before).items()}
             labels = (happened.action[i], happened.seen.reward[i], happened.seen.cont[i])
-            yield _episode(seen, run.config.task.reach, *(x.detach().cpu().numpy() for x in labels))
+            yield _episode(run, seen, *(x.detach().cpu().numpy() for x in labels))
 
 
 def _before(first: Tensor, after: Tensor) -> Tensor:
@@ -128,17 +143,26 @@ def _before(first: Tensor, after: Tensor) -> Tensor:
     return torch.cat([first, after[:-1]])
 
 
-def _episode(seen: Mapping[str, Array], reach: float, action: Array, reward: Array, cont: Array) -> dict[str, Any]:
-    """Rows of what was seen, the target that was chosen on it, and what came of that."""
-    fields = {NAMES[name]: x if x.dtype == np.uint8 else x.astype(np.float32) for name, x in seen.items()}
-    target = np.clip(seen["agent"] + reach * np.clip(action, -1, 1), 0, TABLE)
+def _episode(run: Run, seen: Mapping[str, Array], action: Array, reward: Array, cont: Array) -> dict[str, Any]:
+    """Rows of what was seen, what was told on it, and what came of that."""
+    task, names = run.config.task, {name: NAMES.get(name, f"observation.{name}") for name in seen}
+    if isinstance(task, RobotConfig):
+        names = {one.name: one.feature for one in task.mapping.streams}
+        told = told_by_feature(task.mapping, action)
+        reward = reward * task.mapping.reward_scale
+    else:
+        told = {"action": np.clip(seen["agent"] + task.reach * np.clip(action, -1, 1), 0, TABLE)}
+    fields = {names[name]: x if x.dtype == np.uint8 else x.astype(np.float32) for name, x in seen.items()}
     done = cont < 0.5
     done[-1] = True
-    return fields | {
-        "action": target.astype(np.float32),
-        "next.reward": reward.astype(np.float32)[:, None],
-        "next.done": done[:, None],
-    }
+    return (
+        fields
+        | {name: x.astype(np.float32) for name, x in told.items()}
+        | {
+            "next.reward": reward.astype(np.float32)[:, None],
+            "next.done": done[:, None],
+        }
+    )
 
 
 def main(arguments: list[str]) -> None:

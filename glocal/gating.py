@@ -1,4 +1,4 @@
-"""The gates as a stage: rollouts of the models on held-out episodes, read in pixels and radians."""
+"""The gates as a stage: rollouts of the models on held-out episodes, compared with what was recorded."""
 
 from dataclasses import asdict
 from typing import Any
@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glocal import models
+from glocal.config import RobotConfig
 from glocal.core.gradients import LINKS
 from glocal.core.improve import Metrics
 from glocal.core.rollout import replay, replay_surrogate
-from glocal.core.types import Points, Segment, Step
+from glocal.core.types import Segment, Step
 from glocal.evaluate.gates import (
     HORIZONS,
     Pose,
@@ -22,6 +23,9 @@ from glocal.evaluate.gates import (
     errors,
     moving,
     shuffled,
+    stream_checks,
+    stream_drift,
+    stream_table,
     summary,
     table,
 )
@@ -29,11 +33,12 @@ from glocal.evaluate.gradients import Question, agreement
 from glocal.evaluate.probe import Probe
 from glocal.files import UserError, appearing, write_json
 from glocal.progress import console
+from glocal.rigid2d.scene import Scene
 from glocal.tasks.pusht import TABLE, pose_of
 from glocal.training import Fit, train
 from glocal.workspace import Modelled
 from glocal.worlds.diffusion import DiffusionWorld
-from glocal.worlds.keypoints import KeypointWorld
+from glocal.worlds.vectors import VectorWorld
 
 SHOWN = 6
 """Rollouts kept for the report."""
@@ -77,6 +82,11 @@ def train_probe(run: Modelled) -> Probe:
 
 def check_gates(run: Modelled) -> None:
     """Measure codec and models on held-out episodes; prints what was found, writes `gates.json`."""
+    check_robot_gates(run) if isinstance(run.config.task, RobotConfig) else check_planar_gates(run)
+
+
+def check_planar_gates(run: Modelled) -> None:
+    """Gates of a planar robot: where agent and block are, in pixels and radians."""
     images = run.config.task.images
     read = reader(run)
     window, horizon = run.config.world.context, max(HORIZONS)
@@ -102,7 +112,7 @@ def check_gates(run: Modelled) -> None:
             name: drift(_chosen(poses, far), _chosen(truth, far)) for name, poses in found.items() if far.any()
         },
         "reward_head": reward_errors(world, whole[:, window:], answer),
-        "gradient": _gradients(run, world, surrogate, begin, action),
+        "gradient": gradients(run, world, surrogate, begin, action),
     }
     if images:
         gates["codec"] = check_codec(run, read)
@@ -114,7 +124,7 @@ def check_gates(run: Modelled) -> None:
         console.print(line)
 
 
-def _gradients(run: Modelled, world: DiffusionWorld, surrogate: Any, begin: Segment, action: Tensor) -> dict[str, Any]:
+def gradients(run: Modelled, world: DiffusionWorld, surrogate: Any, begin: Segment, action: Tensor) -> dict[str, Any]:
     """How far each link's gradient by recorded actions is from a finite difference of the global model's return."""
     rows = torch.arange(0, len(action), max(1, len(action) // COMPARED))[:COMPARED]
     learn = run.config.learn
@@ -144,7 +154,7 @@ def shape_reader(run: Modelled) -> Reader:
     """Reads poses off a body's learned points, where no pose was ever recorded: its angle counts from that of the
     shape that the global model found."""
     world = run.world()
-    if not isinstance(world, KeypointWorld):
+    if not isinstance(world, VectorWorld) or not isinstance(scene := world.features, Scene):
         raise UserError(
             "these logs hold no poses, and a latent grid cannot be read without; use a preset of keypoints, or "
             "`glocal data label tracker`, which writes them"
@@ -152,7 +162,7 @@ def shape_reader(run: Modelled) -> Reader:
 
     def read(obs: Tensor) -> Pose:
         flat = obs.flatten(0, -2)
-        centre, turn = (part.unflatten(0, obs.shape[:-1]) for part in world.scene.frame(flat))
+        centre, turn = (part.unflatten(0, obs.shape[:-1]) for part in scene.frame(flat))
         angle = torch.atan2(turn[..., 1], turn[..., 0])
         agent, block = ((part + 1) * (TABLE / 2) for part in (obs[..., -2:], centre))
         return Pose(agent.cpu().numpy(), block.cpu().numpy(), angle.cpu().numpy())
@@ -192,11 +202,11 @@ def reward_errors(world: DiffusionWorld, seen: Segment, answer: Step) -> dict[st
 def _keep_rollouts(run: Modelled, whole: Segment, imagined: Tensor) -> None:
     """Keep a few recorded and imagined rollouts for the report, decoded, and as points where they are made of those."""
     shown = torch.linspace(0, len(imagined) - 1, min(SHOWN, len(imagined))).long()
-    layout, kept = models.build_spec(run.config).layout, {}
+    spec, kept = models.build_spec(run.config), {}
     for side, obs in (("recorded", whole.obs[shown, -imagined.shape[1] :]), ("imagined", imagined[shown])):
         kept |= {f"{side}_{name}": field.cpu().numpy() for name, field in run.codec.decode(obs).items()}
-        if isinstance(layout, Points):
-            kept[f"{side}_points"] = ((obs[..., : layout.numbers] + 1) * (TABLE / 2)).cpu().numpy()
+        if spec.parts[0].name == "points":
+            kept[f"{side}_points"] = ((obs[..., spec.columns("points")] + 1) * (TABLE / 2)).cpu().numpy()
     with appearing(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
         np.savez(file, **kept)
 
@@ -225,3 +235,47 @@ def gate_windows(run: Modelled, read: Reader, window: int, horizon: int, every: 
 
 def _chosen(poses: Pose, rows: NDArray[np.bool_]) -> Pose:
     return Pose(*(part[rows] for part in poses))
+
+
+def check_robot_gates(run: Modelled) -> None:
+    """Gates of any robot: each stream, in standard deviations of what was recorded, where much of it moves."""
+    window, horizon = run.config.world.context, max(HORIZONS)
+    whole, everything = moving_windows(run, window, horizon)
+    begin, action, truth = whole[:, :window], whole.action[:, window:], whole.obs[:, window:]
+    world, surrogate, key = run.world(), run.surrogate(), run.config.seed
+    answer = replay(world, begin, action, key)
+    rollouts = {
+        "global model": answer.obs,
+        "global, shuffled actions": replay(world, begin, shuffled(action), key).obs,
+        "local model": replay_surrogate(surrogate, begin, action),
+        "nothing moves": begin.obs[:, -1:].expand(-1, horizon, -1),
+    }
+    spec = models.build_spec(run.config)
+    gates: dict[str, Any] = {
+        "windows": len(action),
+        "windows_looked_at": everything,
+        "drift": {name: stream_drift(spec, obs, truth) for name, obs in rollouts.items()},
+        "reward_head": reward_errors(world, whole[:, window:], answer),
+        "gradient": gradients(run, world, surrogate, begin, action),
+    }
+    gates["checks"] = stream_checks(gates["drift"])
+    write_json(run.folder / "gates.json", gates)
+    with appearing(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
+        np.savez(
+            file, allow_pickle=False, recorded=truth[:SHOWN].cpu().numpy(), imagined=answer.obs[:SHOWN].cpu().numpy()
+        )
+    console.print("gates: root mean square error of each stream, in its standard deviations (medians over windows)")
+    for line in (*stream_table(gates["drift"]), *summary(gates)):
+        console.print(line)
+
+
+def moving_windows(run: Modelled, window: int, horizon: int, every: int = 7) -> tuple[Segment, int]:
+    """The half of held-out windows (n, window + horizon, ...) in which most moves, and the number looked at."""
+    _, held_out = run.experience
+    last = torch.arange(horizon, len(held_out), every)
+    last = last[held_out.first.cpu()[last] <= last - horizon]
+    if not len(last):
+        raise UserError(f"no held-out episode is longer than {horizon} decisions, which the gates look ahead")
+    whole = held_out.windows(last.to(run.device), window + horizon)
+    way = (whole.obs[:, -1] - whole.obs[:, window - 1]).norm(dim=-1)
+    return whole[way >= way.median()], len(last)

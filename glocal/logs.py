@@ -12,16 +12,21 @@ import tyro
 from PIL import Image
 
 from glocal.core.ranges import Count, Processes, Small
-from glocal.data import mapping
+from glocal.data import mapping, mappings
 from glocal.data.combined import told
 from glocal.data.dataset import Array, Dataset
 from glocal.data.doctor import Finding, as_json, examine
 from glocal.data.formats import is_recording, open_dataset
 from glocal.data.formats.inside import apart
-from glocal.data.ingest import beside, mapping_of, put_beside
+from glocal.data.ingest import beside, chosen, mapping_of, put_beside
 from glocal.data.looks import Seen, look_at
+from glocal.data.mappings import AnyMapping
 from glocal.data.parallel import over_episodes
-from glocal.data.propose import LOOKED_AT, OUTCOMES, propose
+from glocal.data.propose import LOOKED_AT, OUTCOMES, is_planar, propose
+from glocal.data.propose_robot import propose_robot
+from glocal.data.reading import RobotReading, robot_look
+from glocal.data.robot_checks import check_robot_logs, left_unused
+from glocal.data.streams import RobotMapping, misfits
 from glocal.data.video import VideoWriter
 from glocal.files import UserError, appearing, write_json
 from glocal.progress import Ticker, console
@@ -37,13 +42,14 @@ ELSEWHERE = (
 )
 
 
-def inspect(path: tyro.conf.Positional[Path], write: bool = False, replace: bool = False) -> None:
+def inspect(path: tyro.conf.Positional[Path], write: bool = False, replace: bool = False, robot: bool = False) -> None:
     """Say what a dataset holds: episodes, lengths, rate, features and their ranges, what is missing, and a mapping.
 
     Args:
         path: The dataset.
         write: Write the proposed mapping beside the data, as glocal.json.
         replace: Write it also where there is another one, which is kept as glocal.json.1.
+        robot: Propose a mapping of streams, for the preset robot, also where logs are of a planar robot with a camera.
     """
     if replace and not write:
         raise UserError("--replace says what --write may do; add --write")
@@ -63,7 +69,7 @@ def inspect(path: tyro.conf.Positional[Path], write: bool = False, replace: bool
         if not any(one in dataset.features for one in known):
             console.print(f"missing: {name} ({' or '.join(known)})")
     try:
-        proposed, said = propose(dataset)
+        proposed, said = (propose_robot if robot or not is_planar(dataset) else propose)(dataset)
     except UserError as error:  # what is not for models can be looked at, too
         if write:
             raise
@@ -164,9 +170,9 @@ def doctor(
     dataset = open_dataset(path)
     if out is not None:
         _check_out(out, path)
-    known = mapping_of(path, dataset)
+    known = mappings.load(beside(path)) if beside(path).is_file() else _proposed(path, dataset)
     trained = None if run is None else _run_on(run, path)
-    findings = examine(dataset, known, context, _looks(path, dataset, known, processes))
+    findings = _examined(path, dataset, known, context, processes)
     if trained is not None:
         findings.append(_enough(trained, updates))
         write_json(trained.folder / "doctor.json", as_json(path, findings))
@@ -176,10 +182,33 @@ def doctor(
         write_json(out, as_json(path, findings))
     if leave_out:
         spoilt = {number for one in findings for number in one.episodes}
-        mapping.save(beside(path), replace(known, leave_out=tuple(sorted(spoilt | set(known.leave_out)))))
+        mappings.save(beside(path), replace(known, leave_out=tuple(sorted(spoilt | set(known.leave_out)))))
         console.print(f"{len(spoilt)} episodes are left out from now on ({beside(path)})")
     if any(one.verdict == "fail" for one in findings):
         sys.exit(1)
+
+
+def _proposed(path: Path, dataset: Dataset) -> AnyMapping:
+    return mapping_of(path, dataset) if is_planar(dataset) else propose_robot(dataset)[0]
+
+
+def _examined(path: Path, dataset: Dataset, known: AnyMapping, context: int, processes: int) -> list[Finding]:
+    """What is the matter with logs, by the kind of their mapping."""
+    if not isinstance(known, RobotMapping):
+        return examine(dataset, known, context, _looks(path, dataset, known, processes))
+    wrong = misfits(known, dataset)
+    if wrong:
+        return [Finding("mapping", "fail", "; ".join(wrong), "mend the mapping (glocal.json)")]
+    numbers, short = chosen(RobotReading(known), dataset.observed)
+    if not numbers:
+        found = f"none of {len(dataset)} is left; {len(short)} are too short for a decision"
+        return [Finding("episodes", "fail", found, "mend leave_out in the mapping")]
+    with Ticker("doctor", len(numbers), unit="episodes") as tick:
+        looks = {}
+        for number, look in over_episodes(path, partial(robot_look, known), numbers, processes):
+            looks[number] = look
+            tick(len(looks))
+    return [*check_robot_logs(known, dict(sorted(looks.items())), context), *left_unused(known, dataset)]
 
 
 def _looks(path: Path, dataset: Dataset, known: mapping.Mapping, processes: int) -> Iterator[Seen]:

@@ -14,28 +14,50 @@ from glocal.checkpoints import Checkpoint
 from glocal.codecs.grid import GridCodec, GridCodecConfig
 from glocal.codecs.identity import IdentityCodec
 from glocal.codecs.keypoints import KeypointCodec
-from glocal.config import Config
+from glocal.codecs.standard import StandardCodec
+from glocal.config import Config, RobotConfig
+from glocal.core.features import FeaturesConfig, StandardConfig
 from glocal.core.improve import Pilot
-from glocal.core.types import Codec, Grid, Points, Spec
+from glocal.core.spec import Part, Spec
+from glocal.core.types import Codec
 from glocal.files import UserError
+from glocal.rigid2d.scene import SceneConfig, scene_spec
 from glocal.surrogates.mlp import MLPSurrogate
 from glocal.surrogates.rssm import RSSM, RSSMConfig
-from glocal.tasks.pusht import IMAGE_SIZE, TABLE, spec
+from glocal.tasks.pusht import IMAGE_SIZE, KEYPOINTS, TABLE, PushTConfig
 from glocal.worlds.diffusion import DiffusionWorld
+from glocal.worlds.ensemble import EnsembleConfig, EnsembleWorld
 from glocal.worlds.grid import GridWorld, GridWorldConfig
-from glocal.worlds.keypoints import KeypointWorld
-
-KEYPOINTS = 8
+from glocal.worlds.vectors import VectorWorld
 
 
 def build_spec(config: Config) -> Spec:
-    """What the models see: the T's own keypoints, or what the codec makes of images."""
+    """What the models see: a robot's streams, the T's own keypoints, or what the codec makes of images."""
+    if isinstance(config.task, RobotConfig):
+        return Spec(_streams(config.task), config.task.mapping.action_dim)
     if not config.task.images:
-        return spec(Points(KEYPOINTS, rigid=True), config.task.reach)
-    return spec(config.codec.layout, config.task.reach)
+        return scene_spec(KEYPOINTS)
+    return Spec(config.codec.parts, action_dim=2)
+
+
+def _streams(task: RobotConfig) -> tuple[Part, ...]:
+    return tuple(Part(stream.name, (len(stream.columns),)) for stream in task.mapping.streams)
+
+
+def build_features(config: Config) -> FeaturesConfig:
+    """How models look at what they see: as plain numbers, or as a rigid body and an agent in a plane."""
+    return StandardConfig() if isinstance(config.task, RobotConfig) else build_scene(config.task)
+
+
+def build_scene(task: PushTConfig) -> SceneConfig:
+    """What is known of Push-T's scene."""
+    return SceneConfig(rigid=True, reach=2 * task.reach / TABLE)
 
 
 def build_codec(config: Config) -> Codec:
+    """Between what is recorded and what models see."""
+    if isinstance(config.task, RobotConfig):
+        return StandardCodec(_streams(config.task))
     if not config.task.images:
         return IdentityCodec(TABLE)
     cfg, agent = config.codec, config.task.agent
@@ -46,21 +68,31 @@ def build_codec(config: Config) -> Codec:
     return KeypointCodec(cfg, TABLE, IMAGE_SIZE, agent)
 
 
-def build_world(config: Config) -> DiffusionWorld:
+def build_world(config: Config) -> DiffusionWorld | EnsembleWorld:
     cfg, spec = config.world, build_spec(config)
-    _check_layout(isinstance(spec.layout, Grid) == isinstance(cfg, GridWorldConfig), "world", config)
-    return GridWorld(cfg, spec) if isinstance(cfg, GridWorldConfig) else KeypointWorld(cfg, spec)
+    _check_parts(_is_grid(spec) == isinstance(cfg, GridWorldConfig), "world", spec)
+    if isinstance(cfg, GridWorldConfig):
+        assert isinstance(config.task, PushTConfig)
+        return GridWorld(cfg, spec, build_scene(config.task))
+    if isinstance(cfg, EnsembleConfig):
+        return EnsembleWorld(cfg, spec, build_features(config))
+    return VectorWorld(cfg, spec, build_features(config))
 
 
 def build_surrogate(config: Config) -> MLPSurrogate | RSSM:
     cfg, spec = config.surrogate, build_spec(config)
-    _check_layout(isinstance(cfg, RSSMConfig) or isinstance(spec.layout, Points), "surrogate", config)
-    return RSSM(cfg, spec) if isinstance(cfg, RSSMConfig) else MLPSurrogate(cfg, spec)
+    _check_parts(isinstance(cfg, RSSMConfig) or not _is_grid(spec), "surrogate", spec)
+    return RSSM(cfg, spec) if isinstance(cfg, RSSMConfig) else MLPSurrogate(cfg, spec, build_features(config))
 
 
-def _check_layout(fits: bool, part: str, config: Config) -> None:
+def _is_grid(spec: Spec) -> bool:
+    return any(part.name == "grid" for part in spec.parts)
+
+
+def _check_parts(fits: bool, model: str, spec: Spec) -> None:
     if not fits:
-        raise UserError(f"this {part} does not take the codec's {build_spec(config).layout}; see how presets pair them")
+        found = ", ".join(part.name for part in spec.parts)
+        raise UserError(f"this {model} does not take what the codec makes ({found}); see how presets pair them")
 
 
 def build_critics(config: Config, surrogate: MLPSurrogate | RSSM) -> TwinCritics:

@@ -1,18 +1,21 @@
 """Runs are begun, and given other options: what that would set aside is said before anything is written."""
 
 from collections.abc import Sequence
+from dataclasses import replace as replace_part
 from pathlib import Path
 from typing import Any
 
 from glocal.checking import check
-from glocal.config import Config, flat, to_dict, typed
-from glocal.data.formats import check_format
+from glocal.config import Config, RobotConfig, flat, to_dict, typed
+from glocal.data.formats import check_format, open_dataset
 from glocal.data.formats.inside import apart
-from glocal.data.ingest import check_source
+from glocal.data.ingest import check_source, robot_mapping_of
+from glocal.data.streams import RobotMapping
 from glocal.files import UnreadableError, UserError, cannot_write, write_json
 from glocal.plan import FREE, STAGES, Stage
 from glocal.previous import alone
 from glocal.progress import quoted
+from glocal.real import check_environment
 from glocal.run import begun_otherwise, is_finished, open_run
 from glocal.status import Status, status
 from glocal.workspace import Run
@@ -36,12 +39,25 @@ def create_run(
     Raises `UserError`, before anything is written, where that would set aside what was trained and `replace` is not
     said, where a verb is given options that it does not read, and where another process is at work.
     """
+    config = resolved(config)
     run = Run(folder, config)
     if check_run(run, stages, replace, advice) != config:
         with alone(folder):
             _check_allowed(run, _stored(folder), stages, replace, advice)
             write_json(folder / "config.json", to_dict(config))
     return run
+
+
+def resolved(config: Config) -> Config:
+    """The configuration with what its logs say of the robot, where it is known by its logs."""
+    task, path = config.task, Path(config.logs)
+    if not isinstance(task, RobotConfig):
+        return config
+    if config.logs and path.exists():
+        return replace_part(config, task=replace_part(task, mapping=robot_mapping_of(path, open_dataset(path))))
+    if task.mapping == RobotMapping():
+        raise UserError("the preset robot is of any robot's logs; name them with --logs FOLDER")
+    return config
 
 
 def check_run(run: Run, stages: Sequence[str], replace: bool = False, advice: str = ADVICE) -> Config | None:
@@ -54,6 +70,9 @@ def check_run(run: Run, stages: Sequence[str], replace: bool = False, advice: st
     with cannot_write(run.folder):
         stored = _stored(run.folder)
     _check_allowed(run, stored, stages, replace, advice)
+    config = run.config
+    if isinstance(config.task, RobotConfig) and config.env.id and {"policy", "evaluate"} & set(stages):
+        check_environment(config.task, config.env)
     return stored
 
 

@@ -9,6 +9,7 @@ from typing import Any, get_args, get_type_hints
 import glocal
 from glocal import collecting, gating, stages
 from glocal.config import Config
+from glocal.tasks.pusht import PushTConfig
 from glocal.versions import Package
 
 LOADED = Package.read(Path(glocal.__file__).parent)
@@ -64,7 +65,7 @@ STAGES = {
         ),
         Stage(
             "codec", stages.train_codec, "codec", ("collect",), (*_DATA, "codec_fit"), _trained("codec"),
-            idle=lambda config: not config.task.images,
+            idle=lambda config: isinstance(config.task, PushTConfig) and not config.task.images,
         ),
         Stage(
             "global", stages.train_global, "global", ("collect", "codec"), (*_DATA, "world", "world_fit"),
@@ -90,11 +91,14 @@ STAGES = {
         Stage(
             "policy", stages.train_policy, "policy", ("collect", "codec", "global", "judge", "local"),
             (*_DATA, "policy_seed", "world", "surrogate", "agent", "learn", "watch", "warm_start", "matching"),
-            _trained("policy", "policy/best", "policy/trusted"),
+            _trained("policy", "policy/best", "policy/trusted"), advice=("env",),
         ),
         Stage(
             "evaluate", stages.evaluate, "results.json", ("collect", "codec", "cloning", "policy"),
-            ("seed", "task", "codec", "play", "surrogate", "agent", "learn", "cloning", "watch.keep", "evaluate"),
+            (
+                "seed", "task", "env", "codec", "play", "surrogate", "agent", "learn", "cloning", "watch.keep",
+                "evaluate",
+            ),
             ("results.json", "evaluation/*.npz", "evaluation/*.mp4"), beside="evaluation",
         ),
         Stage(

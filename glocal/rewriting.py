@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 
 from glocal.core.ranges import Inner, Positive, Seed
-from glocal.data import mapping
+from glocal.data import mappings
 from glocal.data.combined import Chosen, Merged, carried, joined
 from glocal.data.dataset import Array, Dataset
 from glocal.data.findings import few
@@ -17,6 +17,7 @@ from glocal.data.formats import open_dataset
 from glocal.data.formats.inside import apart
 from glocal.data.formats.lerobot_writer import Layout, check_new, write_lerobot
 from glocal.data.ingest import beside
+from glocal.data.mappings import AnyMapping
 from glocal.files import UserError
 from glocal.progress import Ticker, console
 
@@ -61,7 +62,7 @@ def merge(paths: tyro.conf.Positional[tuple[Path, ...]], out: Path, task: str = 
     _write(whole, out, None, task, codec, known)
 
 
-def _joined(paths: Sequence[Path]) -> tuple[Dataset, mapping.Mapping | None]:
+def _joined(paths: Sequence[Path]) -> tuple[Dataset, AnyMapping | None]:
     """Datasets as one, and their mapping; without the episodes that they leave out where they have not the same one."""
     parts, known = [open_dataset(path) for path in paths], [_known(path) for path in paths]
     found = [one for one in known if one is not None]
@@ -80,9 +81,9 @@ def _joined(paths: Sequence[Path]) -> tuple[Dataset, mapping.Mapping | None]:
     return Merged([Chosen(part, numbers) for part, numbers in zip(parts, used, strict=True)]), None
 
 
-def _known(path: Path) -> mapping.Mapping | None:
+def _known(path: Path) -> AnyMapping | None:
     """The mapping beside a dataset, if there is one."""
-    return mapping.load(beside(path)) if beside(path).is_file() else None
+    return mappings.load(beside(path)) if beside(path).is_file() else None
 
 
 def split(
@@ -119,9 +120,7 @@ def split(
         _write(Chosen(dataset, part), out, None, "", codec, own)
 
 
-def _write(
-    dataset: Dataset, out: Path, fps: float | None, task: str, codec: str, known: mapping.Mapping | None
-) -> None:
+def _write(dataset: Dataset, out: Path, fps: float | None, task: str, codec: str, known: AnyMapping | None) -> None:
     """Write a dataset, and its mapping beside it."""
     if not len(dataset):
         raise UserError("all episodes are left out by their mappings (leave_out): there is nothing to write")
@@ -135,7 +134,7 @@ def _write(
         count = write_lerobot(out, _episodes(dataset, tick), layout, tasks)
     console.print(f"{count} episodes are in {out}")
     if known is not None:
-        mapping.save(beside(out), replace(known, fps=rate))
+        mappings.save(beside(out), replace(known, fps=rate))
         console.print(f"their mapping is {beside(out)}")
 
 

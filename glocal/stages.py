@@ -18,34 +18,40 @@ from glocal.agents.cloning import chunk_loss, cloning_loss
 from glocal.agents.ppo import PPOActor, PPOConfig, PPOIteration
 from glocal.core.improve import Metrics, Pilot, PolicyIteration
 from glocal.core.rollout import warm_up
-from glocal.core.types import LearnedCodec
+from glocal.core.types import FittedCodec, LearnedCodec
 from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore
-from glocal.deploy.policy import aimless, learned, playing
-from glocal.evaluate.real import Episodes, run_episodes, write_video
+from glocal.deploy.policy import Controller, aimless, learned, playing
+from glocal.evaluate.real import write_video
 from glocal.evaluate.report import write_report
 from glocal.files import appearing, write_json
 from glocal.progress import Ticker, console
+from glocal.real import NOT_ASKED, Happened, Real, real_of
 from glocal.stamps import stage_seconds
 from glocal.surrogates.mlp import MLPSurrogate
+from glocal.tasks.pusht import PushTConfig
 from glocal.training import Fit, FitConfig, train
 from glocal.watch import Watch
 from glocal.workspace import Modelled, Recordings, Run, RunFolder, split_recorded
+from glocal.worlds.diffusion import DiffusionWorld
 
 MEASURED = 400
 """Recorded frames that a codec takes its statistics from."""
 
 
 def train_codec(run: RunFolder) -> None:
-    """Fit the codec to images; tracked keypoints need none."""
-    if not run.config.task.images:
+    """Fit the codec to images, or standardise vectors; tracked keypoints need none."""
+    codec, store = models.build_codec(run.config), run.store
+    if not isinstance(codec, FittedCodec):
         console.print("codec: the keypoints are tracked, there is nothing to train")
         return
-    codec, store = models.build_codec(run.config), run.store
-    assert isinstance(codec, LearnedCodec)
     kept = int(store.starts[split_recorded(run.config, len(store))[0].stop])
     draw = _frames(store, codec.reads, kept, run.device)
-    codec.to(run.device).measure(draw(torch.randperm(kept)[:MEASURED]))
+    if not isinstance(codec, LearnedCodec):
+        codec.fit_statistics(draw(torch.arange(kept)))
+        checkpoints.save(run.folder / "codec", "codec", 0, run.about(), codec, {})
+        return
+    codec.to(run.device).fit_statistics(draw(torch.randperm(kept)[:MEASURED]))
     fast = models.compiled(codec.loss, run.device)
     batch = run.config.codec_fit.batch
     _fit(run, "codec", codec, run.config.codec_fit, lambda: fast(draw(torch.randint(kept, (batch,)))))
@@ -78,9 +84,9 @@ def train_judge(run: Recordings) -> None:
 
 def _fit_world(run: Recordings, kind: str, experience: Recorded) -> None:
     world, cfg = models.build_world(run.config).to(run.device), run.config.world_fit
-    world.measure(*experience.pairs())
-    length, fast = run.config.world.context + 1, models.compiled(world.loss, run.device)
-    _fit(run, kind, world, cfg, lambda: fast(experience.draw(cfg.batch, length)))
+    world.fit_statistics(*experience.pairs())
+    fast = models.compiled(world.loss, run.device)
+    _fit(run, kind, world, cfg, lambda: fast(experience.draw(cfg.batch, world.length)))
 
 
 def train_local(run: Modelled) -> None:
@@ -88,7 +94,7 @@ def train_local(run: Modelled) -> None:
     experience, _ = run.experience
     surrogate, cfg = models.build_surrogate(run.config).to(run.device), run.config.surrogate_fit
     if isinstance(surrogate, MLPSurrogate):
-        surrogate.measure(*experience.pairs())
+        surrogate.fit_statistics(*experience.pairs())
     _fit(run, "local", surrogate, cfg, local_loss(run, surrogate))
 
 
@@ -131,7 +137,8 @@ def train_policy(run: Run) -> None:
     if config.warm_start:
         _warm_start(run, pilot)
     world = run.world()
-    world.sample = models.compiled(world.sample, run.device)
+    if isinstance(world, DiffusionWorld):
+        world.sample = models.compiled(world.sample, run.device)
     if isinstance(config.learn, PPOConfig):
         pilot.surrogate.requires_grad_(False)
         job = PPOIteration(config.learn, world, pilot, experience.starts)
@@ -149,7 +156,7 @@ def _warm_start(run: Run, pilot: Pilot) -> None:
     cfg, window = FitConfig(updates=run.config.warm_start, batch=512, average=0.99), run.config.learn.warm_up + 1
     if isinstance(pilot.actor, PPOActor):
         with torch.no_grad():
-            pilot.actor.measure(warm_up(pilot.surrogate, experience.draw(4096, window)).feat)
+            pilot.actor.fit_statistics(warm_up(pilot.surrogate, experience.draw(4096, window)).feat)
     fit = Fit(cfg, pilot.actor, lambda: cloning_loss(pilot, experience.draw(cfg.batch, window)))
     folder = run.folder / "policy" / "warm_start"
     train(fit, folder, "actor", run.about(), run.config.clock)
@@ -161,25 +168,13 @@ def _warm_start(run: Run, pilot: Pilot) -> None:
 def evaluate(run: Run) -> None:
     """Policy, cloning, play and random actions from the same initial states; writes `results.json` and videos."""
     config, began = run.config, time.monotonic()
-    policy, cloning = run.pilot("policy"), run.pilot("cloning")
-    controllers = {
-        "policy": learned(run.codec, policy, view=run.view),
-        "cloning": learned(run.codec, cloning, config.cloning.forget, run.view),
-        "play": playing(config.play, config.evaluate.first_seed, config.task.reach),
-        "random": aimless(config.evaluate.first_seed),
-    }
-    if run.mapping is not None:
-        del controllers["play"]  # somebody else recorded the logs
-    results: dict[str, Any] = {"episodes": config.evaluate.episodes}
-    for name, controller in controllers.items():
-        torch.manual_seed(config.seed)
-        filmed = config.evaluate.filmed if name in ("policy", "cloning") else 0
-        with Ticker(name, config.task.decisions, unit="decisions", per_iteration=config.evaluate.episodes) as tick:
-            episodes = run_episodes(
-                config.task, controller, config.evaluate.episodes, config.evaluate.first_seed, filmed, tick, run.picture
-            )
-        results[name] = episodes.summary()
-        _keep_episodes(run.folder / "evaluation", name, episodes)
+    results: dict[str, Any] = {"episodes": 0, "verdict": NOT_ASKED}
+    if real := real_of(run):
+        results = {"episodes": config.evaluate.episodes}
+        for name, controllers in _controllers(run).items():
+            results[name] = _judged(run, name, controllers, real).summary()
+    else:
+        console.print(f"evaluate: {NOT_ASKED}")
     results["imagined_steps"] = imagined_steps(run)
     results["seconds"] = stage_seconds(run.folder) | {"evaluate": round(time.monotonic() - began, 1)}
     results["peak_memory_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -195,18 +190,32 @@ def imagined_steps(run: Run) -> int:
     return checkpoint.iteration * learn["envs"] * learn["horizon"]
 
 
-def _keep_episodes(folder: Path, name: str, episodes: Episodes) -> None:
+def _controllers(run: Run) -> dict[str, Callable[[int], Controller]]:
+    """By name what makes the controller of the episodes from a seed on."""
+    config, policy, cloning = run.config, run.pilot("policy"), run.pilot("cloning")
+    controllers: dict[str, Callable[[int], Controller]] = {
+        "policy": lambda _: learned(run.codec, policy, view=run.view),
+        "cloning": lambda _: learned(run.codec, cloning, config.cloning.forget, run.view),
+    }
+    if isinstance(config.task, PushTConfig) and run.mapping is None:  # else somebody else recorded the logs
+        reach = config.task.reach
+        controllers["play"] = lambda seed: playing(config.play, seed, reach)
+    return {**controllers, "random": lambda seed: aimless(seed, models.build_spec(config).action_dim)}
+
+
+def _judged(run: Run, name: str, controllers: Callable[[int], Controller], real: Real) -> Happened:
+    """What came of the evaluation's episodes, which are kept and, of what was trained, filmed."""
+    cfg, decisions = run.config.evaluate, run.config.task.decisions
+    torch.manual_seed(run.config.seed)
+    filmed = cfg.filmed if name in ("policy", "cloning") else 0
+    with Ticker(name, decisions, unit="decisions", per_iteration=cfg.episodes) as tick:
+        happened = real(controllers, cfg.episodes, cfg.first_seed, filmed, tick)
+    folder = run.folder / "evaluation"
     with appearing(folder / f"{name}.npz") as draft, draft.open("wb") as file:
-        np.savez(
-            file,
-            agent=episodes.agent.astype(np.float32),
-            keypoints=episodes.keypoints.astype(np.float32),
-            pose=episodes.pose,
-            coverage=episodes.coverage,
-            distance=episodes.distance,
-        )
-    if episodes.frames:
-        write_video(folder / f"{name}.mp4", episodes.frames)
+        np.savez(file, allow_pickle=False, **happened.arrays)
+    if happened.frames:
+        write_video(folder / f"{name}.mp4", happened.frames)
+    return happened
 
 
 def report(run: RunFolder) -> None:

@@ -76,13 +76,14 @@ def enough(run: Run, updates: int) -> Finding:
 def _loss(run: Run, count: int, updates: int) -> float:
     """The held-out loss of a small global model that was trained on so many episodes, spread over all."""
     config = replace(run.config, world=replace(run.config.world, size=min(1, run.config.world.size)))
-    world, length = models.build_world(config).to(run.device), config.world.context + 1
+    world = models.build_world(config).to(run.device)
+    length = world.length
     experience, held_out = run.experience
     kept = experience.only(torch.arange(count) * experience.episodes // count)
     folder = run.folder / "enough" / f"{run.store.hash[:12]}-{count}-{updates}"
     with threads(config.threads):
         torch.manual_seed(config.seed)
-        world.measure(*kept.pairs())
+        world.fit_statistics(*kept.pairs())
         cfg = FitConfig(updates=updates, batch=256)
 
         def loss() -> tuple[torch.Tensor, Metrics]:
@@ -96,7 +97,7 @@ def _loss(run: Run, count: int, updates: int) -> float:
 
 
 @torch.no_grad()
-def _measured(world: models.DiffusionWorld, held_out: Recorded, length: int, seed: int) -> float:
+def _measured(world: models.DiffusionWorld | models.EnsembleWorld, held_out: Recorded, length: int, seed: int) -> float:
     """The loss on held-out windows; equal windows and equal noise for every model."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -26,6 +26,8 @@ MEANT = {
     "task.agent": "observe the agent's own position",
     "task.decisions": "decisions in an episode",
     "play.decisions": "decisions recorded in all",
+    "env.id": "a Gymnasium environment to judge policies in, where the robot is known by its logs alone",
+    "env.success": "the key of its info that says success",
     "codec_fit.updates": "of the codec",
     "world.size": "of the global model, 1 to 4",
     "world_fit.updates": "of the global model",
@@ -49,6 +51,8 @@ MEANT = {
     "clock.checkpoint_seconds": "between checkpoints",
 }
 """Options that most people want, of the many that there are."""
+ALIASES = {"--help-all": "--help", "--env": "--env.id"}
+"""What may be typed in place of an option."""
 OFF = {
     "task.images": "observe tracked keypoints, in place of images",
     "task.agent": "do not observe the agent's own position",
@@ -67,7 +71,7 @@ CHOSEN = {
     "cloning": ("cloning_fit.updates", "cloning.chunk", "policy_seed", *_MODELS),
     "policy": (*_POLICY, "warm_start", "watch.every", "watch.keep", *_MODELS),
     "gates": ("probe_fit.updates", *_ALWAYS),
-    "evaluate": ("evaluate.episodes", "evaluate.filmed", *_ALWAYS),
+    "evaluate": ("env.id", "env.success", "evaluate.episodes", "evaluate.filmed", *_ALWAYS),
     "report": (),
     "status": (),
     "diagnose": _ALWAYS,
@@ -112,7 +116,7 @@ def read(wanted: Any, arguments: Sequence[str], prog: str, help_text: str = "", 
     if help_text and ("-h" in arguments or "--help" in arguments):
         print(help_text)
         sys.exit(0)
-    given = ["--help" if one == "--help-all" else one for one in arguments]
+    given = [ALIASES.get(one, one) for one in arguments]
     return _told(lambda: tyro.cli(wanted, args=given, prog=prog, **more))
 
 

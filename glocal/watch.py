@@ -9,10 +9,10 @@ from glocal import checkpoints
 from glocal.agents.ppo import PPOIteration
 from glocal.core.improve import PolicyIteration
 from glocal.deploy.policy import learned
-from glocal.evaluate.real import run_episodes
 from glocal.evaluate.trust import Grounds, alarm, trust
 from glocal.files import UserError
 from glocal.progress import console
+from glocal.real import real_of
 from glocal.training import read_log
 from glocal.workspace import Run
 
@@ -40,12 +40,14 @@ class Watch:
     def _real(self) -> dict[str, float]:
         watch = self.run.config.watch
         run = self.run
-        controller = learned(run.codec, self.job.model, view=run.view)
-        episodes = run_episodes(run.config.task, controller, watch.episodes, watch.first_seed, picture=run.picture)
-        seen = [float(score.mean()) for score in (episodes.pose, episodes.success, episodes.coverage)]
+        real = real_of(run)
+        if real is None:
+            return {}
+        happened = real(lambda _: learned(run.codec, self.job.model, view=run.view), watch.episodes, watch.first_seed)
+        seen = {name: float(score.mean()) for name, score in happened.scores.items()}
         if watch.keep == "best":
-            self._keep_if_best(seen)
-        return {f"eval/{name}": score for name, score in zip(("pose", "coverage95", "max_coverage"), seen, strict=True)}
+            self._keep_if_best(list(seen.values()))
+        return {f"eval/{name}": score for name, score in seen.items()}
 
     def _imagined(self) -> dict[str, float]:
         if self.grounds is None:

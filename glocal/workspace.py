@@ -13,7 +13,7 @@ from glocal.checkpoints import Checkpoint
 from glocal.config import Config, to_dict
 from glocal.core.improve import Pilot
 from glocal.core.matching import Matching
-from glocal.core.types import Codec
+from glocal.core.types import Codec, FittedCodec
 from glocal.data.mapping import Mapping, sight
 from glocal.data.mapping import from_dict as mapping_from
 from glocal.data.remembered import remembered
@@ -21,8 +21,8 @@ from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore
 from glocal.deploy.view import View, plain, through
 from glocal.files import UserError, sha256
-from glocal.models import build_codec, build_pilot, build_surrogate, build_world, device_of, load_trained
-from glocal.tasks.pusht import IMAGE_SIZE
+from glocal.models import build_codec, build_pilot, build_spec, build_surrogate, build_world, device_of, load_trained
+from glocal.tasks.pusht import IMAGE_SIZE, PushTConfig
 
 ENCODED_AT_ONCE = 1024
 
@@ -71,7 +71,7 @@ class Recordings(RunFolder):
     @cached_property
     def codec(self) -> Any:
         codec = build_codec(self.config)
-        return self._trained(codec, self.folder / "codec", "codec") if self.config.task.images else codec
+        return self._trained(codec, self.folder / "codec", "codec") if isinstance(codec, FittedCodec) else codec
 
     @cached_property
     def experience(self) -> tuple[Recorded, Recorded]:
@@ -139,7 +139,10 @@ class Modelled(Recordings):
             return None
         before, after, _ = self.experience[0].pairs()
         scale = (after - before).std(0).clamp_min(1e-3)
-        return Matching(self.config.matching, self.world(), scale, self.config.world.context + 1)
+        spec = build_spec(self.config)
+        own = torch.arange(spec.obs_dim, device=self.device)
+        own = own[spec.columns("agent")] if isinstance(self.config.task, PushTConfig) else own
+        return Matching(self.config.matching, self.world(), scale, own, self.config.world.context + 1)
 
 
 @dataclass(frozen=True)

@@ -9,25 +9,35 @@ import torch
 from glocal.codecs.grid import GridCodec, GridCodecConfig
 from glocal.codecs.identity import IdentityCodec
 from glocal.codecs.keypoints import KeypointCodec, KeypointCodecConfig
+from glocal.core.features import StandardConfig
 from glocal.core.gradients import decouple, infer_noise
 from glocal.core.rollout import warm_up
-from glocal.core.types import Grid, Points, Segment, Spec, World
+from glocal.core.spec import Part, Spec
+from glocal.core.types import Segment, World
+from glocal.rigid2d.scene import SceneConfig, scene_spec
 from glocal.surrogates.mlp import MLPSurrogate, MLPSurrogateConfig
 from glocal.surrogates.rssm import RSSM, RSSMConfig
+from glocal.worlds.ensemble import EnsembleConfig, EnsembleWorld
 from glocal.worlds.grid import GridWorld, GridWorldConfig
-from glocal.worlds.keypoints import KeypointWorld, KeypointWorldConfig
+from glocal.worlds.vectors import VectorWorld, VectorWorldConfig
 
-RIGID, LOOSE = Spec(Points(8, rigid=True), 2, 0.2), Spec(Points(5, rigid=False), 2, 0.2)
-CELLS = Spec(Grid(4, 2), 2, 0.2)
+RIGID, LOOSE = scene_spec(8), scene_spec(5)
+BODY, POINTS = SceneConfig(rigid=True, reach=0.2), SceneConfig(rigid=False, reach=0.2)
+CELLS = Spec((Part("grid", (2, 4, 4)), Part("agent", (2,))), 2)
+ARM, PLAIN = Spec((Part("joints", (7,)), Part("cube", (3,)), Part("goal", (3,))), 4), StandardConfig()
 SMALL = KeypointCodecConfig(points=5, width=8)
 WORLDS = {
-    "keypoints, rigid": (lambda: KeypointWorld(KeypointWorldConfig(size=0), RIGID), RIGID),
-    "keypoints, loose": (lambda: KeypointWorld(KeypointWorldConfig(size=0), LOOSE), LOOSE),
-    "grid": (lambda: GridWorld(GridWorldConfig(size=0), CELLS), CELLS),
+    "vectors, a rigid body": (lambda: VectorWorld(VectorWorldConfig(size=0), RIGID, BODY), RIGID),
+    "vectors, loose points": (lambda: VectorWorld(VectorWorldConfig(size=0), LOOSE, POINTS), LOOSE),
+    "vectors": (lambda: VectorWorld(VectorWorldConfig(size=0), ARM, PLAIN), ARM),
+    "ensemble": (lambda: EnsembleWorld(EnsembleConfig(context=3, members=3, size=0), ARM, PLAIN), ARM),
+    "grid": (lambda: GridWorld(GridWorldConfig(size=0), CELLS, BODY), CELLS),
 }
 SURROGATES = {
-    "mlp, rigid": (lambda: MLPSurrogate(MLPSurrogateConfig(width=16, blocks=1), RIGID), RIGID),
-    "mlp, loose": (lambda: MLPSurrogate(MLPSurrogateConfig(width=16, blocks=1), LOOSE), LOOSE),
+    "mlp, rigid": (lambda: MLPSurrogate(MLPSurrogateConfig(width=16, blocks=1), RIGID, BODY), RIGID),
+    "mlp, loose": (lambda: MLPSurrogate(MLPSurrogateConfig(width=16, blocks=1), LOOSE, POINTS), LOOSE),
+    "mlp": (lambda: MLPSurrogate(MLPSurrogateConfig(width=16, blocks=1), ARM, PLAIN), ARM),
+    "rssm": (lambda: RSSM(RSSMConfig("gaussian", 16, 4, 4, 16), ARM), ARM),
     "rssm, gaussian": (lambda: RSSM(RSSMConfig("gaussian", 16, 4, 4, 16), LOOSE), LOOSE),
     "rssm, of a grid": (lambda: RSSM(RSSMConfig("gaussian", 16, 4, 4, 16), CELLS), CELLS),
     "rssm, categorical": (lambda: RSSM(RSSMConfig("categorical", 16, 4, 4, 16), LOOSE), LOOSE),
@@ -53,15 +63,17 @@ CODECS = {
 def experience(spec: Spec, count: int = 3, length: int = 5) -> Segment:
     """A body that moves about a little, and an agent that acts at random."""
     obs = torch.rand(1, 1, spec.obs_dim) * 0.4 + 0.02 * torch.randn(count, length, spec.obs_dim).cumsum(1)
-    return Segment(obs, torch.rand(count, length, 2) * 2 - 1, torch.rand(count, length), torch.ones(count, length))
+    return Segment(
+        obs, torch.rand(count, length, spec.action_dim) * 2 - 1, torch.rand(count, length), torch.ones(count, length)
+    )
 
 
 def built(make: Callable[[], Any], spec: Spec) -> Any:
     torch.manual_seed(0)
     model = make()
-    if hasattr(model, "measure"):
+    if hasattr(model, "fit_statistics"):
         seen = experience(spec, 20)
-        model.measure(seen.obs[:, 0], seen.obs[:, 1], seen.reward[:, 1])
+        model.fit_statistics(seen.obs[:, 0], seen.obs[:, 1], seen.reward[:, 1])
     for parameter in model.parameters():  # so that what starts at zero takes part
         parameter.data += 0.05 * torch.randn_like(parameter)
     return model
@@ -73,7 +85,7 @@ class TestWorlds:
         make, spec = WORLDS[name]
         world, segment = built(make, spec), experience(spec)
         assert isinstance(world, World)
-        _, seen = world.step(world.begin(segment, 0), torch.zeros(3, 2))
+        _, seen = world.step(world.begin(segment, 0), torch.zeros(3, spec.action_dim))
         assert seen.obs.shape == (3, spec.obs_dim)
         assert seen.reward.shape == seen.cont.shape == (3,)
         assert ((seen.cont >= 0) & (seen.cont <= 1)).all()
@@ -81,7 +93,7 @@ class TestWorlds:
     def test_the_same_context_and_action_give_the_same_answer(self, name):
         make, spec = WORLDS[name]
         world = built(make, spec)
-        context, action = world.begin(experience(spec), 7), torch.rand(3, 2)
+        context, action = world.begin(experience(spec), 7), torch.rand(3, spec.action_dim)
         first, torch_state = world.step(context, action)[1], torch.get_rng_state()
         again = world.step(context, action)[1]
         assert torch.equal(first.obs, again.obs) and torch.equal(first.reward, again.reward)
@@ -90,12 +102,12 @@ class TestWorlds:
     def test_another_key_is_another_draw(self, name):
         make, spec = WORLDS[name]
         world, segment = built(make, spec), experience(spec)
-        one, two = (world.step(world.begin(segment, key), torch.zeros(3, 2))[1] for key in (0, 1))
+        one, two = (world.step(world.begin(segment, key), torch.zeros(3, spec.action_dim))[1] for key in (0, 1))
         assert not torch.equal(one.obs, two.obs)
 
     def test_elements_of_a_batch_do_not_meet(self, name):
         make, spec = WORLDS[name]
-        world, segment, action = built(make, spec), experience(spec), torch.rand(3, 2)
+        world, segment, action = built(make, spec), experience(spec), torch.rand(3, spec.action_dim)
         before = world.step(world.begin(segment, 0), action)[1]
         action[1] = -action[1]
         after = world.step(world.begin(segment, 0), action)[1]
@@ -143,7 +155,7 @@ class TestSurrogates:
     def test_what_it_predicts_is_differentiable_in_the_action(self, name):
         make, spec = SURROGATES[name]
         surrogate, segment = built(make, spec), experience(spec)
-        action = torch.rand(3, 2, requires_grad=True)
+        action = torch.rand(3, spec.action_dim, requires_grad=True)
         prior = surrogate.predict(warm_up(surrogate, segment), action)
         (slope,) = torch.autograd.grad(surrogate.reward(prior).sum(), action)
         assert torch.isfinite(slope).all() and slope.abs().sum() > 0
@@ -151,11 +163,11 @@ class TestSurrogates:
     def test_elements_of_a_batch_do_not_meet(self, name):
         make, spec = SURROGATES[name]
         surrogate, segment = built(make, spec), experience(spec)
-        action = torch.rand(3, 2, requires_grad=True)
+        action = torch.rand(3, spec.action_dim, requires_grad=True)
         torch.manual_seed(0)
         prior = surrogate.predict(warm_up(surrogate, segment), action)
         (slope,) = torch.autograd.grad(prior.feat[1].sum(), action)
-        assert torch.equal(slope[[0, 2]], torch.zeros(2, 2))
+        assert torch.equal(slope[[0, 2]], torch.zeros(2, spec.action_dim))
 
     def test_a_belief_does_not_look_ahead_and_does_look_at_all_before(self, name):
         """Which rows the losses look at is tested by hand in tests/surrogates."""

@@ -6,17 +6,19 @@ reading a value, which is what would make a GPU wait.
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from glocal import models
-from glocal.config import PRESETS
+from glocal.config import PRESETS, RobotConfig
 from glocal.core.improve import PolicyIteration
 from glocal.core.types import Segment
 from glocal.data.segments import Recorded
+from glocal.data.streams import ActionPart, RobotMapping, Stream
 from glocal.training import Fit
-from glocal.worlds import diffusion
+from glocal.worlds import diffusion, ensemble
 
 META = torch.device("meta")
 DEBUG = [name for name in PRESETS if name.endswith("-debug")]
@@ -25,7 +27,8 @@ DEBUG = [name for name in PRESETS if name.endswith("-debug")]
 @pytest.fixture(autouse=True)
 def without_generators(monkeypatch):
     """There are none on `meta`."""
-    monkeypatch.setattr(diffusion, "unit_noise", lambda key, shape, device: torch.randn(shape, device=device))
+    for world in (diffusion, ensemble):
+        monkeypatch.setattr(world, "unit_noise", lambda key, shape, device: torch.randn(shape, device=device))
 
 
 def source(config):
@@ -40,9 +43,19 @@ def source(config):
     return draw
 
 
+def configured(preset):
+    """A preset, with the streams of a robot where it has none of its own."""
+    config = PRESETS[preset]
+    if not isinstance(config.task, RobotConfig):
+        return config
+    streams = (Stream("joints", "observation.state", (0, 1, 2)),)
+    action = (ActionPart("action", (0, 1, 2), (-1.0,) * 3, (1.0,) * 3),)
+    return replace(config, task=replace(config.task, mapping=RobotMapping(streams, action)))
+
+
 @pytest.mark.parametrize("preset", DEBUG)
 def test_a_policy_iteration_stays_on_its_device(preset):
-    config = PRESETS[preset]
+    config = configured(preset)
     world, surrogate = models.build_world(config).to(META), models.build_surrogate(config).to(META)
     pilot, critics = models.build_pilot(config, surrogate).to(META), models.build_critics(config, surrogate).to(META)
     work = PolicyIteration(config.learn, world.requires_grad_(False), pilot, critics, source(config), source(config))
@@ -54,9 +67,10 @@ def test_a_policy_iteration_stays_on_its_device(preset):
 
 @pytest.mark.parametrize("preset", DEBUG)
 def test_fitting_the_models_stays_on_their_device(preset):
-    config, draw = PRESETS[preset], source(PRESETS[preset])
+    config = configured(preset)
+    draw, world = source(config), models.build_world(config).to(META)
     models_and_lengths = (
-        (models.build_world(config).to(META), config.world.context + 1),
+        (world, world.length),
         (models.build_surrogate(config).to(META), config.surrogate_length),
     )
     for model, length in models_and_lengths:
@@ -86,7 +100,8 @@ def test_windows_are_cut_where_the_experience_is():
 COMPILE = """
 import torch
 from glocal import models
-from glocal.config import PRESETS
+from glocal.config import PRESETS, RobotConfig
+from glocal.data.streams import ActionPart, RobotMapping, Stream
 
 torch.manual_seed(0)
 for preset in ("pusht-debug", "pusht-grid-debug"):

@@ -34,8 +34,8 @@ def experience(config: Config) -> Callable[[int, int], Segment]:
 
 
 def measured(model: torch.nn.Module, seen: Segment) -> torch.nn.Module:
-    if hasattr(model, "measure"):
-        model.measure(seen.obs[:, 0], seen.obs[:, 1], seen.reward[:, 1])
+    if hasattr(model, "fit_statistics"):
+        model.fit_statistics(seen.obs[:, 0], seen.obs[:, 1], seen.reward[:, 1])
     return model
 
 

@@ -14,10 +14,11 @@ from glocal.data import mapping
 from glocal.data.dataset import Feature
 from glocal.data.formats import open_dataset
 from glocal.data.ingest import ingest
+from glocal.data.reading import PlanarReading
 from glocal.data.store import recorded
 from glocal.deploy.view import check_planar, check_robot, through
 from glocal.files import UserError
-from glocal.models import build_spec
+from glocal.models import build_scene
 from glocal.run import open_run, status
 from glocal.tasks.pusht import PushT, PushTConfig
 from tests.logs import EPISODES, STEPS, small_logs
@@ -73,7 +74,7 @@ def test_a_robot_of_another_reach_is_one_in_data_models_and_deployment(logs, tmp
     run, found = open_run(tmp_path / "run"), open_dataset(logs).episode(4, ["observation.state", "action"])
     way = (found["action"][1:-1:2] - found["observation.state"][:-2:2]) / 66
     assert np.allclose(run.store.episode(4)["action"][1:], np.clip(way, -1, 1), atol=1e-6)
-    assert build_spec(run.config).reach == 66 / 256
+    assert build_scene(run.config.task).reach == 66 / 256
     robot = PushT(run.config.task)
     robot.reset(3)
     here = np.array(robot.agent)
@@ -120,10 +121,10 @@ def test_a_model_that_was_trained_to_see_otherwise_is_refused(logs, tmp_path, ca
 
 def test_what_was_decoded_is_not_decoded_again(logs, tmp_path):
     known = mapping.load(logs / mapping.NAME)
-    ingest(logs, known, tmp_path / "data", range(3), 1, lambda done: None)
+    ingest(logs, PlanarReading(known), tmp_path / "data", range(3), 1, lambda done: None)
     first = {path: path.stat().st_mtime_ns for path in (tmp_path / "data.recording").iterdir()}
     told: list[int] = []
-    ingest(logs, known, tmp_path / "data", range(5), 1, told.append)
+    ingest(logs, PlanarReading(known), tmp_path / "data", range(5), 1, told.append)
     assert {path: path.stat().st_mtime_ns for path in first} == first and told == [4, 5]
     assert recorded(tmp_path / "data") == set(range(5))
 

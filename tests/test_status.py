@@ -63,11 +63,11 @@ def other(config: Any, path: str) -> Any:
             return not value
         case str():
             return f"{value}-other"
+        case ():
+            return ("observation.goal=aim",)
         case first, *rest:
             return (first + 1, *rest)
-        case None:
-            return 1
-    return value + 1
+    return 1 if value is None else value + 1
 
 
 @pytest.mark.parametrize("preset", ["pusht-keypoints-debug", "pusht-grid-debug"])

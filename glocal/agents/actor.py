@@ -53,7 +53,7 @@ class Actor(nn.Module):
 
     def forward(self, belief: Belief) -> TanhNormal:
         location, std = self.gaussian(belief.feat)
-        return TanhNormal(belief.turned(location), std)
+        return TanhNormal(belief.to_action(location), std)
 
     def gaussian(self, feat: Float[Tensor, "*batch f"]) -> tuple[Float[Tensor, "*batch a"], Float[Tensor, "*batch a"]]:
         """Location, in the axes of `feat`, and standard deviation, before squashing."""

@@ -50,7 +50,7 @@ class ChunkActor(nn.Module):
         self.body = mlp(feat_dim, cfg.width, cfg.depth, length * action_dim, last_scale=0.1)
 
     def forward(self, belief: Belief) -> Float[Tensor, "*batch k a"]:
-        return belief.turned(self.body(belief.feat)).tanh().unflatten(-1, (self.length, -1))
+        return belief.to_action(self.body(belief.feat)).tanh().unflatten(-1, (self.length, -1))
 
 
 def chunk_loss(pilot: Pilot, segment: Segment, chunk: int) -> tuple[Tensor, dict[str, Tensor]]:

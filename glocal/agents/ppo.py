@@ -57,7 +57,7 @@ class PPOActor(nn.Module):
         super().__init__()
         self.network = rsl.policy_model(feat_dim, action_dim, [cfg.width] * cfg.depth, cfg.first_std)
 
-    def measure(self, feat: Tensor) -> None:
+    def fit_statistics(self, feat: Tensor) -> None:
         """Take the scales of beliefs from some (n, f), before anything is learned at those scales."""
         self.network.update_normalization(_plain(feat))
 
@@ -65,7 +65,7 @@ class PPOActor(nn.Module):
         flat = belief.feat.flatten(0, -2)
         location = self.network(_plain(flat)).unflatten(0, belief.feat.shape[:-1])
         std = self.network.distribution.log_std_param.exp().expand_as(location)
-        return TanhNormal(belief.turned(location), std)
+        return TanhNormal(belief.to_action(location), std)
 
 
 def _plain(feat: Tensor) -> Any:
@@ -150,7 +150,7 @@ class PPOIteration:
         """One step of all environments, those that are over then standing as in `fresh`; returns the rewards (B,)."""
         now = self.imagined
         draw = self.algorithm.act(self._shown(now.belief))
-        action = now.belief.turned(draw).tanh()
+        action = now.belief.to_action(draw).tanh()
         context, seen = self.world.step(now.context, action)
         belief = self.surrogate.correct(self.surrogate.predict(now.belief, action), seen.obs)
         age = now.age + 1

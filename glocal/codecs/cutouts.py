@@ -13,8 +13,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from glocal.core.geometry import rotate
 from glocal.files import UserError
+from glocal.rigid2d.scene import rotate
 
 LEAST_AREA = 4
 """Pixels; what is smaller does not count as a thing."""
@@ -56,7 +56,7 @@ class Cutouts(nn.Module):
         self.drawn_agent = nn.Parameter(torch.zeros(4, size, size))
 
     @torch.no_grad()
-    def measure(self, images: Float[Tensor, "n 3 h w"], threshold: float) -> None:
+    def fit_statistics(self, images: Float[Tensor, "n 3 h w"], threshold: float) -> None:
         """Take the background, and cut body and agent out of the frame that shows both as they mostly look.
 
         What differs from the background by more than `threshold` is foreground. In frames where that makes two

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from glocal.codecs.images import IMAGE_CHANNELS, coordinates, drawing_loss, to_bytes, to_channels
 from glocal.core.nets import ResidualConv, half_precision
 from glocal.core.ranges import Amount, Range, Small, Width
-from glocal.core.types import Grid, LearnedCodec
+from glocal.core.spec import Part
+from glocal.core.types import LearnedCodec
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,9 @@ class GridCodecConfig:
     """Pixels of each image whose mean error is added to the loss: small things are otherwise left out."""
 
     @property
-    def layout(self) -> Grid:
-        """The form of the observations that the codec makes."""
-        return Grid(self.side, self.channels)
+    def parts(self) -> tuple[Part, ...]:
+        """What the observations that the codec makes are made of."""
+        return Part("grid", (self.channels, self.side, self.side)), Part("agent", (2,))
 
 
 class GridCodec(LearnedCodec):
@@ -53,7 +54,7 @@ class GridCodec(LearnedCodec):
         self.decoder = _decoder(cfg, halvings)
 
     @torch.no_grad()
-    def measure(self, fields: Mapping[str, Tensor]) -> None:
+    def fit_statistics(self, fields: Mapping[str, Tensor]) -> None:
         """Take the background, the median, from recorded images (n, size, size, 3)."""
         self.background.copy_(to_channels(fields["image"]).median(0).values)
 

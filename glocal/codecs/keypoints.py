@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from glocal.codecs.cutouts import Cutouts
 from glocal.codecs.images import coordinates, drawing_loss, to_bytes, to_channels
-from glocal.core.geometry import fit_frame, rotate
 from glocal.core.nets import half_precision
 from glocal.core.ranges import Amount, Inner, Range, Width
-from glocal.core.types import LearnedCodec, Points
+from glocal.core.spec import Part
+from glocal.core.types import LearnedCodec
+from glocal.rigid2d.scene import fit_frame, rotate, scene_spec
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class KeypointCodecConfig:
     """Difference from the background, of 1, at which something counts as foreground when it is cut out."""
 
     @property
-    def layout(self) -> Points:
-        """The form of the observations that the codec makes."""
-        return Points(self.points, rigid=True)
+    def parts(self) -> tuple[Part, ...]:
+        """What the observations that the codec makes are made of."""
+        return scene_spec(self.points).parts
 
 
 class KeypointCodec(LearnedCodec):
@@ -56,9 +57,9 @@ class KeypointCodec(LearnedCodec):
         self.cutouts = Cutouts(cfg.points, size)
         self.encoder = _encoder(cfg)
 
-    def measure(self, fields: Mapping[str, Tensor]) -> None:
+    def fit_statistics(self, fields: Mapping[str, Tensor]) -> None:
         """Take the background and the cut-outs from recorded images (n, size, size, 3)."""
-        self.cutouts.measure(to_channels(fields["image"]), self.cfg.threshold)
+        self.cutouts.fit_statistics(to_channels(fields["image"]), self.cfg.threshold)
 
     def encode(self, fields: Mapping[str, Tensor]) -> Tensor:
         image = fields["image"]

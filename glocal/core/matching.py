@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from glocal.core.ranges import Amount, Positive, Range
@@ -28,8 +28,8 @@ class MatchingConfig:
     """Windows in which slopes are compared, per update of the local model."""
     action: Positive = 0.1
     """Length of the variation of an action: half the difference that is taken."""
-    agent: Amount = 0.02
-    """Standard deviation of the variation of the agent's position, in observation units."""
+    state: Amount = 0.02
+    """Standard deviation of the variation of where the robot is, in observation units."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Matching:
     world: World
     scale: Float[Tensor, " d"]
     """The typical change of each number of an observation."""
+    varied: Int[Tensor, " n"]
+    """Which numbers of an observation say where the robot is."""
     length: int
     """Rows at the end of a window that are looked at: the world's context and what came next."""
 
@@ -47,12 +49,13 @@ class Matching:
         """Huber loss of the slopes of what comes of the last action of each window, (B, T >= length, ...)."""
         weight, segment = alive(segment.cont)[:, -1], segment[:, -self.length :]
         action = nn.functional.normalize(torch.randn_like(segment.action[:, -1]), dim=-1) * self.cfg.action
-        agent = self.cfg.agent * torch.randn_like(segment.obs[:, 0, -2:])
-        ahead, behind = (varied(segment, sign * action, sign * agent) for sign in (1, -1))
+        state = torch.zeros_like(segment.obs[:, 0])
+        state[:, self.varied] = self.cfg.state * torch.randn_like(state[:, self.varied])
+        ahead, behind = (varied(segment, sign * action, sign * state) for sign in (1, -1))
         key = int(torch.randint(2**62, ()))
         true = self._answer(ahead, key) - self._answer(behind, key)
         found = _expected(surrogate, ahead, key) - _expected(surrogate, behind, key)
-        slope = (found - true) / (2 * (self.cfg.action + self.cfg.agent) * self.scale)
+        slope = (found - true) / (2 * (self.cfg.action + self.cfg.state) * self.scale)
         return weighted_mean(nn.functional.huber_loss(slope, torch.zeros_like(slope), reduction="none").mean(1), weight)
 
     @torch.no_grad()
@@ -61,12 +64,11 @@ class Matching:
         return self.world.step(context, segment.action[:, -1])[1].obs
 
 
-def varied(segment: Segment, action: Float[Tensor, "b a"], agent: Float[Tensor, "b k"]) -> Segment:
-    """The same windows with the agent somewhere else all the time, and another last action."""
-    obs, actions = segment.obs.clone(), segment.action.clone()
-    obs[..., -2:] += agent[:, None]
+def varied(segment: Segment, action: Float[Tensor, "b a"], state: Float[Tensor, "b d"]) -> Segment:
+    """The same windows with the robot somewhere else all the time, and another last action."""
+    actions = segment.action.clone()
     actions[:, -1] += action
-    return Segment(obs, actions, segment.reward, segment.cont)
+    return Segment(segment.obs + state[:, None], actions, segment.reward, segment.cont)
 
 
 def _expected(surrogate: Surrogate, segment: Segment, key: int) -> Float[Tensor, "b d"]:

@@ -1,4 +1,4 @@
-"""The nouns: what a task dictates, what experience is, and the four things an algorithm is made of."""
+"""The nouns: what experience is, and the four things an algorithm is made of."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -10,50 +10,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 B = TypeVar("B", bound="Batched")
-
-
-@dataclass(frozen=True)
-class Points:
-    """Observations of `count` keypoints, x and y of each; `rigid` says that they move as one rigid body."""
-
-    count: int
-    rigid: bool
-
-    @property
-    def numbers(self) -> int:
-        """Numbers that describe a scene."""
-        return 2 * self.count
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Observations of a picture as `channels` features in each of `side` x `side` cells, channels first, flattened."""
-
-    side: int
-    channels: int
-
-    @property
-    def numbers(self) -> int:
-        """Numbers that describe a scene."""
-        return self.channels * self.side**2
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What a task dictates.
-
-    An observation is a row of numbers in about [-1, 1]: the scene, in one of the layouts, then the agent's position (x
-    and y). An action in [-1, 1]^2 puts the agent's target `reach` observation units away from the agent.
-    """
-
-    layout: Points | Grid
-    action_dim: int
-    reach: float
-
-    @property
-    def obs_dim(self) -> int:
-        """Numbers in one observation."""
-        return self.layout.numbers + 2
 
 
 class Batched:
@@ -146,8 +102,8 @@ class Belief(Batched, ABC):
     def feat(self) -> Tensor:
         """The belief as one row of numbers."""
 
-    def turned(self, vector: Tensor) -> Tensor:
-        """Vectors (*batch, 2 k) from the axes that `feat` is told in to those of actions; here they are the same."""
+    def to_action(self, vector: Tensor) -> Tensor:
+        """Vectors (*batch, n) from the axes that `feat` is told in to those of actions; here they are the same."""
         return vector
 
 
@@ -257,12 +213,16 @@ class Codec(nn.Module, ABC):
         """The recorded fields that observations (*batch, d) stand for, as far as they are known."""
 
 
-class LearnedCodec(Codec):
-    """A codec that is fitted to recorded fields before use."""
+class FittedCodec(Codec):
+    """A codec that takes statistics from recorded fields before use."""
 
     @abstractmethod
-    def measure(self, fields: Mapping[str, Tensor]) -> None:
+    def fit_statistics(self, fields: Mapping[str, Tensor]) -> None:
         """Take statistics from recorded fields, each (n, ...)."""
+
+
+class LearnedCodec(FittedCodec):
+    """A codec that is trained on recorded fields before use."""
 
     @abstractmethod
     def loss(self, fields: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from glocal.data.dataset import Array, Dataset
-from glocal.data.mapping import Mapping
+from glocal.data.mappings import AnyMapping
 from glocal.files import UserError
 
 
@@ -49,12 +49,12 @@ class Chosen(Merged):
         self.lengths = [whole.lengths[number] for number in numbers]
 
 
-def carried(known: Mapping, numbers: Sequence[int]) -> Mapping:
+def carried(known: AnyMapping, numbers: Sequence[int]) -> AnyMapping:
     """The mapping of some episodes of a dataset, which are counted anew."""
     return replace(known, leave_out=tuple(new for new, old in enumerate(numbers) if old in known.leave_out))
 
 
-def joined(known: Sequence[Mapping], counts: Sequence[int]) -> Mapping | None:
+def joined(known: Sequence[AnyMapping], counts: Sequence[int]) -> AnyMapping | None:
     """The mapping of datasets of so many episodes, one behind the other; None where they differ in more than in what
     they leave out."""
     first = replace(known[0], leave_out=())

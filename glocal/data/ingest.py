@@ -10,19 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
+from glocal.data import mappings
 from glocal.data.dataset import Array, Dataset
 from glocal.data.formats.bounds import check_total
 from glocal.data.formats.inside import sealed
-from glocal.data.looks import Seen, as_arrays, from_arrays, look
-from glocal.data.mapping import NAME, Mapping, apply, features_of, load, moments, save, values_in
+from glocal.data.looks import Seen, from_arrays
+from glocal.data.mapping import NAME, Mapping, load, values_in
+from glocal.data.mappings import AnyMapping, tells_streams
 from glocal.data.parallel import over_episodes
 from glocal.data.propose import propose
+from glocal.data.propose_robot import propose_robot
+from glocal.data.reading import Reading
 from glocal.data.store import recorded, recording_folder, write_episode
+from glocal.data.streams import RobotMapping, from_dict
 from glocal.files import UserError, appearing, cannot_write, sha256
 from glocal.progress import quoted
-
-NUMBERS = 40
-"""Bytes that a row's numbers take in a store, about."""
 
 NOTES = ("README", "LICENSE", "LICENCE", "CITATION")
 """What files beside the data are called that say something about them."""
@@ -40,7 +42,21 @@ def mapping_of(path: Path, dataset: Dataset) -> Mapping:
     return load(beside(path)) if beside(path).is_file() else propose(dataset)[0]
 
 
-def put_beside(path: Path, mapping: Mapping, replace: bool) -> Path | None:
+def robot_mapping_of(path: Path, dataset: Dataset) -> RobotMapping:
+    """The mapping of any robot's logs: from the file beside them, or else the one that is proposed."""
+    if not beside(path).is_file():
+        return propose_robot(dataset)[0]
+    values = values_in(beside(path))
+    if not tells_streams(values):
+        raise UserError(
+            f"{beside(path)} is the mapping of a planar robot that is seen by a camera, not one of streams; "
+            f"`glocal data inspect {quoted(path)} --robot` shows one of streams. Move the file away, or use a preset "
+            "of Push-T"
+        )
+    return from_dict(values, beside(path))
+
+
+def put_beside(path: Path, mapping: AnyMapping, replace: bool) -> Path | None:
     """Write a dataset's mapping beside it; another one that is there is kept, under the name that is returned.
 
     Raises `UserError` where there is another one and `replace` is not said.
@@ -57,13 +73,13 @@ def put_beside(path: Path, mapping: Mapping, replace: bool) -> Path | None:
             )
         with cannot_write(kept):
             place.rename(kept)
-    save(place, mapping)
+    mappings.save(place, mapping)
     return kept
 
 
-def _holds(place: Path, mapping: Mapping) -> bool:
+def _holds(place: Path, mapping: AnyMapping) -> bool:
     try:
-        return load(place) == mapping
+        return mappings.load(place) == mapping
     except UserError:
         return False
 
@@ -87,7 +103,7 @@ def check_source(path: Path) -> None:
     """Raise `UserError` where logs or their mapping are not to be read, before any of them is."""
     data_files(path)
     if beside(path).is_file():
-        load(beside(path))
+        mappings.load(beside(path))
 
 
 def data_files(path: Path) -> dict[str, Path]:
@@ -108,58 +124,54 @@ def _is_data(name: Path) -> bool:
     return not hidden and not file.startswith(NAME) and not file.upper().startswith(NOTES) and name.suffix != ".md"
 
 
-def rows_of(mapping: Mapping, observations: int) -> int:
-    """Rows that an episode of so many recorded observations fills in a store."""
-    return len(moments(mapping, observations))
-
-
-def chosen(mapping: Mapping, observed: Sequence[int]) -> tuple[list[int], list[int]]:
+def chosen(reading: Reading, observed: Sequence[int]) -> tuple[list[int], list[int]]:
     """Episodes that are used, and those that are too short for a single decision, by their observations."""
-    wanted = mapping.episodes(len(observed))
-    short = [number for number in wanted if rows_of(mapping, observed[number]) < 2]
+    wanted = reading.episodes(len(observed))
+    short = [number for number in wanted if reading.rows(observed[number]) < 2]
     return [number for number in wanted if number not in set(short)], short
 
 
-def megabytes(mapping: Mapping, observed: Sequence[int], numbers: Sequence[int]) -> float:
+def megabytes(reading: Reading, observed: Sequence[int], numbers: Sequence[int]) -> float:
     """What the store of some episodes will take on the disk, by their observations."""
-    return sum(rows_of(mapping, observed[n]) for n in numbers) * (mapping.size**2 * 3 + NUMBERS) / 1e6
+    return sum(reading.rows(observed[n]) for n in numbers) * reading.row_bytes / 1e6
 
 
 def ingest(
-    path: Path, mapping: Mapping, folder: Path, numbers: Sequence[int], processes: int, tick: Callable[[int], None]
+    path: Path, reading: Reading, folder: Path, numbers: Sequence[int], processes: int, tick: Callable[[int], None]
 ) -> None:
     """Write episodes of a dataset into a recording; those that stand there already are kept.
 
     Raises `UserError` naming file and episode where one is damaged; what was written before stays.
     """
     missing = [number for number in numbers if number not in recorded(folder)]
-    work = partial(_ingest, path, mapping, folder)
+    work = partial(_ingest, path, reading, folder)
     for done, _ in enumerate(over_episodes(path, work, missing, processes), len(numbers) - len(missing) + 1):
         tick(done)
 
 
-def _ingest(path: Path, mapping: Mapping, folder: Path, dataset: Dataset, number: int) -> None:
-    names = features_of(mapping)
-    found = dataset.episode(number, names)
-    _keep(folder, look(mapping, found, number))
-    episode = apply(mapping, found, dataset.final(number, names))
+def _ingest(path: Path, reading: Reading, folder: Path, dataset: Dataset, number: int) -> None:
+    found = dataset.episode(number, reading.features)
+    episode = reading.apply(found, dataset.final(number, reading.features))
+    _keep(folder, number, reading.look(found, number, episode))
     _check(episode, number, path)
     write_episode(folder, number, episode)
 
 
-def _keep(folder: Path, seen: Seen) -> None:
+def _keep(folder: Path, number: int, seen: dict[str, Array]) -> None:
     """Keep what the doctor wants of an episode, until the store is sealed."""
-    with appearing(_look(folder, seen.number)) as draft, draft.open("wb") as file:
-        np.savez(file, allow_pickle=False, **as_arrays(seen))
+    with appearing(_look(folder, number)) as draft, draft.open("wb") as file:
+        np.savez(file, allow_pickle=False, **seen)
+
+
+def kept(folder: Path, number: int) -> dict[str, Array]:
+    """What was kept of an episode for the doctor."""
+    with np.load(_look(folder, number), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def looks(folder: Path, numbers: Sequence[int]) -> list[Seen]:
-    """What was kept for the doctor."""
-    found = []
-    for number in numbers:
-        with np.load(_look(folder, number), allow_pickle=False) as file:
-            found.append(from_arrays(number, {name: file[name] for name in file.files}))
-    return found
+    """What was kept of planar robots' episodes for the doctor."""
+    return [from_arrays(number, kept(folder, number)) for number in numbers]
 
 
 def _look(folder: Path, number: int) -> Path:

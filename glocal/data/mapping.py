@@ -27,6 +27,30 @@ ROLES = ("camera", "state", "action", "reward", "done", "success", "pose")
 NOT_SEEN = ("reward", "reward_over", "outcomes_at", "done", "success", "ends", "pose", "leave_out", "fps")
 
 
+class HasRate(typing.Protocol):
+    """A mapping of a dataset to decisions."""
+
+    @property
+    def stride(self) -> int: ...
+
+
+class HasOutcomes(typing.Protocol):
+    """A mapping that says where in a dataset stands what came of actions."""
+
+    @property
+    def reward(self) -> str | None: ...
+    @property
+    def reward_over(self) -> Over: ...
+    @property
+    def outcomes_at(self) -> At: ...
+    @property
+    def done(self) -> str | None: ...
+    @property
+    def success(self) -> str | None: ...
+    @property
+    def ends(self) -> bool: ...
+
+
 @dataclass(frozen=True)
 class Mapping:
     """How a dataset's features become what a task's models are trained on."""
@@ -200,7 +224,7 @@ def apply(
     fields = {
         "image": np.stack([shown(mapping, frame) for frame in seen[mapping.camera][rows]]),
         "action": np.concatenate([np.zeros((1, 2)), np.clip(asked, -1, 1)]).astype(np.float32),
-        **_outcomes(mapping, found, rows),
+        **outcomes(mapping, found, rows),
     }
     if state is not None:
         fields["agent"] = pixels(mapping, state[rows]).astype(np.float32)
@@ -220,7 +244,7 @@ def _observed(
     return {name: np.concatenate([found[name], final[name]]) for name in names}
 
 
-def _outcomes(mapping: Mapping, found: typing.Mapping[str, Array], rows: Array) -> dict[str, Array]:
+def outcomes(mapping: HasOutcomes, found: typing.Mapping[str, Array], rows: Array) -> dict[str, Array]:
     """What came of the decisions that led to each of the rows."""
     fields = {"cont": np.ones(len(rows), np.float32)}
     if mapping.ends and mapping.done is not None:
@@ -240,7 +264,7 @@ def motion(mapping: Mapping, found: typing.Mapping[str, Array]) -> tuple[Array, 
     return told, found[mapping.state][:, list(mapping.state_columns)].astype(np.float64)
 
 
-def moments(mapping: Mapping, observations: int) -> Array:
+def moments(mapping: HasRate, observations: int) -> Array:
     """Those of so many observations between which decisions are: the first one and what each decision led to, (n,)."""
     return np.arange(0, observations, mapping.stride)
 

@@ -40,31 +40,38 @@ USUAL = (0.5, 1.05)
 OUTCOMES = {"reward": ("next.reward", "reward"), "done": ("next.done", "done"), "success": ("next.success", "success")}
 
 
+def is_planar(dataset: Dataset) -> bool:
+    """Whether logs may be of a planar robot that is seen by a camera: two numbers are told, pictures are there."""
+    action = named(dataset.features, ACTIONS)
+    told = action is not None and numbers(dataset.features[action]) == 2
+    return told and bool(cameras_of(dataset.features))
+
+
 def propose(dataset: Dataset, rate: float = 5.0) -> tuple[Mapping, list[str]]:
     """The likeliest mapping of a dataset to Push-T, and what was guessed or is missing, in words."""
     cameras = cameras_of(dataset.features)
     said = []
     if not cameras:
         raise UserError(f"{dataset.folder} holds no pictures; found {', '.join(dataset.features)}")
-    camera = _named(cameras, CAMERAS) or cameras[0]
+    camera = named(cameras, CAMERAS) or cameras[0]
     if len(cameras) > 1:
         said.append(f"of the cameras {', '.join(cameras)} {camera} is used")
-    action = _named(dataset.features, ACTIONS)
+    action = named(dataset.features, ACTIONS)
     if action is None:
         raise UserError(f"{dataset.folder} holds no actions; expected one of {', '.join(ACTIONS)}")
-    state = _named(dataset.features, STATES)
+    state = named(dataset.features, STATES)
     if state is None:
         said.append("there is no state: the agent has to be found in the images")
     fps = dataset.fps
     if fps is None:
         fps = 2 * rate
         said.append(f"the format does not tell the rate; {fps:g} steps per second are assumed")
-    outcomes = {name: _named(dataset.features, known) for name, known in OUTCOMES.items()}
-    said += [*_columns(dataset, action, state), *_conventions(outcomes)]
+    outcomes = {name: named(dataset.features, known) for name, known in OUTCOMES.items()}
+    said += [*_columns(dataset, action, state), *conventions(outcomes)]
     representation, why = _representation(dataset, action, state)
     height, width, _ = dataset.features[camera].shape
     proposed = Mapping(
-        camera, (height, width), state, action, fps, rate, representation, pose=_named(dataset.features, POSES)
+        camera, (height, width), state, action, fps, rate, representation, pose=named(dataset.features, POSES)
     )
     fitted, told = _fitted(replace(proposed, **outcomes), dataset)
     return fitted, [*said, why, *told]
@@ -77,7 +84,7 @@ def _columns(dataset: Dataset, action: str, state: str | None) -> Iterator[str]:
             yield f"{role} {name} holds {count} numbers, of which the first two are used"
 
 
-def _conventions(outcomes: dict[str, str | None]) -> Iterator[str]:
+def conventions(outcomes: dict[str, str | None]) -> Iterator[str]:
     """What is taken for granted of outcomes whose names do not say it, in words."""
     plain = [name for name in outcomes.values() if name is not None and not name.startswith("next.")]
     if plain:
@@ -140,7 +147,7 @@ def _representation(dataset: Dataset, action: str, state: str | None) -> tuple[A
     return "delta", f"actions are on average {near:.3g} from the state: they are taken for deltas"
 
 
-def _named(names: Any, known: Sequence[str]) -> str | None:
+def named(names: Any, known: Sequence[str]) -> str | None:
     exact = [name for wanted in known for name in names if name == wanted]
     begun = [name for wanted in known for name in names if name.startswith(f"{wanted}.")]
     return next(iter([*exact, *begun]), None)

@@ -1,6 +1,7 @@
 """Controllers: what is sent what is seen and answers with actions; the trained policy among them."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +12,9 @@ from glocal.core.improve import Pilot
 from glocal.core.types import Belief, Codec
 from glocal.deploy.view import View, plain
 from glocal.tasks.play import PlayConfig, player
-from glocal.tasks.pusht import REACH, Array, Seen
+from glocal.tasks.pusht import REACH, Array
 
-Controller = Generator[Array, Sequence[Seen], None]
+Controller = Generator[Array, Sequence[Any], None]
 """Sent what is seen in each of n environments, it yields the next actions (n, 2); its first yield is empty."""
 
 
@@ -35,7 +36,7 @@ def learned(codec: Codec, pilot: Pilot, forget: float = 0.0, view: View = plain)
     act = acting(pilot, forget)
     device = next(pilot.parameters()).device
 
-    def look(seen: Sequence[Seen]) -> Tensor:
+    def look(seen: Sequence[Any]) -> Tensor:
         fields = recorded_fields([view(one) for one in seen], codec.reads)
         return codec.encode({name: field.to(device) for name, field in fields.items()})
 
@@ -60,16 +61,16 @@ def playing(cfg: PlayConfig, seed: int, reach: float = REACH) -> Controller:
         seen = yield np.stack([hand.send(one) for hand, one in zip(hands, seen, strict=True)]) * (REACH / reach)
 
 
-def aimless(seed: int) -> Controller:
+def aimless(seed: int, action_dim: int = 2) -> Controller:
     """Uniformly random actions."""
     rng = np.random.default_rng(seed)
-    nothing = np.zeros((0, 2))
-    seen = yield nothing
+    seen = yield np.zeros((0, action_dim))
     while True:
-        seen = yield rng.uniform(-1, 1, (len(seen), 2))
+        seen = yield rng.uniform(-1, 1, (len(seen), action_dim))
 
 
-def recorded_fields(seen: Sequence[Seen], names: Sequence[str]) -> dict[str, Tensor]:
+def recorded_fields(seen: Sequence[Any], names: Sequence[str]) -> dict[str, Tensor]:
     """What a codec reads, of several environments at once, (n, ...)."""
-    fields = {name: np.stack([getattr(one, name) for one in seen]) for name in names}
+    found = [one if isinstance(one, Mapping) else vars(one) for one in seen]
+    fields = {name: np.stack([one[name] for one in found]) for name in names}
     return {name: torch.from_numpy(x if x.dtype == np.uint8 else x.astype(np.float32)) for name, x in fields.items()}

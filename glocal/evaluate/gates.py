@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glocal.core.ranges import Positive
+from glocal.core.spec import Spec
 
 HORIZONS = (1, 5, 10, 20)
+STILL = 0.05
+"""Standard deviations by which a stream has to move for its gate to mean anything."""
 
 
 class Pose(NamedTuple):
@@ -96,6 +99,34 @@ def checks(gates: Mapping[str, Any], cfg: GateConfig) -> list[dict[str, Any]]:
             (f"global model: angle rad after {last}", model["angle_rad"], cfg.world[1]),
             ("global model: its error over that with shuffled actions", model["block_px"] / mixed["block_px"], 0.5),
         ]
+    return [{"name": name, "found": found, "limit": limit, "ok": found <= limit} for name, found, limit in asked]
+
+
+def stream_drift(spec: Spec, found: Tensor, truth: Tensor) -> dict[str, dict[str, float]]:
+    """Median over windows of each part's root mean square error, of open-loop rollouts (B, H, d), by horizon."""
+    squared = {name: x.pow(2).flatten(2).mean(-1) for name, x in spec.split(found - truth).items()}
+    return {str(h): {name: float(x[:, h - 1].median().sqrt()) for name, x in squared.items()} for h in HORIZONS}
+
+
+def stream_table(rows: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    """The gates of streams as lines of text: for each stream and row the errors by horizon."""
+    lines = [f"{'':40}" + "".join(f"{f'after {h}':>10}" for h in HORIZONS)]
+    for name, by_horizon in rows.items():
+        for stream in by_horizon[str(HORIZONS[0])]:
+            cells = "".join(f"{by_horizon[str(h)][stream]:10.3f}" for h in HORIZONS)
+            lines.append(f"{f'{name}: {stream}':40}{cells}")
+    return lines
+
+
+def stream_checks(drift: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[dict[str, Any]]:
+    """For each stream that moves: the global model's error after the longest horizon, as a share of that where nothing
+    moves and of that with other windows' actions."""
+    last, asked = str(max(HORIZONS)), []
+    for stream, still in drift["nothing moves"][last].items():
+        model, mixed = (drift[name][last][stream] for name in ("global model", "global, shuffled actions"))
+        if still > STILL:
+            asked.append((f"global model: {stream} after {last}, over nothing moves", model / still, 0.5))
+            asked.append((f"global model: {stream} after {last}, over shuffled actions", model / max(mixed, 1e-9), 0.5))
     return [{"name": name, "found": found, "limit": limit, "ok": found <= limit} for name, found, limit in asked]
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from glocal.core.nets import mlp
 from glocal.core.ranges import Width
-from glocal.core.types import Grid, Spec
+from glocal.core.spec import Spec
 from glocal.evaluate.gates import Pose
 
 
@@ -30,9 +30,9 @@ class Probe(nn.Module):
 
     def __init__(self, cfg: ProbeConfig, spec: Spec):
         super().__init__()
-        self.layout = spec.layout
-        if isinstance(spec.layout, Grid):
-            cells, channels = spec.layout.side**2, spec.layout.channels + 2
+        self.side = next((part.shape[-1] for part in spec.parts if part.name == "grid"), None)
+        if self.side is not None:
+            cells, channels = self.side**2, spec.part("grid").shape[0] + 2
             layers: list[nn.Module] = []
             for _ in range(3):
                 layers += [nn.Conv2d(channels, cfg.channels, 3, padding=1), nn.GroupNorm(4, cfg.channels), nn.SiLU()]
@@ -43,8 +43,8 @@ class Probe(nn.Module):
             self.body = mlp(spec.obs_dim, cfg.width, 2, 6)
 
     def forward(self, obs: Float[Tensor, "b d"]) -> Float[Tensor, "b 6"]:
-        if isinstance(self.layout, Grid):
-            side = self.layout.side
+        if self.side is not None:
+            side = self.side
             axis = torch.linspace(-1, 1, side, device=obs.device)
             grid = torch.stack([axis.expand(side, side), axis[:, None].expand(side, side)])
             maps = torch.cat([obs[:, :-2].unflatten(-1, (-1, side, side)), grid.expand(len(obs), -1, -1, -1)], dim=1)

@@ -47,6 +47,22 @@ class Episodes:
         """(n,) whether coverage exceeded 0.95: the environment's own criterion."""
         return self.coverage > COVERAGE
 
+    @property
+    def scores(self) -> dict[str, Array]:
+        """What is counted of an episode, (n,) each; what counts most comes first."""
+        return {"pose": self.pose, "coverage95": self.success, "max_coverage": self.coverage}
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """What is kept of them."""
+        return {
+            "agent": self.agent.astype(np.float32),
+            "keypoints": self.keypoints.astype(np.float32),
+            "pose": self.pose,
+            "coverage": self.coverage,
+            "distance": self.distance,
+        }
+
     def summary(self) -> dict[str, Any]:
         """Counts with Wilson intervals, and means."""
         return {

@@ -28,24 +28,41 @@ OUTLINE = (0, 1, 2, 5, 6, 7, 4, 3)
 METHODS = ("policy", "cloning", "play", "random")
 
 
+RATES = {
+    "pose": "pose (20 px, pi/9)",
+    "coverage95": "coverage > 0.95",
+    "success": "success",
+    "success_at_end": "success at the end",
+}
+"""How what is counted of an episode is called."""
+NUMBERS = {
+    "max_coverage": "mean of largest coverage",
+    "median_best_keypoint_px": "median of best keypoint distance (px)",
+    "median_decisions_to_success": "median of decisions to success",
+}
+
+
 def verdict(folder: Path) -> str:
     """One line: what the real environment said, and where the report is."""
     results = read_json(folder / "results.json")
-    pose, coverage = results["policy"]["pose"], results["policy"]["coverage95"]
-    return (
-        f"real environment, {results['episodes']} episodes: pose {_rate(pose)}, coverage > 0.95 {_rate(coverage)}, "
-        f"after {results['imagined_steps'] / 1e6:.2f} M imagined steps; see {folder / 'report.html'}"
-    )
+    found = results["verdict"] if "verdict" in results else f"{results['episodes']} episodes: {_counted(results)}"
+    steps = f"after {results['imagined_steps'] / 1e6:.2f} M imagined steps"
+    return f"real environment, {found}, {steps}; see {folder / 'report.html'}"
+
+
+def _counted(results: Mapping[str, Any]) -> str:
+    policy = results["policy"]
+    return ", ".join(f"{RATES[name].split(' (')[0]} {_rate(policy[name])}" for name in RATES if name in policy)
 
 
 def write_report(folder: Path, store: EpisodeStore) -> None:
     """Write `report.html`, self-contained, from what the stages have left in a run's folder."""
-    results, gates = read_json(folder / "results.json"), read_json(folder / "gates.json")
+    results = read_json(folder / "results.json")
     sections = [
         ("What the real environment says", _results_table(results) + _videos(folder)),
         ("Success against imagined steps", figure_html(_plot_learning(read_log(folder / "policy")))),
         ("Could imagination be trusted?", trust_section(read_log(folder / "policy"))),
-        ("Can the models be trusted?", _gates_section(gates) + figure_html(_plot_rollouts(folder))),
+        ("Can the models be trusted?", _gates(folder)),
         ("How training went", figure_html(_plot_training(folder))),
         ("What was recorded", _doctor_section(folder) + _recorded_section(store)),
         ("Where the time went", _seconds_table(results)),
@@ -54,6 +71,13 @@ def write_report(folder: Path, store: EpisodeStore) -> None:
     body = "".join(f"<h2>{title}</h2>{content}" for title, content in sections)
     title = f"glocal: {results['preset']}"
     write_page(folder / "report.html", title, f"<p>{html.escape(verdict(folder))}</p>{body}")
+
+
+def _gates(folder: Path) -> str:
+    gates = read_json(folder / "gates.json")
+    if "agent_px" in gates["drift"]["global model"][str(HORIZONS[0])]:
+        return _gates_section(gates) + figure_html(_plot_rollouts(folder))
+    return _streams_section(gates) + figure_html(_plot_streams(folder))
 
 
 def draw_scene(axes: Any, keypoints: Array, agent: Array, color: str = "slategray", alpha: float = 1.0) -> None:
@@ -99,13 +123,14 @@ def empty_table(axes: Any, title: str) -> None:
 
 
 def _plot_learning(rows: Sequence[Mapping[str, float]]) -> Any:
-    looks = [row for row in rows if "eval/pose" in row]
+    looks = [row for row in rows if any(name.startswith("eval/") for name in row)]
     steps = [row["imag/steps"] / 1e6 for row in looks]
     figure, axes = plt.subplots(figsize=(8, 3.5))
-    for name in ("pose", "coverage95", "max_coverage"):
+    for name in (name.removeprefix("eval/") for name in (looks[0] if looks else {}) if name.startswith("eval/")):
         axes.plot(steps, [row[f"eval/{name}"] for row in looks], marker="o", ms=3, label=name)
     axes.set(xlabel="million imagined steps", ylabel="real environment", ylim=(-0.02, 1.02))
-    axes.legend()
+    if looks:
+        axes.legend()
     figure.tight_layout()
     return figure
 
@@ -147,14 +172,15 @@ def _plot_gap(axes: Any, rows: Sequence[Mapping[str, float]]) -> None:
 
 def _plot_data(store: EpisodeStore) -> Any:
     names = [name for name in ("coverage", "reward") if name in store.fields][:1]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
+    who, where = ("block", "pose") if "pose" in store.fields else ("agent", "agent")
+    figure, panels = plt.subplots(1, 2 if where in store.fields else 1, figsize=(9, 3.2), squeeze=False)
+    left, right = panels[0, 0], panels[0, -1]
     left.hist(np.asarray(store.fields[names[0]]), bins=40)
     left.set(title=f"{names[0]} in the recorded data", yscale="log")
-    who, where = ("block", "pose") if "pose" in store.fields else ("agent", "agent")
     if where in store.fields:
         place = np.asarray(store.fields[where])[::20]
         right.scatter(place[:, 0], place[:, 1], s=2, alpha=0.3)
-    right.set(title=f"recorded {who} positions", xlim=(0, TABLE), ylim=(TABLE, 0), aspect="equal")
+        right.set(title=f"recorded {who} positions", xlim=(0, TABLE), ylim=(TABLE, 0), aspect="equal")
     return figure
 
 
@@ -177,7 +203,8 @@ def _recorded_section(store: EpisodeStore) -> str:
     found = describe(store)
     lines = [list(line) for line in told(found)]
     lines += [[f"coverage from {edge}", f"{share:.1%}"] for edge, share in found.get("coverage", {}).items()]
-    return table_html(["", ""], lines) + figure_html(_plot_data(store)) + figure_html(_plot_recorded(store))
+    drawn = "" if not {"image", "keypoints"} & set(store.fields) else figure_html(_plot_recorded(store))
+    return table_html(["", ""], lines) + figure_html(_plot_data(store)) + drawn
 
 
 def _doctor_section(folder: Path) -> str:
@@ -198,22 +225,51 @@ def _tells(one: Any, wanted: Sequence[str]) -> bool:
 
 
 def _results_table(results: Mapping[str, Any]) -> str:
+    if "verdict" in results:
+        return f"<p>{html.escape(results['verdict'])}</p>"
+    policy = results["policy"]
+    counted, told = ([name for name in names if name in policy] for names in (RATES, NUMBERS))
     rows = [
-        [name, _rate(part["pose"]), _rate(part["coverage95"]), f"{part['max_coverage']:.2f}",
-         f"{part['median_best_keypoint_px']:.1f} px"]
+        [name, *(_rate(part[rate]) for rate in counted), *(_number(part[key]) for key in told)]
         for name, part in ((name, results[name]) for name in METHODS if name in results)
-    ]  # fmt: skip
-    heads = [
-        "",
-        "pose (20 px, pi/9)",
-        "coverage > 0.95",
-        "mean of largest coverage",
-        "median of best keypoint distance",
     ]
+    heads = ["", *(RATES[name] for name in counted), *(NUMBERS[name] for name in told)]
     return table_html(heads, rows) + (
         f"<p>{results['episodes']} episodes each, from the initial states of seeds {results['first_seed']} on; "
         "in brackets 95 % Wilson intervals.</p>"
     )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _streams_section(gates: Mapping[str, Any]) -> str:
+    rows = [
+        [f"{name}: {stream}", *(f"{by_horizon[str(h)][stream]:.3f}" for h in HORIZONS)]
+        for name, by_horizon in gates["drift"].items()
+        for stream in by_horizon[str(HORIZONS[0])]
+    ]
+    heads = ["root mean square error, in standard deviations", *(f"after {h}" for h in HORIZONS)]
+    looked = f"<p>Medians over the {gates['windows']} of {gates['windows_looked_at']} held-out windows that move most, "
+    head = f"open loop. Reward head: mean error {gates['reward_head']['mean_error']:.4f}.</p>"
+    return _checks_table(gates) + table_html(heads, rows) + looked + head
+
+
+def _plot_streams(folder: Path) -> Any:
+    """Of some windows the numbers that move most, recorded and imagined from the same start and actions."""
+    with np.load(folder / "gates" / "rollouts.npz", allow_pickle=False) as file:
+        recorded, imagined = file["recorded"], file["imagined"]
+    most = np.argsort(-recorded.std(1).mean(0))[:4]
+    figure, grid = plt.subplots(len(recorded), len(most), figsize=(11, 1.8 * len(recorded)), squeeze=False)
+    for window, line in enumerate(grid):
+        for axes, number in zip(line, most, strict=False):
+            axes.plot(recorded[window, :, number], label="recorded")
+            axes.plot(imagined[window, :, number], "--", label="imagined")
+            axes.set_title(f"number {number}", fontsize=8)
+    grid[0, 0].legend(fontsize=7)
+    figure.tight_layout()
+    return figure
 
 
 def _gates_section(gates: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""A feed-forward local model for scenes of points: the belief is what was last seen."""
+"""A feed-forward local model: the belief is what was last seen."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -7,34 +7,33 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glocal.core.geometry import Outcome, Scene, rotate
+from glocal.core.features import FeaturesConfig, Featurizer
 from glocal.core.nets import Residual
 from glocal.core.ranges import Amount, Range, Small, Width
 from glocal.core.returns import alive, weighted_mean
-from glocal.core.types import Belief, Segment, Spec, Surrogate
+from glocal.core.spec import Spec
+from glocal.core.types import Belief, Segment, Surrogate
 
 WINDOW = 2
 
 
 @dataclass(frozen=True)
 class Observed(Belief):
-    """The last two observations and the action between them; `scene` says how to look at them."""
+    """The last two observations and the action between them; `features` says how to look at them."""
 
     obs: Float[Tensor, "*batch d"]
     previous: Float[Tensor, "*batch d"]
     action: Float[Tensor, "*batch a"]
-    scene: Scene
+    features: Featurizer
 
     @property
     def feat(self) -> Tensor:
         window = torch.stack([self.previous, self.obs], dim=-2).flatten(0, -3)
         action = torch.stack([self.action, torch.zeros_like(self.action)], dim=-2).flatten(0, -3)
-        return self.scene.outlook(window, action).unflatten(0, self.obs.shape[:-1])
+        return self.features.policy(window, action).unflatten(0, self.obs.shape[:-1])
 
-    def turned(self, vector: Tensor) -> Tensor:
-        """From the body's axes to the table's."""
-        turn = self.scene.frame(self.obs.flatten(0, -2)).turn
-        return rotate(vector.flatten(0, -2).unflatten(-1, (-1, 2)), turn).flatten(-2).view(vector.shape)
+    def to_action(self, vector: Tensor) -> Tensor:
+        return self.features.to_action(self.obs.flatten(0, -2), vector.flatten(0, -2)).view(vector.shape)
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class MLPSurrogateConfig:
     scales: Annotated[int, Range(1, 16)] = 4
     head_width: Width = 128
     smoothing: Amount = 0.025
-    """Standard deviation of the noise on where the agent seems to be in training, in observation units.
+    """Standard deviation of the noise on where the robot seems to be in training, in observation units.
 
     It makes the local model one of contacts as they are on average nearby (randomised smoothing, arXiv 2205.02363): its
     gradient tells of a contact before there is one. The values are the global model's, and stay sharp.
@@ -56,38 +55,38 @@ class MLPSurrogateConfig:
 class MLPSurrogate(Surrogate[Observed]):
     """Predicts the change that an action makes; corrects by believing what is seen."""
 
-    def __init__(self, cfg: MLPSurrogateConfig, spec: Spec):
+    def __init__(self, cfg: MLPSurrogateConfig, spec: Spec, features: FeaturesConfig):
         super().__init__()
-        self.scene = Scene(spec, WINDOW, cfg.scales)
+        self.features = features.build(spec, WINDOW, cfg.scales)
         self.cfg, self.spec = cfg, spec
         self.body = nn.Sequential(
-            nn.Linear(self.scene.situation_dim(), cfg.width),
+            nn.Linear(self.features.dynamics_dim(), cfg.width),
             *[Residual(cfg.width) for _ in range(cfg.blocks)],
             nn.LayerNorm(cfg.width),
             nn.Linear(cfg.width, spec.obs_dim),
         )
-        self.outcome = Outcome(spec.obs_dim, cfg.head_width)
+        self.outcome = self.features.outcome(cfg.head_width)
 
     @property
     def feat_dim(self) -> int:
         """The length of a belief's `feat`."""
-        return self.scene.outlook_dim()
+        return self.features.policy_dim()
 
     @torch.no_grad()
-    def measure(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
-        """Take scales, the body's shape and the head's reference from recorded (N, d) observations and rewards."""
-        self.scene.measure(before, after, reward)
-        self.outcome.reference.copy_(after[reward.argmax(), :-2])
+    def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
+        """Take the statistics of features and head from recorded (N, d) observations and rewards (N,)."""
+        self.features.fit_statistics(before, after, reward)
+        self.outcome.fit_statistics(after, reward)
 
     def initial(self, obs: Float[Tensor, "b d"]) -> Observed:
-        return Observed(obs, obs, obs.new_zeros(obs.shape[0], self.spec.action_dim), self.scene)
+        return Observed(obs, obs, obs.new_zeros(obs.shape[0], self.spec.action_dim), self.features)
 
     def predict(self, belief: Observed, action: Float[Tensor, "b a"]) -> Observed:
         change = self._change(belief.previous, belief.obs, belief.action, action)
-        return Observed(self.scene.changed(belief.obs, change), belief.obs, action, self.scene)
+        return Observed(self.features.advance(belief.obs, change), belief.obs, action, self.features)
 
     def correct(self, prior: Observed, obs: Float[Tensor, "b d"]) -> Observed:
-        return Observed(obs, prior.previous, prior.action, self.scene)
+        return Observed(obs, prior.previous, prior.action, self.features)
 
     def reward(self, belief: Observed) -> Float[Tensor, "*batch"]:
         return self.outcome(belief.obs)[0]
@@ -103,10 +102,10 @@ class MLPSurrogate(Surrogate[Observed]):
         weight = alive(segment.cont)[:, 2:].flatten()
         previous, before, after = (segment.obs[:, i : i - 2 or None].flatten(0, 1) for i in range(3))
         last, action = (segment.action[:, i : i - 2 or None].flatten(0, 1) for i in (1, 2))
-        shift = self.cfg.smoothing * torch.randn_like(before[:, -2:])
-        shift = torch.cat([torch.zeros_like(before[:, :-2]), shift], dim=-1)
+        shift, jittered = torch.zeros_like(before), self.features.jittered
+        shift[:, jittered] = self.cfg.smoothing * torch.randn_like(before[:, jittered])
         predicted = self._change(previous + shift, before + shift, last, action)
-        error = nn.functional.huber_loss(predicted, self.scene.change(before, after), reduction="none")
+        error = nn.functional.huber_loss(predicted, self.features.delta(before, after), reduction="none")
         reward, cont = self.outcome(after)
         off = nn.functional.smooth_l1_loss(reward, segment.reward[:, 2:].flatten(), beta=0.02, reduction="none")
         surprise = nn.functional.binary_cross_entropy_with_logits(cont, segment.cont[:, 2:].flatten(), reduction="none")
@@ -116,4 +115,4 @@ class MLPSurrogate(Surrogate[Observed]):
 
     def _change(self, previous: Tensor, obs: Tensor, last: Tensor, action: Tensor) -> Tensor:
         window, actions = torch.stack([previous, obs], 1), torch.stack([last, action], 1)
-        return self.body(self.scene.situation(window, actions, self.scene.scales))
+        return self.body(self.features.dynamics(window, actions, self.features.scales))

@@ -15,7 +15,8 @@ from glocal.core.gradients import Draw, Latent
 from glocal.core.nets import mlp, outcome_head
 from glocal.core.ranges import Amount, Positive, Range, Width
 from glocal.core.returns import alive, weighted_mean
-from glocal.core.types import Belief, Segment, Spec, Surrogate, stack
+from glocal.core.spec import Spec
+from glocal.core.types import Belief, Segment, Surrogate, stack
 
 
 @dataclass(frozen=True)

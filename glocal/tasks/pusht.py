@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glocal.core.ranges import Range
-from glocal.core.types import Grid, Points, Spec
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 with warnings.catch_warnings():
@@ -31,6 +30,8 @@ HOLD = 2
 DECISIONS = 150
 """Decisions in an episode: 30 seconds."""
 IMAGE_SIZE = 64
+KEYPOINTS = 8
+"""Of the T."""
 GOAL = np.array([256.0, 256.0, math.pi / 4])
 REWARD_TERMS = ((0.8, 80.0), (0.2, 10.0))
 """(weight, pixels of mean keypoint distance over which it falls): the way there, and the last centimetre."""
@@ -64,11 +65,6 @@ class Seen:
     pose: Array
     coverage: float
     image: Array | None
-
-
-def spec(layout: Points | Grid, reach: float = REACH) -> Spec:
-    """The task as the models see it, in a layout of observations; positions are pixels / 256 - 1."""
-    return Spec(layout, action_dim=2, reach=2 * reach / TABLE)
 
 
 def place(pose: Array) -> Array:

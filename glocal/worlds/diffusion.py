@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from glocal.core.nets import harmonics
 from glocal.core.ranges import Amount, Finite, Positive, Small, Width
-from glocal.core.types import Batched, Segment, Spec, Step
+from glocal.core.spec import Spec
+from glocal.core.types import Batched, Segment, Step
 
 LEVEL_WAVES = 4
 LEVEL_FEATURES = 1 + 2 * LEVEL_WAVES
@@ -67,8 +68,13 @@ class DiffusionWorld(nn.Module, ABC):
         super().__init__()
         self.cfg, self.spec = cfg, spec
 
+    @property
+    def length(self) -> int:
+        """Rows of a window that its loss reads."""
+        return self.cfg.context + 1
+
     @abstractmethod
-    def measure(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
+    def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
         """Take statistics from recorded pairs of successive observations (N, d), and the rewards (N,) of the latter."""
 
     @abstractmethod
@@ -84,11 +90,11 @@ class DiffusionWorld(nn.Module, ABC):
         """The clean change (B, d) expected behind `noisy` at noise `sigma` (B, 1)."""
 
     @abstractmethod
-    def change(self, before: Tensor, after: Tensor) -> Tensor:
+    def delta(self, before: Tensor, after: Tensor) -> Tensor:
         """What happened between two observations (B, d), in units of the typical change."""
 
     @abstractmethod
-    def changed(self, before: Tensor, change: Tensor) -> Tensor:
+    def advance(self, before: Tensor, delta: Tensor) -> Tensor:
         """The observation (B, d) after a change."""
 
     def begin(self, segment: Segment, key: int) -> Context:
@@ -117,7 +123,7 @@ class DiffusionWorld(nn.Module, ABC):
         for sigma, after in pairwise(sigmas):
             clean = self.denoise(change, change.new_full((len(change), 1), sigma), seen)
             change = clean + after / sigma * (change - clean)
-        return self.changed(obs[:, -1], change)
+        return self.advance(obs[:, -1], change)
 
     def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
         """The denoising loss of the last step of each segment (B, context + 1, ...), and the heads' losses."""
@@ -125,7 +131,7 @@ class DiffusionWorld(nn.Module, ABC):
         noise = self.cfg.context_noise * torch.rand_like(obs[:, :1, :1]) * (torch.rand_like(obs[:, :1, :1]) < 0.5)
         blurred = obs + noise * torch.randn_like(obs)
         seen = self.see(blurred, segment.action[:, 1:], noise[:, 0])
-        diffusion = self._denoising_loss(self.change(blurred[:, -1], after), seen)
+        diffusion = self._denoising_loss(self.delta(blurred[:, -1], after), seen)
         reward, cont = self.outcome(after)
         reward_loss = nn.functional.smooth_l1_loss(reward, segment.reward[:, -1], beta=0.02)
         cont_loss = nn.functional.binary_cross_entropy_with_logits(cont, segment.cont[:, -1])
@@ -153,6 +159,6 @@ def preconditioned(network: Callable[[Tensor], Tensor], noisy: Tensor, sigma: Te
 
 
 def level_features(sigma: Float[Tensor, "b 1"]) -> Float[Tensor, "b f"]:
-    """How much noise there is, as a network likes to be told."""
+    """Noise-level embedding, (B, LEVEL_FEATURES)."""
     level = sigma.log() / 4
     return torch.cat([level, harmonics(level / 2, LEVEL_WAVES)], dim=-1)

@@ -84,7 +84,7 @@ def test_without_the_library_it_says_what_to_install(monkeypatch):
 class TurnedBelief(PlaceBelief):
     """A belief whose axis points the other way than the table's."""
 
-    def turned(self, vector: Tensor) -> Tensor:
+    def to_action(self, vector: Tensor) -> Tensor:
         return -vector
 
 

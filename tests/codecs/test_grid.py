@@ -22,7 +22,7 @@ def images(count: int = 9) -> torch.Tensor:
 
 def test_the_background_is_the_median_of_what_was_recorded():
     model, seen = codec(), images()
-    model.measure({"image": seen})
+    model.fit_statistics({"image": seen})
     assert torch.equal(model.background, to_channels(seen.sort(0).values[4]))
 
 

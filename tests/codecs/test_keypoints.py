@@ -7,8 +7,8 @@ import torch
 
 from glocal.codecs.cutouts import Cutouts
 from glocal.codecs.keypoints import KeypointCodec, KeypointCodecConfig
-from glocal.core.geometry import fit_frame, rotate
 from glocal.files import UserError
+from glocal.rigid2d.scene import fit_frame, rotate
 
 SIZE = 32
 SMALL = KeypointCodecConfig(points=4, width=16, worst_pixels=32)
@@ -29,7 +29,7 @@ def frames(count: int, apart: bool = True) -> torch.Tensor:
 
 def measured(count: int = 40) -> Cutouts:
     cutouts = Cutouts(4, SIZE)
-    cutouts.measure(frames(count), threshold=0.12)
+    cutouts.fit_statistics(frames(count), threshold=0.12)
     return cutouts
 
 
@@ -75,14 +75,14 @@ def test_pasted_bodies_turn_all_the_way_round():
 
 def test_frames_in_which_nothing_can_be_cut_out_are_refused():
     with pytest.raises(UserError, match="in none of 20 recorded frames do a body and an agent lie apart"):
-        Cutouts(4, SIZE).measure(frames(20, apart=False), threshold=0.12)
+        Cutouts(4, SIZE).fit_statistics(frames(20, apart=False), threshold=0.12)
 
 
 def known_codec(agent_known: bool = True) -> KeypointCodec:
     """A codec that was measured, and whose encoder is what it began as."""
     torch.manual_seed(0)
     codec = KeypointCodec(SMALL, 512.0, SIZE, agent_known)
-    codec.measure({"image": (frames(40) * 255).round().byte().movedim(1, -1)})
+    codec.fit_statistics({"image": (frames(40) * 255).round().byte().movedim(1, -1)})
     return codec
 
 
@@ -189,7 +189,7 @@ def test_points_come_to_stay_on_a_body_without_labels():
     torch.manual_seed(0)
     images = (frames(200) * 255).round().byte().movedim(1, -1)
     codec = KeypointCodec(SMALL, 512.0, SIZE, agent_known=False)
-    codec.measure({"image": images})
+    codec.fit_statistics({"image": images})
     optimizer = torch.optim.Adam(codec.parameters(), 4e-3)
     for _ in range(250):
         loss, _ = codec.loss({"image": images[torch.randint(200, (16,))]})

@@ -185,8 +185,12 @@ def test_derivative_matching_weighs_as_much_as_it_is_told():
     """The world's slope is 0.5, the surrogate's 0.9: 0.5 * 0.4^2 is added, times the weight."""
     found = []
     for weight in (0.0, 10.0):
-        cfg = MatchingConfig(weight=weight, batch=6, action=0.1, agent=0.0)
-        work = iteration(matching=Matching(cfg, LinearWorld(), torch.ones(1), 3), refresh_batches=1, refresh_rate=1e-9)
+        cfg = MatchingConfig(weight=weight, batch=6, action=0.1, state=0.0)
+        work = iteration(
+            matching=Matching(cfg, LinearWorld(), torch.ones(1), torch.tensor([0]), 3),
+            refresh_batches=1,
+            refresh_rate=1e-9,
+        )
         work.surrogate.slope.data.fill_(0.9)  # pyright: ignore[reportAttributeAccessIssue]
         work.surrogate.loss = lambda windows, slope=work.surrogate.slope: (0 * slope, {})
         found.append(float(work.iterate()["refresh/loss"]))

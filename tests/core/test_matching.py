@@ -6,7 +6,8 @@ from glocal.core.matching import Matching, MatchingConfig, varied
 from glocal.core.types import Segment, Step
 from tests.toys import LinearSurrogate, LinearWorld
 
-CONFIG = MatchingConfig(weight=1.0, action=0.1, agent=0.0)
+NONE = torch.zeros(0, dtype=torch.long)
+CONFIG = MatchingConfig(weight=1.0, action=0.1, state=0.0)
 
 
 def windows(count: int) -> Segment:
@@ -15,7 +16,7 @@ def windows(count: int) -> Segment:
 
 
 def matching() -> Matching:
-    return Matching(CONFIG, LinearWorld(), torch.ones(1), length=3)
+    return Matching(CONFIG, LinearWorld(), torch.ones(1), NONE, length=3)
 
 
 def test_equal_slopes_cost_nothing_though_values_differ():
@@ -48,7 +49,7 @@ def test_it_teaches_the_slope():
 
 def test_a_varied_window_has_its_agent_elsewhere_and_another_last_action():
     obs, action, flat = torch.rand(2, 3, 6), torch.rand(2, 3, 2), torch.zeros(2, 3)
-    moved = varied(Segment(obs, action, flat, flat), torch.full((2, 2), 0.1), torch.full((2, 2), 0.2))
+    moved = varied(Segment(obs, action, flat, flat), torch.full((2, 2), 0.1), torch.tensor([[0.0] * 4 + [0.2] * 2] * 2))
     assert torch.allclose(moved.obs[..., -2:], obs[..., -2:] + 0.2) and torch.equal(moved.obs[..., :-2], obs[..., :-2])
     assert torch.allclose(moved.action[:, -1], action[:, -1] + 0.1) and torch.equal(
         moved.action[:, :-1], action[:, :-1]
@@ -61,7 +62,9 @@ def test_slopes_are_differences_over_the_whole_variation_in_typical_changes():
     The agent's variation moves both models' answers alike.
     """
     torch.manual_seed(0)
-    careful = Matching(MatchingConfig(action=0.1, agent=0.1), LinearWorld(), torch.full((1,), 0.5), length=3)
+    careful = Matching(
+        MatchingConfig(action=0.1, state=0.1), LinearWorld(), torch.full((1,), 0.5), torch.tensor([0]), length=3
+    )
     loss = careful.loss(LinearSurrogate(slope=0.9), windows(8))
     slope = 0.4 * 2 * 0.1 / (2 * (0.1 + 0.1) * 0.5)
     assert torch.allclose(loss, torch.tensor(0.5 * slope**2), atol=1e-5)
@@ -88,14 +91,14 @@ class Drawing(LinearSurrogate):
 
 
 def test_both_answers_of_the_world_have_the_same_noise():
-    shaken = Matching(CONFIG, Shaken(anyhow=10.0, more=0.0), torch.ones(1), length=3)
+    shaken = Matching(CONFIG, Shaken(anyhow=10.0, more=0.0), torch.ones(1), NONE, length=3)
     assert float(shaken.loss(LinearSurrogate(), windows(8)).detach()) < 1e-6
 
 
 def test_every_update_has_another_noise():
     """What is found is how much more the noise of that update shakes: half its square, or its size less a half."""
     torch.manual_seed(0)
-    shaken = Matching(CONFIG, Shaken(anyhow=0.0, more=1.0), torch.ones(1), length=3)
+    shaken = Matching(CONFIG, Shaken(anyhow=0.0, more=1.0), torch.ones(1), NONE, length=3)
     found = [round(float(shaken.loss(LinearSurrogate(), windows(1)).detach()), 3) for _ in range(5)]
     assert len(set(found)) == 5
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from glocal.core.types import Batched, Grid, Points, Spec, cat, stack, where
+from glocal.core.types import Batched, cat, stack, where
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,6 @@ class Outer(Batched):
 
 def bundle(value: float, key: int = 3) -> Outer:
     return Outer(torch.full((2, 3), value), Inner(torch.full((2,), 10 * value)), key)
-
-
-def test_layouts_count_their_numbers():
-    assert Points(8, rigid=True).numbers == 16 and Grid(4, 3).numbers == 48
-    assert Spec(Points(8, rigid=True), 2, 0.2).obs_dim == 18 and Spec(Grid(4, 3), 2, 0.2).obs_dim == 50
 
 
 def test_functions_reach_every_tensor_and_nothing_else():

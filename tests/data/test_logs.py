@@ -14,6 +14,7 @@ from glocal.data.formats import open_dataset
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.ingest import chosen, ingest
 from glocal.data.mapping import Mapping, check, load, save
+from glocal.data.reading import PlanarReading
 from glocal.data.store import EpisodeStore, seal
 from tests.data.test_formats import (
     AFTER,
@@ -176,14 +177,13 @@ def test_a_split_that_cannot_write_both_parts_writes_neither(tmp_path, capsys, s
     assert said in refused(capsys, "split", whole, *places, "--share", "0.67") and not (tmp_path / "a").exists()
 
 
-def test_logs_without_pictures_are_looked_at_without_a_mapping(tmp_path, capsys):
+def test_logs_without_pictures_are_looked_at_as_streams(tmp_path, capsys):
     features = {name: feature for name, feature in FEATURES.items() if not feature.picture}
     episodes = [{name: one[name] for name in features} for one in EPISODES]
     write_lerobot(tmp_path / "set", episodes, Layout(10, features))
     data("inspect", tmp_path / "set")
     said = " ".join(capsys.readouterr().err.split())
-    assert "3 episodes, 18 steps" in said and "no mapping: " in said and "holds no pictures" in said
-    assert "holds no pictures" in refused(capsys, "inspect", tmp_path / "set", "--write")
+    assert "3 episodes, 18 steps" in said and "RobotMapping(streams=(Stream(name=" in said
 
 
 def test_only_equals_are_merged(tmp_path, capsys):
@@ -282,8 +282,8 @@ def test_of_an_episode_whose_last_observation_is_kept_no_decision_is_lost(tmp_pa
     known = Mapping(camera, (48, 64), state, "action", 10, 5, low=(0, 0), high=(512, 512), reward="next.reward",
                     reward_over="sum")  # fmt: skip
     dataset = open_dataset(path)
-    assert chosen(known, dataset.observed) == ([0, 1, 2], []) and list(dataset.lengths) == list(LENGTHS)
-    ingest(path, known, tmp_path / "data", [0, 1, 2], 1, lambda done: None)
+    assert chosen(PlanarReading(known), dataset.observed) == ([0, 1, 2], []) and list(dataset.lengths) == list(LENGTHS)
+    ingest(path, PlanarReading(known), tmp_path / "data", [0, 1, 2], 1, lambda done: None)
     seal(tmp_path / "data", {})
     store = EpisodeStore.open(tmp_path / "data")
     assert np.diff(store.starts).tolist() == [3, 5, 3]

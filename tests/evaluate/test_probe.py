@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from glocal.core.types import Grid, Points, Spec
+from glocal.core.spec import Part, Spec
 from glocal.evaluate.probe import Probe, ProbeConfig
+from glocal.rigid2d.scene import scene_spec
 
 SMALL = ProbeConfig(width=8, channels=8)
 
@@ -25,7 +26,7 @@ class Says(nn.Module):
 
 
 def saying(*numbers: float) -> Probe:
-    probe = Probe(SMALL, Spec(Points(2, rigid=False), 2, 0.2))
+    probe = Probe(SMALL, scene_spec(2))
     probe.body = Says(*numbers)  # pyright: ignore[reportAttributeAccessIssue]
     return probe
 
@@ -48,7 +49,7 @@ def test_its_loss_is_the_squared_error_of_positions_in_half_tables_and_of_the_an
 
 def test_grids_are_read_with_the_agents_position_and_row_by_row():
     torch.manual_seed(0)
-    probe = Probe(SMALL, Spec(Grid(4, 2), 2, 0.2))
+    probe = Probe(SMALL, Spec((Part("grid", (2, 4, 4)), Part("agent", (2,))), 2))
     obs = torch.rand(5, 2 * 16 + 2)
     found = probe(obs)
     assert found.shape == (5, 6) and torch.allclose(probe(obs[2:3]), found[2:3], atol=1e-5)
@@ -61,7 +62,7 @@ def test_grids_are_read_with_the_agents_position_and_row_by_row():
 
 def test_long_recordings_are_read_whole_and_without_a_graph():
     torch.manual_seed(0)
-    probe, obs = Probe(SMALL, Spec(Points(2, rigid=False), 2, 0.2)), torch.rand(5000, 6)
+    probe, obs = Probe(SMALL, scene_spec(2)), torch.rand(5000, 6)
     pose = probe.read(obs, 2.0)
     with torch.no_grad():
         assert np.allclose(pose.agent, probe(obs)[:, :2].numpy() + 1, atol=1e-5)

@@ -3,11 +3,12 @@
 import torch
 from torch import nn
 
-from glocal.core.types import Points, Segment, Spec
+from glocal.core.types import Segment
+from glocal.rigid2d.scene import SceneConfig, scene_spec
 from glocal.surrogates.mlp import MLPSurrogate, MLPSurrogateConfig
 from glocal.surrogates.rssm import RSSM, RSSMConfig
 
-LOOSE = Spec(Points(2, rigid=False), 2, 0.2)
+LOOSE, FEATURES = scene_spec(2), SceneConfig(rigid=False, reach=0.2)
 
 
 class Shown(nn.Module):
@@ -30,7 +31,7 @@ def numbered() -> Segment:
 
 
 def mlp() -> MLPSurrogate:
-    return MLPSurrogate(MLPSurrogateConfig(width=8, blocks=1, smoothing=0.0), LOOSE)
+    return MLPSurrogate(MLPSurrogateConfig(width=8, blocks=1, smoothing=0.0), LOOSE, FEATURES)
 
 
 def test_the_feed_forward_model_predicts_each_row_from_the_two_before_and_the_action_that_led_to_it():
@@ -39,15 +40,15 @@ def test_the_feed_forward_model_predicts_each_row_from_the_two_before_and_the_ac
     surrogate.loss(numbered())
     window = torch.tensor([[[0.0, 0.01]], [[0.01, 0.02]]])[:, 0]  # rows 0, 1 before row 2; rows 1, 2 before row 3
     actions = torch.tensor([[0.01, 0.02], [0.02, 0.03]])  # what led to the newer of them, and to the predicted row
-    wanted = surrogate.scene.situation(
-        window[..., None].expand(-1, -1, 6), actions[..., None].expand(-1, -1, 2), surrogate.scene.scales
+    wanted = surrogate.features.dynamics(
+        window[..., None].expand(-1, -1, 6), actions[..., None].expand(-1, -1, 2), surrogate.features.scales
     )
     assert torch.allclose(shown.rows[0], wanted, atol=1e-6)
 
 
 def test_the_feed_forward_model_is_held_to_the_change_to_that_row_and_to_its_outcome():
     surrogate = mlp()
-    surrogate.scene.scale.fill_(0.01)
+    surrogate.features.scale.fill_(0.01)
     surrogate.body = Shown(LOOSE.obs_dim)  # pyright: ignore[reportAttributeAccessIssue]
     surrogate.outcome = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
     told = []

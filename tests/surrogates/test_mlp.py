@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from glocal.core.types import Points, Segment, Spec
+from glocal.core.types import Segment
+from glocal.rigid2d.scene import SceneConfig, scene_spec
 from glocal.surrogates.mlp import MLPSurrogate, MLPSurrogateConfig
 
-SPEC = Spec(Points(2, rigid=False), 2, 0.2)
+SPEC, FEATURES = scene_spec(2), SceneConfig(rigid=False, reach=0.2)
 SCALE = torch.tensor([[0.1], [0.2], [0.4]])
 
 
@@ -44,14 +45,14 @@ def experience() -> Segment:
 
 def knowing(segment: Segment, smoothing: float = 0.0) -> MLPSurrogate:
     """A local model that is right about a segment, pair of steps by pair of steps."""
-    surrogate = MLPSurrogate(MLPSurrogateConfig(width=8, blocks=1, smoothing=smoothing), SPEC)
-    surrogate.scene.scale.copy_(SCALE)
+    surrogate = MLPSurrogate(MLPSurrogateConfig(width=8, blocks=1, smoothing=smoothing), SPEC, FEATURES)
+    surrogate.features.scale.copy_(SCALE)
     surrogate.outcome = Told()  # pyright: ignore[reportAttributeAccessIssue]
     situations, changes = [], []
     for t in range(2, segment.obs.shape[1]):
         window = torch.stack([segment.obs[:, t - 2], segment.obs[:, t - 1]], 1)
         action = torch.stack([segment.action[:, t - 1], segment.action[:, t]], 1)
-        situations.append(surrogate.scene.situation(window, action, surrogate.cfg.scales))
+        situations.append(surrogate.features.dynamics(window, action, surrogate.cfg.scales))
         moved = (segment.obs[:, t] - segment.obs[:, t - 1]).unflatten(-1, (-1, 2))
         changes.append((moved / SCALE).flatten(1))
     surrogate.body = Oracle(torch.cat(situations), torch.cat(changes))  # pyright: ignore[reportAttributeAccessIssue]

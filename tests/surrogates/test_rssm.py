@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from glocal.core.gradients import Draw
 from glocal.core.rollout import warm_up
-from glocal.core.types import Points, Segment, Spec
+from glocal.core.spec import Part, Spec
+from glocal.core.types import Segment
 from glocal.surrogates.rssm import RSSM, CategoricalSpace, Choice, GaussianSpace, RSSMConfig
 
-SPEC = Spec(Points(1, rigid=False), 2, 0.2)
+SPEC = Spec((Part("numbers", (4,)),), 2)
 SIZE = SPEC.obs_dim
 CONFIG = RSSMConfig(recurrent=SIZE + 2, stochastic=SIZE, width=8, obs_std=1.0, free_nats=0.0)
 NARROW, WIDE, UNKNOWN = -30.0, -2.4, 100.0

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from glocal.core.types import Points, Segment, Spec
+from glocal.core.spec import Part, Spec
+from glocal.core.types import Segment
 from glocal.worlds.diffusion import (
     LEVEL_FEATURES,
     DiffusionConfig,
@@ -17,7 +18,7 @@ from glocal.worlds.diffusion import (
 )
 
 DIM = 400
-SPEC = Spec(Points(DIM // 2 - 1, rigid=False), 2, 0.2)
+SPEC = Spec((Part("numbers", (DIM,)),), 2)
 CONFIG = DiffusionConfig(context=3)
 
 
@@ -29,7 +30,7 @@ class Telling(DiffusionWorld):
         self.clean, self.told = clean, []
         self.head = nn.Parameter(torch.tensor([0.25, 2.0]))
 
-    def measure(self, before, after, reward):
+    def fit_statistics(self, before, after, reward):
         pass
 
     def outcome(self, obs):
@@ -44,11 +45,11 @@ class Telling(DiffusionWorld):
         self.levels = sigma
         return noisy if self.clean is None else torch.full_like(noisy, self.clean)
 
-    def change(self, before, after):
+    def delta(self, before, after):
         return after - before
 
-    def changed(self, before, change):
-        return before + change
+    def advance(self, before, delta):
+        return before + delta
 
 
 def segment(count: int = 2, length: int = 4) -> Segment:

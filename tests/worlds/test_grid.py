@@ -4,17 +4,19 @@ import pytest
 import torch
 from torch import nn
 
-from glocal.core.types import Grid, Points, Spec
+from glocal.core.spec import Part, Spec
+from glocal.rigid2d.scene import SceneConfig, scene_spec
 from glocal.worlds.grid import BUMP_WIDTHS, GridWorld, GridWorldConfig
 
 SIDE, CHANNELS = 4, 2
 CELLS = SIDE**2
-SPEC = Spec(Grid(SIDE, CHANNELS), 2, reach=0.25)
+SPEC = Spec((Part("grid", (CHANNELS, SIDE, SIDE)), Part("agent", (2,))), 2)
+FEATURES = SceneConfig(rigid=False, reach=0.25)
 
 
 def world(context: int = 3) -> GridWorld:
     torch.manual_seed(0)
-    return GridWorld(GridWorldConfig(size=0, context=context), SPEC)
+    return GridWorld(GridWorldConfig(size=0, context=context), SPEC, FEATURES)
 
 
 def observation(agents: list[tuple[float, float]], value: float = 0.0) -> torch.Tensor:
@@ -40,21 +42,21 @@ def test_scales_are_root_mean_squares_by_channel_and_of_the_agent():
     after[:, :CELLS] = 0.3
     after[::2, CELLS : 2 * CELLS] = 0.4  # half of the rows: 0.4 / sqrt 2
     after[:, -2], after[:, -1] = 0.6, 0.8  # (0.36 + 0.64) / 2
-    model.measure(before, after, torch.zeros(50))
+    model.fit_statistics(before, after, torch.zeros(50))
     by_hand = torch.tensor([0.3] * CELLS + [0.4 / 2**0.5] * CELLS + [0.5**0.5] * 2)
     assert torch.allclose(model.scale, by_hand)
-    assert torch.allclose(model.change(before, after)[0], after[0] / by_hand)
-    assert torch.allclose(model.changed(before, model.change(before, after)), after, atol=1e-6)
+    assert torch.allclose(model.delta(before, after)[0], after[0] / by_hand)
+    assert torch.allclose(model.advance(before, model.delta(before, after)), after, atol=1e-6)
 
 
 def test_what_never_changes_has_a_scale_too():
     model, same = world(), torch.rand(20, SPEC.obs_dim)
-    model.measure(same, same, torch.zeros(20))
+    model.fit_statistics(same, same, torch.zeros(20))
     assert torch.allclose(model.scale, torch.full((SPEC.obs_dim,), 1e-3))
 
 
 def test_observations_stay_in_their_range():
-    after = world().changed(torch.full((1, SPEC.obs_dim), 0.9), torch.full((1, SPEC.obs_dim), 0.5))
+    after = world().advance(torch.full((1, SPEC.obs_dim), 0.9), torch.full((1, SPEC.obs_dim), 0.5))
     assert torch.equal(after, torch.ones(1, SPEC.obs_dim))
 
 
@@ -99,8 +101,8 @@ def test_the_network_is_shown_the_grids_in_order_the_plan_and_how_much_noise_the
 
 
 def test_a_grid_world_asks_for_grids():
-    with pytest.raises(AssertionError, match="a grid world answers with grids"):
-        GridWorld(GridWorldConfig(size=0), Spec(Points(2, rigid=False), 2, 0.2))
+    with pytest.raises(AssertionError, match="a grid world answers with a grid and an agent, found points"):
+        GridWorld(GridWorldConfig(size=0), scene_spec(2), FEATURES)
 
 
 def test_a_young_denoiser_leaves_the_grid_alone():

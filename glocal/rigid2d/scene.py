@@ -1,20 +1,19 @@
-"""Scenes of points: the quantities in which contact looks simple, and how a scene changes.
+"""Scenes of points in a plane, an agent among them: the quantities in which contact looks simple.
 
 Networks that see plain coordinates learn nothing about contacts from hours of logs. Relative positions, and for a rigid
 body its own frame, make the same motion look the same wherever on the table it happens.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from glocal.core.features import POLICY_SCALES, Featurizer, Outcome
 from glocal.core.nets import harmonics, outcome_head
-from glocal.core.types import Points, Spec
-
-OUTLOOK_SCALES = 1
-"""Harmonics that policies and critics see: the gradient of a critic on shorter waves is mostly noise."""
+from glocal.core.spec import Part, Spec
 
 
 class Frame(NamedTuple):
@@ -46,33 +45,51 @@ def fit_frame(points: Float[Tensor, "b k 2"], shape: Float[Tensor, "k 2"]) -> Fr
     return Frame(centre, turn / turn.norm(dim=-1, keepdim=True).clamp_min(1e-6))
 
 
-class Scene(nn.Module):
-    """Features and changes of scenes of points and an agent; `measure` it on recorded observations before use.
+def scene_spec(points: int) -> Spec:
+    """Observations of `points` points and an agent in a plane, from -1 to 1; actions displace the agent's target."""
+    return Spec((Part("points", (points, 2)), Part("agent", (2,))), action_dim=2)
 
-    `shape` is the rigid body's, `scale` the typical change per decision of each point and of the agent, and `wanted`
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """What is known of a scene."""
+
+    rigid: bool
+    """Whether all points move as one rigid body."""
+    reach: float
+    """How far an action of 1 puts the agent's target from the agent, in units of observations."""
+
+    def build(self, spec: Spec, window: int, scales: int) -> "Scene":
+        return Scene(self, spec, window, scales)
+
+
+class Scene(Featurizer):
+    """Features and changes of scenes of points and an agent.
+
+    `shape` is the rigid body's, `scale` the typical change per decision of each point and of the agent, and `goal`
     where the points were when the most rewarding observation was recorded.
     """
 
     shape: Tensor
     scale: Tensor
-    wanted: Tensor
+    goal: Tensor
 
-    def __init__(self, spec: Spec, window: int, scales: int):
-        super().__init__()
-        assert isinstance(spec.layout, Points), f"a scene is made of points, found {spec.layout}"
-        self.spec = spec
-        self.points, self.rigid = spec.layout.count, spec.layout.rigid
-        self.window = window
-        self.scales = scales
+    def __init__(self, cfg: SceneConfig, spec: Spec, window: int, scales: int):
+        super().__init__(spec, window, scales)
+        names = [part.name for part in spec.parts]
+        assert names == ["points", "agent"], f"a scene is made of points and an agent, found {names}"
+        self.points, self.rigid, self.reach = spec.part("points").shape[0], cfg.rigid, cfg.reach
         self.register_buffer("shape", torch.zeros(self.points, 2))
         self.register_buffer("scale", torch.ones(self.points + 1, 1))
-        self.register_buffer("wanted", torch.zeros(self.points, 2))
+        self.register_buffer("goal", torch.zeros(self.points, 2))
+        self.register_buffer("jittered", torch.arange(2 * self.points, 2 * self.points + 2), persistent=False)
 
     @torch.no_grad()
-    def measure(self, before: Float[Tensor, "n d"], after: Float[Tensor, "n d"], reward: Float[Tensor, " n"]) -> None:
-        """Take the statistics from recorded pairs of successive observations, and the reward of the latter."""
+    def fit_statistics(
+        self, before: Float[Tensor, "n d"], after: Float[Tensor, "n d"], reward: Float[Tensor, " n"]
+    ) -> None:
         points, _ = self.split(before)
-        self.wanted.copy_(self.split(after[reward.argmax()])[0])
+        self.goal.copy_(self.split(after[reward.argmax()])[0])
         if self.rigid:
             first = points[0] - points[0].mean(0)
             frame = fit_frame(points, first)
@@ -90,7 +107,7 @@ class Scene(nn.Module):
 
     def target(self, obs: Float[Tensor, "*batch d"], action: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
         """Where an action sends the agent; targets end at the edge of the table."""
-        return (obs[..., -2:] + self.spec.reach * action).clamp(-1, 1)
+        return (obs[..., -2:] + self.reach * action).clamp(-1, 1)
 
     def frame(self, obs: Float[Tensor, "b d"]) -> Frame:
         """The rigid body's frame; for other scenes the table's own axes."""
@@ -99,14 +116,14 @@ class Scene(nn.Module):
             return fit_frame(points, self.shape)
         return Frame(torch.zeros_like(agent), torch.zeros_like(agent) + agent.new_tensor([1.0, 0.0]))
 
-    def change(self, before: Float[Tensor, "b d"], after: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+    def delta(self, before: Float[Tensor, "b d"], after: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """What happened between two observations: in the body's frame, in units of the typical change."""
         xy = (after - before).unflatten(-1, (-1, 2))
         return (unrotate(xy, self.frame(before).turn) / self.scale).flatten(-2)
 
-    def changed(self, before: Float[Tensor, "b d"], change: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+    def advance(self, before: Float[Tensor, "b d"], delta: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """The observation after a change; a rigid body comes out rigid."""
-        xy = rotate(change.unflatten(-1, (-1, 2)) * self.scale, self.frame(before).turn)
+        xy = rotate(delta.unflatten(-1, (-1, 2)) * self.scale, self.frame(before).turn)
         after = before + xy.flatten(-2)
         return self.straighten(after) if self.rigid else after
 
@@ -116,7 +133,7 @@ class Scene(nn.Module):
         points = rotate(self.shape.expand(obs.shape[0], -1, -1), turn) + centre[:, None]
         return torch.cat([points.flatten(-2), obs[:, -2:]], dim=-1)
 
-    def situation(
+    def dynamics(
         self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w 2"], scales: int
     ) -> Float[Tensor, "b f"]:
         """Features of the last `w` observations and of the action that follows each of them.
@@ -131,27 +148,21 @@ class Scene(nn.Module):
         parts = self._rigid_parts if self.rigid else self._loose_parts
         return torch.cat([part.flatten(1) for part in (now, *parts(points, places, near, scales))], dim=-1)
 
-    def outlook(self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w 2"]) -> Float[Tensor, "b f"]:
+    def policy(self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w 2"]) -> Float[Tensor, "b f"]:
         """What a policy sees: a situation, and the way from the points to where they are wanted."""
         now = obs[:, -1]
         points, _ = self.split(now)
-        way = unrotate(self.wanted - points, self.frame(now).turn)
+        way = unrotate(self.goal - points, self.frame(now).turn)
         distance = (way.pow(2).sum(-1) + 1e-6).sqrt()
-        parts = [self.situation(obs, action, OUTLOOK_SCALES), way.flatten(1), (-8 * distance).exp()]
+        parts = [self.dynamics(obs, action, POLICY_SCALES), way.flatten(1), (-8 * distance).exp()]
         return torch.cat(parts, dim=-1)
 
-    def outlook_dim(self) -> int:
-        """The number of features of an outlook."""
-        return self.outlook(*self._nothing()).shape[-1]
+    def to_action(self, obs: Tensor, vector: Tensor) -> Tensor:
+        """From the body's axes to the table's."""
+        return rotate(vector.unflatten(-1, (-1, 2)), self.frame(obs).turn).flatten(-2)
 
-    def situation_dim(self) -> int:
-        """The number of features of a situation."""
-        return self.situation(*self._nothing(), self.scales).shape[-1]
-
-    def _nothing(self) -> tuple[Tensor, Tensor]:
-        """One window of zeros: observations and actions."""
-        obs = self.wanted.new_zeros(1, self.window, self.spec.obs_dim)
-        return obs, obs.new_zeros(1, self.window, self.spec.action_dim)
+    def outcome(self, width: int) -> "SceneOutcome":
+        return SceneOutcome(self.spec.obs_dim, width)
 
     def _rigid_parts(self, points: Tensor, places: Tensor, near: Tensor, scales: int) -> list[Tensor]:
         """Everything as the body sees it: the agent, its targets, and how the body itself has moved."""
@@ -168,7 +179,7 @@ class Scene(nn.Module):
         return [relative, harmonics(relative.flatten(1), scales), places - near[:, :1], past]
 
 
-class Outcome(nn.Module):
+class SceneOutcome(Outcome):
     """Reward and continuation of an observation.
 
     Besides the points it sees their distance to a learned reference scene, which starts at the most rewarding one
@@ -180,8 +191,11 @@ class Outcome(nn.Module):
         self.reference = nn.Parameter(torch.zeros(obs_dim - 2))
         self.body = outcome_head(obs_dim + (obs_dim - 2) // 2 + 8, width)
 
+    @torch.no_grad()
+    def fit_statistics(self, after: Float[Tensor, "n d"], reward: Float[Tensor, " n"]) -> None:
+        self.reference.copy_(after[reward.argmax(), :-2])
+
     def forward(self, obs: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor]:
-        """Reward (*batch,) and the logit of continuation (*batch,)."""
         offset = (obs[..., :-2] - self.reference).unflatten(-1, (-1, 2))
         distance = (offset.pow(2).sum(-1) + 1e-6).sqrt()
         mean = distance.mean(-1, keepdim=True)

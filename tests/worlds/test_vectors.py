@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from glocal.core.types import Points, Segment, Spec
-from glocal.worlds.keypoints import KeypointWorld, KeypointWorldConfig
+from glocal.core.types import Segment
+from glocal.rigid2d.scene import SceneConfig, scene_spec
+from glocal.worlds.vectors import VectorWorld, VectorWorldConfig
 
-SPEC = Spec(Points(2, rigid=False), 2, 0.2)
+SPEC, LOOSE = scene_spec(2), SceneConfig(rigid=False, reach=0.2)
 
 
 class IdealDenoiser:
@@ -28,32 +29,32 @@ def segment(count: int, length: int = 4) -> Segment:
 
 @pytest.mark.parametrize("mean, std", [(0.7, 0.5), (-1.0, 0.1)])
 def test_the_ideal_denoiser_makes_the_sampler_recover_a_gaussian(mean, std):
-    world = KeypointWorld(KeypointWorldConfig(sampling_steps=200, sigma_max=40.0, sigma_min=0.002), SPEC)
+    world = VectorWorld(VectorWorldConfig(sampling_steps=200, sigma_max=40.0, sigma_min=0.002), SPEC, LOOSE)
     world.denoise = IdealDenoiser(mean, std)
     start = segment(4000)
     after = world.sample(start.obs, start.action, torch.randn(4000, SPEC.obs_dim))
-    change = world.scene.change(start.obs[:, -1], after)
+    change = world.features.delta(start.obs[:, -1], after)
     assert abs(float(change.mean()) - mean) < 0.05
     assert abs(float(change.std()) - std) < 0.05
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5])
 def test_the_schedule_falls_from_the_largest_noise_to_none(steps):
-    sigmas = KeypointWorldConfig(sampling_steps=steps).schedule()
+    sigmas = VectorWorldConfig(sampling_steps=steps).schedule()
     assert len(sigmas) == steps + 1
     assert abs(sigmas[0] - 5.0) < 1e-9 and sigmas[-1] == 0.0
     assert sigmas == sorted(sigmas, reverse=True)
 
 
 def test_a_world_that_sees_too_little_says_so():
-    world = KeypointWorld(KeypointWorldConfig(), SPEC)
+    world = VectorWorld(VectorWorldConfig(), SPEC, LOOSE)
     with pytest.raises(ValueError, match="needs 4 observations to begin, found 2"):
         world.begin(segment(3, 2), 0)
 
 
 def test_the_loss_falls_on_a_world_of_constant_motion():
     torch.manual_seed(0)
-    world = KeypointWorld(KeypointWorldConfig(size=0), SPEC)
+    world = VectorWorld(VectorWorldConfig(size=0), SPEC, LOOSE)
     start = segment(256)
     after = start.obs[:, -1:] + 0.05
     whole = Segment(
@@ -62,7 +63,7 @@ def test_the_loss_falls_on_a_world_of_constant_motion():
         torch.ones(256, 5),
         torch.ones(256, 5),
     )
-    world.measure(start.obs[:, -1], after[:, 0], torch.ones(256))
+    world.fit_statistics(start.obs[:, -1], after[:, 0], torch.ones(256))
     optimizer = torch.optim.Adam(world.parameters(), 1e-2)
     losses = []
     for _ in range(150):

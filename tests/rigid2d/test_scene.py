@@ -5,11 +5,10 @@ import math
 import pytest
 import torch
 
-from glocal.core.geometry import Outcome, Scene, fit_frame, rotate, unrotate
-from glocal.core.types import Points, Spec
+from glocal.rigid2d.scene import Scene, SceneConfig, SceneOutcome, fit_frame, rotate, scene_spec, unrotate
 
 SHAPE = torch.tensor([[-0.3, -0.1], [0.3, -0.1], [0.0, 0.2]])
-RIGID, LOOSE = Spec(Points(3, rigid=True), 2, 0.2), Spec(Points(3, rigid=False), 2, 0.2)
+SPEC, RIGID, LOOSE = scene_spec(3), SceneConfig(rigid=True, reach=0.2), SceneConfig(rigid=False, reach=0.2)
 
 
 def placed(angle: torch.Tensor, centre: torch.Tensor, agent: torch.Tensor) -> torch.Tensor:
@@ -23,9 +22,9 @@ def random_scenes(count: int) -> torch.Tensor:
     return placed(torch.rand(count) * 6, torch.rand(count, 2) - 0.5, torch.rand(count, 2) - 0.5)
 
 
-def measured(spec: Spec) -> Scene:
-    scene, obs = Scene(spec, 2, 3), random_scenes(50)
-    scene.measure(obs, obs + 0.01 * torch.randn_like(obs), torch.rand(50))
+def measured(cfg: SceneConfig) -> Scene:
+    scene, obs = Scene(cfg, SPEC, 2, 3), random_scenes(50)
+    scene.fit_statistics(obs, obs + 0.01 * torch.randn_like(obs), torch.rand(50))
     return scene
 
 
@@ -43,16 +42,16 @@ def test_unrotate_undoes_rotate():
     assert torch.allclose(unrotate(rotate(xy, turn), turn), xy, atol=1e-6)
 
 
-@pytest.mark.parametrize("spec", [RIGID, LOOSE])
-def test_applying_a_change_undoes_taking_it(spec):
-    scene, obs = measured(spec), random_scenes(20)
+@pytest.mark.parametrize("cfg", [RIGID, LOOSE])
+def test_applying_a_change_undoes_taking_it(cfg):
+    scene, obs = measured(cfg), random_scenes(20)
     before, after = obs[:10], obs[10:]
-    assert torch.allclose(scene.changed(before, scene.change(before, after)), after, atol=1e-5)
+    assert torch.allclose(scene.advance(before, scene.delta(before, after)), after, atol=1e-5)
 
 
 def test_a_rigid_body_comes_out_rigid():
     scene, obs = measured(RIGID), random_scenes(10)
-    after = scene.changed(obs, torch.randn_like(obs))
+    after = scene.advance(obs, torch.randn_like(obs))
     sides = torch.cdist(after[:, :6].view(-1, 3, 2), after[:, :6].view(-1, 3, 2))
     assert torch.allclose(sides, torch.cdist(SHAPE, SHAPE).expand(10, -1, -1), atol=1e-4)
 
@@ -66,15 +65,15 @@ def test_the_same_motion_looks_the_same_wherever_the_body_lies():
     def elsewhere(obs):
         return (rotate(obs.view(1, -1, 2), turn) + shift[:, None]).flatten(1)
 
-    assert torch.allclose(scene.change(before, after), scene.change(elsewhere(before), elsewhere(after)), atol=1e-4)
+    assert torch.allclose(scene.delta(before, after), scene.delta(elsewhere(before), elsewhere(after)), atol=1e-4)
 
 
-@pytest.mark.parametrize("spec", [RIGID, LOOSE])
-def test_situations_have_the_length_that_they_say(spec):
-    scene = measured(spec)
-    window, action = torch.randn(4, 2, spec.obs_dim), torch.rand(4, 2, 2)
-    assert scene.situation(window, action, scene.scales).shape == (4, scene.situation_dim())
-    assert scene.outlook(window, action).shape == (4, scene.outlook_dim())
+@pytest.mark.parametrize("cfg", [RIGID, LOOSE])
+def test_situations_have_the_length_that_they_say(cfg):
+    scene = measured(cfg)
+    window, action = torch.randn(4, 2, SPEC.obs_dim), torch.rand(4, 2, 2)
+    assert scene.dynamics(window, action, scene.scales).shape == (4, scene.dynamics_dim())
+    assert scene.policy(window, action).shape == (4, scene.policy_dim())
 
 
 def test_targets_end_at_the_edge_of_the_table():
@@ -89,21 +88,21 @@ def quarter_turned(x: float, y: float, agent: tuple[float, float]) -> torch.Tens
     return placed(torch.tensor([math.pi / 2]), torch.tensor([[x, y]]), torch.tensor([agent]))
 
 
-def known(spec: Spec) -> Scene:
+def known(cfg: SceneConfig) -> Scene:
     """A scene that was measured on bodies of `SHAPE`, and wants them upright in the middle."""
-    scene, obs = Scene(spec, 2, 3), torch.cat([random_scenes(20), placed(torch.zeros(1), *torch.zeros(2, 1, 2))])
+    scene, obs = Scene(cfg, SPEC, 2, 3), torch.cat([random_scenes(20), placed(torch.zeros(1), *torch.zeros(2, 1, 2))])
     moved = obs.clone()
     moved[:, :6] += 0.03
     moved[:, 6:] -= 0.05
     moved[-1] = obs[-1]
-    scene.measure(obs, moved, torch.tensor([0.0] * 20 + [1.0]))
+    scene.fit_statistics(obs, moved, torch.tensor([0.0] * 20 + [1.0]))
     scene.shape.copy_(SHAPE)
     return scene
 
 
 def test_measuring_takes_the_best_scene_and_the_typical_changes():
     scene = known(RIGID)
-    assert torch.allclose(scene.wanted, SHAPE, atol=1e-6)
+    assert torch.allclose(scene.goal, SHAPE, atol=1e-6)
     by_hand = torch.tensor([0.03] * 3 + [0.05])[:, None] * (20 / 21) ** 0.5  # one row of 21 rests
     assert torch.allclose(scene.scale, by_hand, atol=1e-6)
 
@@ -118,9 +117,9 @@ def test_points_of_a_loose_scene_have_scales_of_their_own_and_a_rigid_body_one_f
     before, after = random_scenes(10), random_scenes(10)
     after[:, 0:2] += 0.3
     after[:, 6:8] += 0.1
-    loose, rigid = Scene(LOOSE, 2, 3), Scene(RIGID, 2, 3)
+    loose, rigid = Scene(LOOSE, SPEC, 2, 3), Scene(RIGID, SPEC, 2, 3)
     for scene in (loose, rigid):
-        scene.measure(before, after, torch.zeros(10))
+        scene.fit_statistics(before, after, torch.zeros(10))
     assert torch.allclose(loose.scale.flatten(), torch.tensor([0.3, 1e-3, 1e-3, 0.1]), atol=1e-6)
     assert torch.allclose(rigid.scale.flatten(), torch.tensor([0.3 / 3**0.5] * 3 + [0.1]), atol=1e-6)
 
@@ -131,7 +130,7 @@ def test_a_change_is_told_in_the_bodys_axes_and_in_typical_changes():
     after = before.clone()
     after[:, 0:6:2] += 0.06
     after[:, 7] += 0.1
-    change = scene.change(before, after).view(4, 2)
+    change = scene.delta(before, after).view(4, 2)
     points, agent = (float(scene.scale[i]) for i in (0, -1))
     assert torch.allclose(change[:3], torch.tensor([[0.0, -0.06 / points]] * 3), atol=1e-4)
     assert torch.allclose(change[3], torch.tensor([0.1 / agent, 0.0]), atol=1e-4)
@@ -149,7 +148,7 @@ def test_a_body_is_straightened_where_it_lies():
 def test_the_way_to_where_points_are_wanted_is_told_in_the_bodys_axes():
     """The body lies a quarter turned at (0, 0.5): the middle is 0.5 away along -y of the table, which is its own -x."""
     scene, obs = known(RIGID), quarter_turned(0.0, 0.5, (0.2, 0.1))
-    tail = scene.outlook(torch.stack([obs, obs], 1), torch.zeros(1, 2, 2))[0, -9:]
+    tail = scene.policy(torch.stack([obs, obs], 1), torch.zeros(1, 2, 2))[0, -9:]
     way, near = tail[:6].view(3, 2), tail[6:]
     upright = SHAPE  # where points are wanted, and in the body's axes turned back by a quarter
     by_hand = torch.stack([upright[:, 1], -upright[:, 0]], -1) - SHAPE + torch.tensor([-0.5, 0.0])
@@ -159,7 +158,7 @@ def test_the_way_to_where_points_are_wanted_is_told_in_the_bodys_axes():
 
 def test_the_way_of_loose_points_is_told_in_the_tables_axes():
     scene, obs = known(LOOSE), quarter_turned(0.0, 0.5, (0.2, 0.1))
-    tail = scene.outlook(torch.stack([obs, obs], 1), torch.zeros(1, 2, 2))[0, -9:-3].view(3, 2)
+    tail = scene.policy(torch.stack([obs, obs], 1), torch.zeros(1, 2, 2))[0, -9:-3].view(3, 2)
     assert torch.allclose(tail, SHAPE - obs[0, :6].view(3, 2), atol=1e-6)
 
 
@@ -168,7 +167,7 @@ def test_a_rigid_situation_by_hand():
     scene, now = known(RIGID), quarter_turned(0.0, 0.5, (0.0, 0.9))
     before = now - torch.tensor([0.0, 0.1] * 4)
     window, action = torch.stack([before, now], 1), torch.tensor([[[0.0, 1.0], [0.5, 0.0]]])
-    found = scene.situation(window, action, 1)[0]
+    found = scene.dynamics(window, action, 1)[0]
     assert torch.allclose(found[:8], now[0])
     centre, turn, places, waves, past = found[8:].split([2, 2, 8, 8, 6])
     assert torch.allclose(centre, torch.tensor([0.0, 0.5]), atol=1e-6)
@@ -199,7 +198,7 @@ def test_a_loose_situation_by_hand():
     scene, now = known(LOOSE), quarter_turned(0.0, 0.5, (0.0, 0.9))
     before = now - torch.tensor([0.0, 0.1] * 4)
     window, action = torch.stack([before, now], 1), torch.tensor([[[0.0, 1.0], [0.5, 0.0]]])
-    found = scene.situation(window, action, 1)[0]
+    found = scene.dynamics(window, action, 1)[0]
     relative, waves, places, past = found[8:].split([12, 24, 8, 6])
     points = now[0, :6].view(3, 2)
     by_hand = torch.stack([points - torch.tensor([0.0, 0.9]), points - torch.tensor([0.1, 0.9])])
@@ -212,7 +211,7 @@ def test_a_loose_situation_by_hand():
 
 def test_an_outcome_knows_how_far_its_points_are_from_the_reference():
     torch.manual_seed(0)
-    outcome, reference = Outcome(8, 16), SHAPE.flatten()
+    outcome, reference = SceneOutcome(8, 16), SHAPE.flatten()
     outcome.reference.data.copy_(reference)
     shown = []
     outcome.body.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))

@@ -1,0 +1,153 @@
+"""How models look at observations, and at their changes: what a robot's geometry may be brought in by.
+
+The default, `Standard`, knows nothing but the typical size of every number's change.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glocal.core.nets import harmonics, outcome_head
+from glocal.core.spec import Spec
+
+POLICY_SCALES = 1
+"""Harmonics that policies and critics see: the gradient of a critic on shorter waves is mostly noise."""
+
+
+class Outcome(nn.Module, ABC):
+    """A head that tells reward and continuation of an observation."""
+
+    def fit_statistics(self, after: Float[Tensor, "n d"], reward: Float[Tensor, " n"]) -> None:
+        """Take what it needs from recorded observations and their rewards; by default nothing."""
+
+    @abstractmethod
+    def forward(self, obs: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor]:
+        """Reward (*batch,) and the logit of continuation (*batch,)."""
+
+
+class PlainOutcome(Outcome):
+    """Told from the numbers as they are."""
+
+    def __init__(self, obs_dim: int, width: int):
+        super().__init__()
+        self.body = outcome_head(obs_dim, width)
+
+    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        reward, cont = self.body(obs).unbind(-1)
+        return reward, cont
+
+
+class Featurizer(nn.Module, ABC):
+    """Features and changes of observations, `window` of which are looked at; fitted to recorded pairs before use."""
+
+    jittered: Tensor
+    """Which numbers of an observation may be jittered in training (n,): what a contact is blurred by."""
+
+    def __init__(self, spec: Spec, window: int, scales: int):
+        super().__init__()
+        self.spec, self.window, self.scales = spec, window, scales
+
+    @abstractmethod
+    def fit_statistics(
+        self, before: Float[Tensor, "n d"], after: Float[Tensor, "n d"], reward: Float[Tensor, " n"]
+    ) -> None:
+        """Take statistics from recorded pairs of successive observations, and the reward of the latter."""
+
+    @abstractmethod
+    def dynamics(self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w a"], scales: int) -> Tensor:
+        """What a model of motion sees, (B, f): the last observations and the action that follows each of them. Where
+        positions matter, they are told in `scales` waves as well."""
+
+    @abstractmethod
+    def policy(self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w a"]) -> Tensor:
+        """What a policy sees, (B, f)."""
+
+    @abstractmethod
+    def delta(self, before: Float[Tensor, "b d"], after: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """What happened between two observations, in units of the typical change."""
+
+    @abstractmethod
+    def advance(self, before: Float[Tensor, "b d"], delta: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """The observation after a change: the inverse of `delta`."""
+
+    def to_action(self, obs: Float[Tensor, "b d"], vector: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+        """Vectors from the axes that `policy` tells of observations in to those of actions; here they are the same."""
+        return vector
+
+    def outcome(self, width: int) -> Outcome:
+        """An untrained head of reward and continuation for observations of this kind."""
+        return PlainOutcome(self.spec.obs_dim, width)
+
+    def dynamics_dim(self) -> int:
+        """The number of features of `dynamics`."""
+        return self.dynamics(*self._nothing(), self.scales).shape[-1]
+
+    def policy_dim(self) -> int:
+        """The number of features of `policy`."""
+        return self.policy(*self._nothing()).shape[-1]
+
+    def _nothing(self) -> tuple[Tensor, Tensor]:
+        """One window of zeros: observations and actions."""
+        device = self.jittered.device
+        obs = torch.zeros(1, self.window, self.spec.obs_dim, device=device)
+        return obs, torch.zeros(1, self.window, self.spec.action_dim, device=device)
+
+
+@runtime_checkable
+class FeaturesConfig(Protocol):
+    """Choices for a featurizer."""
+
+    def build(self, spec: Spec, window: int, scales: int) -> Featurizer:
+        """The featurizer for models that see `window` observations."""
+        ...
+
+
+@dataclass(frozen=True)
+class StandardConfig:
+    """Plain vectors: nothing is known of what their numbers mean."""
+
+    def build(self, spec: Spec, window: int, scales: int) -> "Standard":
+        return Standard(spec, window, scales)
+
+
+class Standard(Featurizer):
+    """Numbers as they are, and their changes in units of the typical one.
+
+    Changes have heavy tails: most numbers rest most of the time, and move by many times their typical change when they
+    do. What models predict is asinh(change / scale), which is linear for small changes and logarithmic for large ones,
+    so that noise of a few units covers all of them.
+    """
+
+    scale: Tensor
+    largest: Tensor
+    """Of recorded deltas; `advance` goes no farther than half as far again."""
+
+    def __init__(self, spec: Spec, window: int, scales: int):
+        super().__init__(spec, window, scales)
+        self.register_buffer("scale", torch.ones(spec.obs_dim))
+        self.register_buffer("largest", torch.ones(spec.obs_dim))
+        self.register_buffer("jittered", torch.arange(spec.obs_dim), persistent=False)
+
+    @torch.no_grad()
+    def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
+        self.scale.copy_((after - before).pow(2).mean(0).sqrt().clamp_min(1e-3))
+        self.largest.copy_(self.delta(before, after).abs().amax(0))
+
+    def dynamics(self, obs: Tensor, action: Tensor, scales: int) -> Tensor:
+        now = obs[:, -1]
+        past = self.delta(obs[:, :-1].flatten(0, 1), obs[:, 1:].flatten(0, 1)).view(len(obs), -1)
+        return torch.cat([now, harmonics(now / 4, scales), past, action.flatten(1)], dim=-1)
+
+    def policy(self, obs: Tensor, action: Tensor) -> Tensor:
+        return self.dynamics(obs, action, POLICY_SCALES)
+
+    def delta(self, before: Tensor, after: Tensor) -> Tensor:
+        return ((after - before) / self.scale).asinh()
+
+    def advance(self, before: Tensor, delta: Tensor) -> Tensor:
+        limit = 1.5 * self.largest
+        return before + delta.clamp(-limit, limit).sinh() * self.scale

@@ -1,0 +1,120 @@
+"""What would spoil a model of a robot's logs, found in what was read of them before anything is trained."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from glocal.data.dataset import Array, Dataset
+from glocal.data.findings import Finding, few
+from glocal.data.streams import RobotMapping, unused
+
+Looks = Mapping[int, Mapping[str, Array]]
+"""What `RobotReading.look` kept, by episode."""
+CUT_WARN, CUT_FAIL = 0.05, 0.4
+"""Shares of decisions that ask for more than the limits, and are cut."""
+LARGEST = 1e6
+"""Of numbers that a robot may measure, in whatever unit."""
+SLACK = 1.02
+"""Of the limits, beyond which an action counts as cut."""
+
+
+def check_robot_logs(mapping: RobotMapping, looks: Looks, context: int) -> list[Finding]:
+    """Everything that can be said without training anything; `context` is what the global model needs to see."""
+    return [
+        _lengths(looks, context),
+        _finite(looks),
+        _copies(looks),
+        *_limits(mapping, np.concatenate([look["asked"] for look in looks.values()])),
+        *_still(mapping, looks),
+        _reward(looks),
+    ]
+
+
+def left_unused(mapping: RobotMapping, dataset: Dataset) -> list[Finding]:
+    """What of a dataset models do not see."""
+    advice = "name it in the mapping, if they are to"
+    return [Finding("unused", "warn", line, advice) for line in unused(mapping, dataset)]
+
+
+def _lengths(looks: Looks, context: int) -> Finding:
+    decisions = {number: len(look["asked"]) for number, look in looks.items()}
+    short = tuple(number for number, count in decisions.items() if count <= context)
+    found = f"{len(decisions)} episodes of {min(decisions.values())} to {max(decisions.values())} decisions"
+    if not short:
+        return Finding("lengths", "ok", found)
+    found += f"; {len(short)} are not longer than the context of {context}: {few(short)}"
+    return Finding("lengths", "warn", found, "leave them out", episodes=short)
+
+
+def _finite(looks: Looks) -> Finding:
+    """Numbers that are not finite, or that nothing can have measured."""
+    fields = [key.removeprefix("low:") for key in next(iter(looks.values())) if key.startswith("low:")]
+    spoilt = {name: tuple(n for n, look in looks.items() if _is_spoilt(look, name)) for name in fields}
+    lost = {name: numbers for name, numbers in spoilt.items() if numbers}
+    if not lost:
+        return Finding("numbers", "ok", "all are finite")
+    found = "; ".join(f"{name} in {len(numbers)} episodes ({few(numbers)})" for name, numbers in lost.items())
+    every = tuple(sorted({n for numbers in lost.values() for n in numbers}))
+    return Finding("numbers", "fail", f"NaN, infinite or beyond {LARGEST:g}: {found}", "leave them out", episodes=every)
+
+
+def _is_spoilt(look: Mapping[str, Array], name: str) -> bool:
+    ends = np.concatenate([look[f"low:{name}"], look[f"high:{name}"]]).astype(np.float64)
+    return not (np.isfinite(ends).all() and (np.abs(ends) <= LARGEST).all())
+
+
+def _copies(looks: Looks) -> Finding:
+    """Episodes with the very numbers of an earlier one: copies, that would be trained on and held out as well."""
+    known: dict[bytes, int] = {}
+    twins = tuple(n for n, look in looks.items() if known.setdefault(look["digest"].tobytes(), n) != n)
+    if not twins:
+        return Finding("copies", "ok", "no two episodes hold the same numbers")
+    found = f"{len(twins)} episodes hold the very numbers of earlier ones: {few(twins)}"
+    return Finding("copies", "fail", found, "leave them out", episodes=twins)
+
+
+def _limits(mapping: RobotMapping, asked: Array) -> list[Finding]:
+    """Decisions that ask for more than an action of 1 gives, and are cut; or for so little that it is hardly used."""
+    findings, column = [], 0
+    for part in mapping.action:
+        for number in part.columns:
+            values, column = np.abs(asked[:, column]), column + 1
+            cut, far = float(np.mean(values > SLACK)), float(np.quantile(values, 0.99))
+            name = f"limits of {part.feature} {number}"
+            found = f"{cut:.1%} of decisions go beyond them and are cut; 99 % use {min(far, 9.99):.0%} of them or less"
+            verdict = "fail" if cut > CUT_FAIL else "warn" if cut > CUT_WARN or far < 0.1 else "ok"
+            advice = "" if verdict == "ok" else "set low and high in the mapping to what the robot is asked for"
+            findings.append(Finding(name, verdict, found, advice, {"cut": cut, "99 %": far}))
+    return findings
+
+
+def _still(mapping: RobotMapping, looks: Looks) -> list[Finding]:
+    """Numbers that are always the same."""
+    findings = []
+    for stream in mapping.streams:
+        low, high = _ends(looks, stream.name)
+        still = [str(stream.columns[i]) for i in np.flatnonzero(high - low < 1e-9)]
+        if still:
+            found = f"{' '.join(still)} of {len(stream.columns)} numbers are always the same"
+            findings.append(Finding(f"stream {stream.name}", "warn", found, "they tell nothing; leave them out"))
+    asked = np.concatenate([look["asked"] for look in looks.values()])
+    told = [(part.feature, number) for part in mapping.action for number in part.columns]
+    for i in np.flatnonzero(np.ptp(asked, axis=0) < 1e-9):
+        advice = "what was never varied cannot be learned: leave it out"
+        findings.append(Finding("{} {}".format(*told[i]), "warn", f"is always {asked[0, i]:.3g} of its limits", advice))
+    return findings
+
+
+def _reward(looks: Looks) -> Finding:
+    if "low:reward" not in next(iter(looks.values())):
+        return Finding("reward", "fail", "there is none", "name one in the mapping, or make some: `glocal data label`")
+    low, high = (float(end[0]) for end in _ends(looks, "reward"))
+    if high - low < 1e-9:
+        return Finding("reward", "fail", f"is always {low:.3g}", "nothing is to be learned from it; name another")
+    return Finding("reward", "ok", f"{low:.3g} to {high:.3g}")
+
+
+def _ends(looks: Looks, name: str) -> tuple[Array, Array]:
+    """The smallest and the largest of each of a field's numbers."""
+    low, high = (np.stack([look[f"{end}:{name}"] for look in looks.values()]) for end in ("low", "high"))
+    return low.min(0).astype(np.float64), high.max(0).astype(np.float64)

@@ -1,0 +1,283 @@
+"""What a robot senses and is told, as its logs name it: any numbers of any features, at the rate of decisions.
+
+A `RobotMapping` stands beside the logs as `glocal.json`, like the `Mapping` of a planar robot, from which it is told by
+its `streams`. `propose_robot` guesses it, a person may correct it, and it travels with the run.
+"""
+
+import typing
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import cattrs
+import numpy as np
+
+from glocal.core.ranges import Finite, Positive, Range, outside
+from glocal.data.dataset import Array, Dataset
+from glocal.data.mapping import Column, moments, numbers, outcomes
+from glocal.data.outcomes import At, Over
+from glocal.files import UserError
+
+Kind = Literal["absolute", "delta", "velocity"]
+FIELDS = ("action", "reward", "cont", "success")
+"""Names that streams cannot have: a store has them already."""
+OUTCOMES = ("reward", "done", "success")
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One thing that a robot senses."""
+
+    name: str
+    """What models and reports call it."""
+    feature: str
+    columns: tuple[Column, ...]
+    """Which of the feature's numbers."""
+
+
+@dataclass(frozen=True)
+class ActionPart:
+    """Numbers that a robot is told, with what they mean and how large they can be."""
+
+    feature: str
+    columns: tuple[Column, ...]
+    low: tuple[Finite, ...]
+    """What an action of -1 stands for, of each number; of a delta, over a whole decision."""
+    high: tuple[Finite, ...]
+    kind: Kind = "absolute"
+    """Where the robot is to be (a gripper's width, too), by how much it is to move in a step, or how fast."""
+
+
+@dataclass(frozen=True)
+class RobotMapping:
+    """How a dataset's features become observations, actions and outcomes."""
+
+    streams: tuple[Stream, ...] = ()
+    action: tuple[ActionPart, ...] = ()
+    fps: Positive = 10.0
+    """Of the dataset."""
+    rate: Positive = 10.0
+    """Decisions per second; the dataset's rate has to be a multiple of it."""
+    reward: str | None = None
+    reward_over: Over = "largest"
+    """Which of the rewards of a decision's steps is the decision's, as in `Mapping`."""
+    reward_scale: Positive = 1.0
+    """What rewards are divided by, so that they are of about one."""
+    outcomes_at: At = "action"
+    done: str | None = None
+    success: str | None = None
+    ends: bool = False
+    """Whether `done` says that no reward can follow, as after a fall; in most logs it says where recording stopped."""
+    leave_out: tuple[Annotated[int, Range(0, 10_000_000)], ...] = ()
+    """Episodes that are not used."""
+
+    @property
+    def stride(self) -> int:
+        """Recorded steps in a decision."""
+        return max(1, round(self.fps / self.rate))
+
+    @property
+    def action_dim(self) -> int:
+        """Numbers in an action."""
+        return sum(len(part.columns) for part in self.action)
+
+    def episodes(self, count: int) -> list[int]:
+        """Those of so many that are used."""
+        return [number for number in range(count) if number not in self.leave_out]
+
+
+def to_dict(mapping: RobotMapping) -> dict[str, Any]:
+    """A mapping as plain values, for JSON."""
+    return cattrs.Converter().unstructure(mapping)
+
+
+def from_dict(values: Any, source: object) -> RobotMapping:
+    """The mapping that `to_dict` made; raises `UserError` naming `source` where it does not fit."""
+    try:
+        mapping = cattrs.Converter(forbid_extra_keys=True).structure(values, RobotMapping)
+    except Exception as error:
+        reasons = "; ".join(cattrs.transform_error(error))
+        raise UserError(f"{source} is no mapping: {reasons}. `glocal data inspect` proposes one") from error
+    wrong = [*outside(mapping, RobotMapping, ""), *impossible(mapping)]
+    if wrong:
+        raise UserError(f"{source} cannot be a mapping: {'; '.join(wrong)}. `glocal data inspect` proposes one")
+    return mapping
+
+
+def impossible(mapping: RobotMapping) -> list[str]:
+    """What parts of a mapping cannot be together, whatever the dataset."""
+    wrong = []
+    names = [stream.name for stream in mapping.streams]
+    for name in names:
+        if not name.isidentifier() or name in FIELDS or names.count(name) > 1:
+            wrong.append(f"a stream is called {name!r}, expected a word of its own, and none of {', '.join(FIELDS)}")
+    if not mapping.streams:
+        wrong.append("there are no streams: nothing is observed")
+    if not mapping.action:
+        wrong.append("there is no action: nothing is told")
+    for stream in mapping.streams:
+        wrong += _columns(f"stream {stream.name}", stream.columns)
+    for part in mapping.action:
+        wrong += _columns(f"action {part.feature}", part.columns) or _limits(part)
+    told = [(part.feature, column) for part in mapping.action for column in part.columns]
+    wrong += [
+        f"action {name} {column} is named twice" for name, column in sorted(set(told)) if told.count((name, column)) > 1
+    ]
+    if mapping.rate > mapping.fps:
+        wrong.append(f"rate is {mapping.rate:g} decisions a second, expected at most the {mapping.fps:g} of fps")
+    return wrong
+
+
+def _columns(what: str, columns: tuple[int, ...]) -> list[str]:
+    if columns and len(set(columns)) == len(columns):
+        return []
+    return [f"{what} has the columns {columns}, expected at least one, each once"]
+
+
+def _limits(part: ActionPart) -> list[str]:
+    count = len(part.columns)
+    if len(part.low) != count or len(part.high) != count:
+        found = f"{len(part.low)} low and {len(part.high)} high limits"
+        return [f"action {part.feature} has {found}, expected {count} of each, one for each of its columns"]
+    pairs = zip(part.columns, part.low, part.high, strict=True)
+    return [
+        f"action {part.feature} {column} goes from {low:g} to {high:g}, expected the low limit below the high one"
+        for column, low, high in pairs
+        if not low < high
+    ]
+
+
+def misfits(mapping: RobotMapping, dataset: Dataset) -> list[str]:
+    """What of a mapping does not fit a dataset, in words; empty if all does."""
+    features, wrong = dataset.features, impossible(mapping)
+    for what, name, columns in _named(mapping):
+        if name not in features:
+            wrong.append(f"{what} is {name!r}, which the dataset has not; it has {', '.join(features)}")
+        elif features[name].picture:
+            wrong.append(f"{what} is {name!r}, which holds pictures, expected numbers")
+        elif columns and max(columns) >= numbers(features[name]):
+            wrong.append(f"{what} has the columns {columns}, but {name} has {numbers(features[name])} numbers")
+    if dataset.fps is not None and abs(dataset.fps - mapping.fps) > 1e-3:
+        wrong.append(f"fps is {mapping.fps:g}, the dataset's is {dataset.fps:g}")
+    if abs(mapping.fps / mapping.rate - mapping.stride) > 1e-3:
+        wrong.append(f"{mapping.fps:g} steps a second are no multiple of {mapping.rate:g} decisions a second")
+    if mapping.ends and mapping.done is None:
+        wrong.append("ends is true, but no feature is named that says done")
+    return wrong
+
+
+def _named(mapping: RobotMapping) -> typing.Iterator[tuple[str, str, tuple[int, ...]]]:
+    """Each feature that a mapping names: what for, its name, and which of its numbers."""
+    for stream in mapping.streams:
+        yield f"stream {stream.name}", stream.feature, stream.columns
+    for part in mapping.action:
+        yield "action", part.feature, part.columns
+    for role in OUTCOMES:
+        if (name := getattr(mapping, role)) is not None:
+            yield role, name, ()
+
+
+def features_of(mapping: RobotMapping) -> list[str]:
+    """The features that a mapping names."""
+    return list(dict.fromkeys(name for _, name, _ in _named(mapping)))
+
+
+def unused(mapping: RobotMapping, dataset: Dataset) -> list[str]:
+    """What of a dataset is not used, in words."""
+    said, used = [], {}
+    for _, name, columns in _named(mapping):
+        used.setdefault(name, set()).update(columns or range(numbers(dataset.features[name])))
+    for name, feature in dataset.features.items():
+        count = numbers(feature)
+        if name not in used:
+            what = "pictures" if feature.picture else f"all {count} numbers"
+            said.append(f"{name} is not used ({what})")
+        elif len(used[name]) < count:
+            left = ", ".join(str(i) for i in range(count) if i not in used[name])
+            said.append(f"{name} {left} of {count} numbers are not used")
+    if mapping.leave_out:
+        said.append(f"{len(mapping.leave_out)} of {len(dataset)} episodes are left out")
+    return said
+
+
+def apply(
+    mapping: RobotMapping, found: typing.Mapping[str, Array], final: typing.Mapping[str, Array] | None = None
+) -> dict[str, Array]:
+    """An episode's features as the episode store keeps them: a row for every decision, led by the first observation.
+
+    Fields are each stream, `action`, `cont` and, where they are known, `reward` and `success`. `final` is what was
+    observed after the last step, (1, ...), where that was recorded. Raises `ValueError` where there is no decision.
+    """
+    seen = _observed(mapping, found, final or {})
+    rows = moments(mapping, len(next(iter(seen.values()))))
+    if len(rows) < 2:
+        steps = len(found[mapping.action[0].feature])
+        raise ValueError(f"{steps} steps are too few for one decision")
+    told = np.clip(normalised(mapping, asked(mapping, found, rows)), -1, 1)
+    fields = {stream.name: seen[stream.name][rows].astype(np.float32) for stream in mapping.streams}
+    fields["action"] = np.concatenate([np.zeros((1, mapping.action_dim)), told]).astype(np.float32)
+    fields |= outcomes(mapping, found, rows)
+    if "reward" in fields:
+        fields["reward"] = (fields["reward"] / mapping.reward_scale).astype(np.float32)
+    return fields
+
+
+def _observed(
+    mapping: RobotMapping, found: typing.Mapping[str, Array], final: typing.Mapping[str, Array]
+) -> dict[str, Array]:
+    """Each stream (steps, d) before each step, and after the last one where all of that was recorded."""
+    whole = mapping.outcomes_at == "action" and all(stream.feature in final for stream in mapping.streams)
+    seen = {}
+    for stream in mapping.streams:
+        parts = [found[stream.feature], final[stream.feature]] if whole else [found[stream.feature]]
+        rows = np.concatenate(parts)
+        seen[stream.name] = rows.reshape(len(rows), -1)[:, list(stream.columns)]
+    return seen
+
+
+def asked(mapping: RobotMapping, found: typing.Mapping[str, Array], rows: Array) -> Array:
+    """What each decision of an episode, between `rows`, asks for, (decisions, a) in the robot's own units.
+
+    Of the steps in a decision, absolute targets and velocities count by their mean, deltas by their sum.
+    """
+    parts = []
+    for part in mapping.action:
+        steps = found[part.feature]
+        told = steps.reshape(len(steps), -1)[:, list(part.columns)].astype(np.float64)
+        total = np.add.reduceat(told[: rows[-1]], rows[:-1])
+        parts.append(total if part.kind == "delta" else total / np.diff(rows)[:, None])
+    return np.concatenate(parts, axis=1)
+
+
+def limits(mapping: RobotMapping) -> tuple[Array, Array]:
+    """What an action of -1 and of 1 stands for, (a,) each."""
+    low, high = (np.concatenate([getattr(part, end) for part in mapping.action]) for end in ("low", "high"))
+    return low.astype(np.float64), high.astype(np.float64)
+
+
+def normalised(mapping: RobotMapping, told: Array) -> Array:
+    """Actions (..., a) in the robot's own units as models see them: -1 and 1 at their limits, which some may exceed."""
+    low, high = limits(mapping)
+    return 2 * (told - low) / (high - low) - 1
+
+
+def to_robot(mapping: RobotMapping, action: Array) -> Array:
+    """What the robot is told in each step of a decision, (..., a) in its own units, for actions in [-1, 1]."""
+    low, high = limits(mapping)
+    told = low + (np.clip(action, -1, 1) + 1) / 2 * (high - low)
+    deltas = np.concatenate([np.full(len(part.columns), part.kind == "delta") for part in mapping.action])
+    return np.where(deltas, told / mapping.stride, told)
+
+
+def told_by_feature(mapping: RobotMapping, action: Array) -> dict[str, Array]:
+    """What the robot is told over each decision, for actions (n, a) in [-1, 1], by feature of the logs; numbers of a
+    feature that are no part of the action are zero."""
+    low, high = limits(mapping)
+    told, begin = low + (np.clip(action, -1, 1) + 1) / 2 * (high - low), 0
+    width = {part.feature: 0 for part in mapping.action}
+    for part in mapping.action:
+        width[part.feature] = max(width[part.feature], max(part.columns) + 1)
+    features = {name: np.zeros((len(action), count)) for name, count in width.items()}
+    for part in mapping.action:
+        features[part.feature][:, list(part.columns)] = told[:, begin : begin + len(part.columns)]
+        begin += len(part.columns)
+    return features

@@ -1,0 +1,116 @@
+"""The real environment of a run's task, which no training reads: policies are judged in it, where there is one."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glocal.config import EnvConfig, RobotConfig
+from glocal.data.streams import RobotMapping, to_robot
+from glocal.deploy.policy import Controller
+from glocal.evaluate.real import run_episodes
+from glocal.evaluate.robots import run_robot_episodes
+from glocal.files import UserError
+from glocal.tasks.pusht import PushTConfig
+from glocal.tasks.robot import GymRobot, Sensed, check_spaces, make
+from glocal.workspace import Run
+
+NOT_ASKED = "not asked: there is no environment"
+Tick = Callable[[int], None]
+
+
+class Happened(Protocol):
+    """What came of some episodes."""
+
+    @property
+    def scores(self) -> dict[str, NDArray[Any]]: ...
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]: ...
+
+    @property
+    def frames(self) -> list[NDArray[Any]]: ...
+
+    def summary(self) -> dict[str, Any]: ...
+
+
+class Real(Protocol):
+    """Runs a number of episodes, from the initial states of a seed and the following ones, some of them filmed.
+
+    `controllers` makes the controller of the episodes from a seed on.
+    """
+
+    def __call__(
+        self,
+        controllers: Callable[[int], Controller],
+        episodes: int,
+        first_seed: int,
+        filmed: int = 0,
+        tick: Tick | None = None,
+    ) -> Happened: ...
+
+
+def real_of(run: Run) -> Real | None:
+    """The environment that a run's policies are judged in; None where there is none."""
+    task, env = run.config.task, run.config.env
+    if isinstance(task, PushTConfig):
+        return partial(_pusht, task, run.picture)
+    return partial(_robot, task, env) if env.id else None
+
+
+def _pusht(
+    task: PushTConfig,
+    picture: tuple[int, int],
+    controllers: Callable[[int], Controller],
+    episodes: int,
+    first_seed: int,
+    filmed: int = 0,
+    tick: Tick | None = None,
+) -> Happened:
+    return run_episodes(task, controllers(first_seed), episodes, first_seed, filmed, tick, picture)
+
+
+def _robot(
+    task: RobotConfig,
+    env: EnvConfig,
+    controllers: Callable[[int], Controller],
+    episodes: int,
+    first_seed: int,
+    filmed: int = 0,
+    tick: Tick | None = None,
+) -> Happened:
+    return run_robot_episodes(partial(open_robot, task, env), controllers, task.decisions, episodes, first_seed, tick)
+
+
+def open_robot(task: RobotConfig, cfg: EnvConfig) -> GymRobot:
+    """The environment that stands for a robot; raises `UserError` where it does not fit the robot's logs."""
+    mapping, env, sensed = task.mapping, make(cfg.id), senses(task.mapping, cfg)
+    ends = [to_robot(mapping, np.full(mapping.action_dim, sign)) for sign in (-1.0, 1.0)]
+    wrong = check_spaces(env, sensed, *ends)
+    if wrong:
+        env.close()
+        raise UserError(f"{cfg.id} is not the robot of these logs: {'; '.join(wrong)}")
+    return GymRobot(env, sensed, partial(_clipped, mapping, env.action_space), mapping.stride, cfg.success)
+
+
+def check_environment(task: RobotConfig, cfg: EnvConfig) -> None:
+    """Raise `UserError` where an environment cannot stand for the robot of some logs; it is asked for one decision."""
+    robot = open_robot(task, cfg)
+    robot.reset(0)
+    robot.step(np.zeros(task.mapping.action_dim))
+    robot.env.close()
+
+
+def _clipped(mapping: RobotMapping, space: Any, action: NDArray[Any]) -> NDArray[Any]:
+    return np.clip(to_robot(mapping, action), space.low, space.high)
+
+
+def senses(mapping: RobotMapping, cfg: EnvConfig) -> list[Sensed]:
+    """Where in the environment's observation each stream is read."""
+    entries = dict(one.split("=", 1) for one in cfg.senses)
+    return [
+        Sensed(one.name, entries.get(one.feature, one.feature.removeprefix("observation.")), one.columns)
+        for one in mapping.streams
+    ]

@@ -1,0 +1,197 @@
+"""Play on Fetch, as a person would record it who tries this and that: LeRobotDataset v3.0, 25 steps a second.
+
+    python runs/record_fetch.py out/fetch_push --env FetchPushDense-v4 --episodes 800
+
+A script holds the controls (Cartesian steps of the gripper, and its width). Its intent changes every second or two: to
+bring the object to the goal, or elsewhere, or to wander, or to jerk the controls at random; it is clumsy to different
+degrees. Every episode begins where the environment resets to, and lasts `--steps`. Rewards and success are the
+environment's own.
+"""
+
+from collections.abc import Generator, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from glocal.data.dataset import Array, Feature
+from glocal.data.formats.lerobot_writer import Layout, write_lerobot
+from glocal.progress import Ticker
+from glocal.tasks.robot import make
+
+FPS, HOLD = 25, 2
+"""Of the environment, and its steps for which the controls are held."""
+STEP = 0.05
+"""Metres that an action of 1 asks for in a step."""
+TABLE = 0.425
+"""Height of the middle of an object that lies on the table."""
+FEATURES = {
+    "observation.observation": Feature((25,), "float32"),
+    "observation.desired_goal": Feature((3,), "float32"),
+    "action": Feature((4,), "float32", names=("dx", "dy", "dz", "gripper")),
+    "next.reward": Feature((1,), "float32"),
+    "next.success": Feature((1,), "bool"),
+}
+
+Hand = Generator[Array, dict[str, Any], None]
+"""Sent what is observed, it yields actions (4,)."""
+
+
+def player(rng: np.random.Generator, lifts: bool) -> Hand:
+    """Hands that push, or where objects are to be lifted, grasp and carry; one intent after the other."""
+    seen = yield np.zeros(4)
+    while True:
+        intent = rng.choice(["goal", "elsewhere", "wander", "jerk"], p=[0.4, 0.25, 0.2, 0.15])
+        noise = rng.choice([0.05, 0.2, 0.5])
+        if intent == "jerk":
+            hand = _jerk(rng)
+        elif intent == "wander":
+            hand = _wander(rng, seen)
+        else:
+            aim = None if intent == "goal" else _anywhere(rng, lifts)
+            hand = _carry(aim, rng) if lifts else _push(aim)
+        action = next(hand)
+        for _ in range(int(rng.integers(5, 12) if intent in ("jerk", "wander") else rng.integers(15, 45))):
+            try:
+                action = hand.send(seen)
+            except StopIteration:
+                break
+            clumsy = action + np.r_[rng.normal(0, noise, 3), 0]
+            seen = yield np.clip(clumsy, -1, 1)
+
+
+def _anywhere(rng: np.random.Generator, lifts: bool) -> Array:
+    height = rng.uniform(0, 0.25) if lifts and rng.random() < 0.7 else 0.0
+    return np.array([1.34, 0.75, TABLE + height]) + np.r_[rng.uniform(-0.17, 0.17, 2), 0]
+
+
+def _jerk(rng: np.random.Generator) -> Hand:
+    seen = yield np.zeros(4)
+    del seen
+    while True:
+        action = rng.uniform(-1, 1, 4)
+        for _ in range(int(rng.integers(1, 4))):
+            yield action
+
+
+def _wander(rng: np.random.Generator, seen: dict[str, Any]) -> Hand:
+    """To a place nearby, sometimes down to the table."""
+    target = seen["observation"][:3] + rng.uniform(-0.15, 0.15, 3)
+    width = rng.uniform(-1, 1)
+    seen = yield np.zeros(4)
+    while True:
+        seen = yield np.r_[(target - seen["observation"][:3]) / STEP, width]
+
+
+def _push(aim: Array | None) -> Hand:
+    """Around the object, down behind it, and towards the aim (or the goal), until it lies there."""
+    seen, pushing = (yield np.zeros(4)), False
+    while True:
+        hand, thing = seen["observation"][:3], seen["observation"][3:6]
+        way = (seen["desired_goal"] if aim is None else aim)[:2] - thing[:2]
+        left = float(np.linalg.norm(way))
+        if left < 0.015:
+            return
+        along = way / left
+        apart = hand[:2] - thing[:2]
+        behind, aside = -float(apart @ along), abs(float(apart[0] * along[1] - apart[1] * along[0]))
+        start = thing[:2] - 0.075 * along
+        pushing = (pushing and aside < 0.045 and behind > 0) or (
+            np.linalg.norm(hand[:2] - start) < 0.025 and hand[2] < TABLE + 0.01
+        )
+        if pushing:
+            target = np.r_[thing[:2] + along * (min(left, 0.05) - 0.03), TABLE - 0.005]
+        elif np.linalg.norm(hand[:2] - start) > 0.025:
+            target = np.r_[hand[:2] if hand[2] < TABLE + 0.045 else start, TABLE + 0.09]
+        else:
+            target = np.r_[start, TABLE - 0.005]
+        seen = yield np.r_[(target - hand) / STEP, -1.0]
+
+
+def _carry(aim: Array | None, rng: np.random.Generator) -> Hand:
+    """Above the object, open, down, shut, and to the aim (or the goal); then let go, now and then."""
+    seen = yield np.zeros(4)
+    keeps = rng.random() < 0.8
+    while True:
+        hand, thing = seen["observation"][:3], seen["observation"][3:6]
+        target = seen["desired_goal"] if aim is None else aim
+        apart = float(np.linalg.norm(hand[:2] - thing[:2]))
+        width = float(seen["observation"][9:11].sum())
+        held = apart < 0.02 and abs(hand[2] - thing[2]) < 0.02
+        if held and width < 0.06:
+            if np.linalg.norm(target - thing) < 0.02 and not keeps:
+                seen = yield np.array([0.0, 0.0, 0.5, 1.0])
+                return
+            seen = yield np.r_[(target - hand) / STEP, -1.0]
+        elif held:
+            seen = yield np.array([0.0, 0.0, 0.0, -1.0])
+        elif apart < 0.015:
+            seen = yield np.r_[(thing - hand) / STEP, 1.0]
+        else:
+            above = np.r_[hand[:2] if hand[2] < thing[2] + 0.04 and apart < 0.06 else thing[:2], thing[2] + 0.08]
+            seen = yield np.r_[(above - hand) / STEP, 1.0]
+
+
+def record_episode(env_id: str, seed: int, steps: int, number: int) -> dict[str, Array]:
+    """An episode's features, (steps, ...)."""
+    rng = np.random.default_rng([seed, number])
+    env, rows = _env(env_id), {name: [] for name in FEATURES}
+    hand = player(rng, lifts="Pick" in env_id)
+    next(hand)
+    seen, _ = env.reset(seed=int(rng.integers(2**31)))
+    while len(rows["action"]) < steps:
+        action = hand.send(seen).astype(np.float32)
+        for _ in range(HOLD):
+            after, reward, _, _, info = env.step(action)
+            told = (seen["observation"], seen["desired_goal"], action, [reward], [info["is_success"]])
+            for name, value in zip(FEATURES, told, strict=True):
+                rows[name].append(value)
+            seen = after
+    return {name: np.array(rows[name][:steps], FEATURES[name].dtype) for name in FEATURES}
+
+
+_ENVS: dict[str, Any] = {}
+
+
+def _env(env_id: str) -> Any:
+    """One a process: making it takes longer than an episode."""
+    if env_id not in _ENVS:
+        _ENVS[env_id] = make(env_id)
+    return _ENVS[env_id]
+
+
+def main(
+    out: tyro.conf.Positional[Path],
+    env: str = "FetchPushDense-v4",
+    episodes: int = 800,
+    steps: int = 100,
+    seed: int = 0,
+    processes: int = 2,
+) -> None:
+    """Record play.
+
+    Args:
+        out: The folder to write; it must not exist.
+        env: FetchPushDense-v4 or FetchPickAndPlaceDense-v4.
+        episodes: How many.
+        steps: Of each, at 25 a second.
+        seed: Of everything that is drawn.
+        processes: That record at once.
+    """
+    with ProcessPoolExecutor(processes) as pool, Ticker("record", episodes, unit="steps", per_iteration=steps) as tick:
+        work = pool.map(partial(record_episode, env, seed, steps), range(episodes))
+        task = "lift the object to the goal" if "Pick" in env else "push the object to the goal"
+        write_lerobot(out, _counted(work, tick), Layout(FPS, FEATURES, task))
+
+
+def _counted(work: Iterator[dict[str, Array]], tick: Ticker) -> Iterator[dict[str, Array]]:
+    for number, episode in enumerate(work):
+        yield episode
+        tick(number + 1)
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)

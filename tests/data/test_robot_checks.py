@@ -1,0 +1,65 @@
+"""What would spoil a model is found in a robot's logs before anything is trained."""
+
+import numpy as np
+import pytest
+
+from glocal.data.reading import RobotReading
+from glocal.data.robot_checks import check_robot_logs
+from glocal.data.streams import ActionPart, RobotMapping, Stream
+
+MAPPING = RobotMapping(
+    (Stream("joints", "state", (0, 1)),),
+    (ActionPart("action", (0, 1), (-1.0, -1.0), (1.0, 1.0), "delta"),),
+    reward="reward",
+)
+
+
+def episode(seed: int, steps: int = 20, **change: np.ndarray) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    plain = {
+        "state": rng.normal(size=(steps, 2)),
+        "action": rng.uniform(-1, 1, (steps, 2)),
+        "reward": rng.random(steps),
+    }
+    return plain | change
+
+
+def verdicts(*episodes: dict[str, np.ndarray], mapping: RobotMapping = MAPPING) -> dict[str, tuple[str, str]]:
+    reading = RobotReading(mapping)
+    looks = {i: reading.look(one, i, reading.apply(one, {})) for i, one in enumerate(episodes)}
+    return {one.name: (one.verdict, one.found) for one in check_robot_logs(mapping, looks, context=4)}
+
+
+def test_plain_logs_pass():
+    found = verdicts(episode(0), episode(1))
+    assert {verdict for verdict, _ in found.values()} == {"ok"}
+    assert found["lengths"][1] == "2 episodes of 19 to 19 decisions"
+
+
+def test_copies_and_short_episodes_are_named():
+    found = verdicts(episode(0), episode(1, steps=4), episode(0))
+    assert found["copies"] == ("fail", "1 episodes hold the very numbers of earlier ones: 2")
+    assert found["lengths"] == ("warn", "3 episodes of 3 to 19 decisions; 1 are not longer than the context of 4: 1")
+
+
+@pytest.mark.parametrize("scale, verdict", [(1.0, "ok"), (1.2, "warn"), (3.0, "fail"), (0.01, "warn")])
+def test_limits_that_cut_much_or_are_hardly_used_are_named(scale, verdict):
+    action = episode(0)["action"]
+    found = verdicts(episode(0, action=action * np.array([scale, 1.0])), episode(1))
+    several = verdicts(*(episode(i, action=episode(i)["action"] * np.array([scale, 1.0])) for i in range(5)))
+    assert found["limits of action 1"][0] == "ok" and several["limits of action 0"][0] == verdict
+
+
+def test_numbers_that_never_change_are_named():
+    state, action = episode(0)["state"], episode(0)["action"]
+    state[:, 1], action[:, 0] = 3.0, 0.5
+    found = verdicts(episode(0, state=state, action=action))
+    assert found["stream joints"] == ("warn", "1 of 2 numbers are always the same")
+    assert found["action 0"] == ("warn", "is always 0.5 of its limits")
+
+
+def test_a_reward_is_needed_and_has_to_change():
+    still = verdicts(episode(0, reward=np.ones(20)), episode(1, reward=np.ones(20)))
+    assert still["reward"] == ("fail", "is always 1")
+    without = RobotMapping(MAPPING.streams, MAPPING.action)
+    assert verdicts(episode(0), mapping=without)["reward"] == ("fail", "there is none")

@@ -1,0 +1,167 @@
+"""What a robot senses and is told, from its logs to models and back; every number here was worked out by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from glocal.data.dataset import Feature
+from glocal.data.streams import (
+    ActionPart,
+    RobotMapping,
+    Stream,
+    apply,
+    asked,
+    from_dict,
+    impossible,
+    misfits,
+    normalised,
+    to_dict,
+    to_robot,
+    told_by_feature,
+    unused,
+)
+from glocal.files import UserError
+from tests.data.memory import Logs
+
+JOINTS, CUBE = Stream("joints", "observation.state", (0, 1)), Stream("cube", "observation.cube", (2, 0))
+WAY = ActionPart("action", (0, 1), (-2.0, -4.0), (2.0, 4.0), "delta")
+GRIPPER = ActionPart("action", (2,), (0.0,), (10.0,), "absolute")
+SPEED = ActionPart("base", (0,), (-1.0,), (1.0,), "velocity")
+PLAIN = RobotMapping((JOINTS, CUBE), (WAY, GRIPPER, SPEED), fps=20, rate=10, reward="next.reward", reward_over="last")
+
+
+def recorded(steps: int = 5) -> dict[str, np.ndarray]:
+    t = np.arange(steps, dtype=np.float32)
+    return {
+        "observation.state": np.stack([t, 10 + t, 100 + t], 1),
+        "observation.cube": np.stack([t, -t, 2 * t], 1),
+        "action": np.stack([0.1 * t, 1 + 0 * t, 2 * t], 1),
+        "base": (t / 10)[:, None],
+        "next.reward": t,
+        "next.done": t == 3,
+    }
+
+
+def logs(**more: np.ndarray) -> Logs:
+    return Logs([recorded() | more], fps=20)
+
+
+def test_streams_are_the_columns_that_they_name_at_every_decision():
+    found = apply(PLAIN, recorded())
+    assert found["joints"].tolist() == [[0, 10], [2, 12], [4, 14]]
+    assert found["cube"].tolist() == [[0, 0], [4, 2], [8, 4]]
+    assert found["joints"].dtype == found["action"].dtype == np.float32
+
+
+def test_deltas_add_up_over_a_decision_and_targets_and_speeds_count_by_their_mean():
+    told = asked(PLAIN, recorded(), np.array([0, 2, 4]))
+    assert np.allclose(told, [[0.1, 2, 1, 0.05], [0.5, 2, 5, 0.25]])
+
+
+def test_actions_are_one_at_their_limits_and_what_goes_beyond_is_cut():
+    assert np.allclose(normalised(PLAIN, np.array([[-2.0, 4.0, 5.0, 0.5]])), [[-1, 1, 0, 0.5]])
+    found = apply(replace(PLAIN, action=(WAY, replace(GRIPPER, high=(2.0,)), SPEED)), recorded())
+    assert found["action"][0].tolist() == [0, 0, 0, 0]
+    assert np.allclose(found["action"][1:], [[0.05, 0.5, 0.0, 0.05], [0.25, 0.5, 1.0, 0.25]])
+
+
+def test_what_the_robot_is_told_undoes_what_was_read_of_it():
+    told = to_robot(PLAIN, np.array([[0.5, -1.0, 0.0, 3.0]]))
+    assert np.allclose(told, [[0.5, -2.0, 5.0, 1.0]])  # a delta of 1 over two steps; no action goes beyond its limits
+
+
+def test_what_is_told_over_a_decision_goes_back_to_the_features_that_it_came_of():
+    found = told_by_feature(PLAIN, np.array([[0.5, -1.0, 0.0, 1.0]]))
+    assert np.allclose(found["action"], [[1.0, -4.0, 5.0]]) and np.allclose(found["base"], [[1.0]])
+
+
+def test_rewards_are_brought_to_about_one_and_belong_to_what_they_led_to():
+    found = apply(replace(PLAIN, reward_scale=4.0), recorded())
+    assert found["reward"].tolist() == [0, 0.25, 1.0]  # of steps 1 and 4: the last of each decision, over 4
+    assert (found["cont"] == 1).all() and "success" not in found
+
+
+def test_an_episode_that_ends_for_good_ends_and_one_that_is_cut_off_does_not():
+    ends = replace(PLAIN, done="next.done", ends=True)
+    assert apply(ends, recorded())["cont"].tolist() == [1, 1, 0]
+    assert apply(replace(ends, ends=False), recorded())["cont"].tolist() == [1, 1, 1]
+
+
+def test_what_the_last_step_led_to_ends_a_decision_of_its_own():
+    final = {name: x[-1:] + 1 for name, x in recorded(6).items() if name.startswith("observation")}
+    assert apply(PLAIN, recorded(6), final)["joints"].tolist() == [[0, 10], [2, 12], [4, 14], [6, 16]]
+    assert len(apply(PLAIN, recorded(6))["joints"]) == 3
+
+
+def test_an_episode_without_a_decision_is_refused():
+    with pytest.raises(ValueError, match="2 steps are too few for one decision"):
+        apply(PLAIN, recorded(2))
+
+
+def test_a_mapping_survives_json_and_unknown_keys_are_named():
+    assert from_dict(to_dict(PLAIN), "a test") == PLAIN
+    with pytest.raises(UserError, match=r"a test is no mapping.*colour"):
+        from_dict(to_dict(PLAIN) | {"colour": "blue"}, "a test")
+    with pytest.raises(UserError, match="a test cannot be a mapping: there are no streams: nothing is observed"):
+        from_dict(to_dict(replace(PLAIN, streams=())), "a test")
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"streams": ()}, "there are no streams: nothing is observed"),
+        ({"action": ()}, "there is no action: nothing is told"),
+        ({"streams": (JOINTS, JOINTS)}, "a stream is called 'joints', expected a word of its own"),
+        ({"streams": (replace(JOINTS, name="reward"),)}, "a stream is called 'reward', expected a word of its own"),
+        ({"streams": (replace(JOINTS, name="../up"),)}, "a stream is called '../up', expected a word of its own"),
+        ({"streams": (replace(JOINTS, columns=()),)}, "stream joints has the columns (), expected at least one"),
+        ({"streams": (replace(JOINTS, columns=(1, 1)),)}, "stream joints has the columns (1, 1), expected"),
+        ({"action": (replace(WAY, low=(1.0,)),)}, "action action has 1 low and 2 high limits, expected 2 of each"),
+        ({"action": (replace(GRIPPER, low=(10.0,)),)}, "action action 2 goes from 10 to 10, expected the low limit"),
+        ({"action": (GRIPPER, GRIPPER)}, "action action 2 is named twice"),
+        ({"rate": 40.0}, "rate is 40 decisions a second, expected at most the 20 of fps"),
+    ],
+)
+def test_what_cannot_be_together_is_said(change, said):
+    assert impossible(PLAIN) == []
+    assert impossible(replace(PLAIN, **change))[0].startswith(said)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"streams": (Stream("hand", "wrist", (0,)),)}, "stream hand is 'wrist', which the dataset has not; it has "),
+        (
+            {"streams": (replace(JOINTS, columns=(0, 3)),)},
+            "stream joints has the columns (0, 3), but observation.state",
+        ),
+        ({"action": (replace(GRIPPER, columns=(7,)),)}, "action has the columns (7,), but action has 3 numbers"),
+        ({"reward": "score"}, "reward is 'score', which the dataset has not"),
+        ({"fps": 10.0, "rate": 10.0}, "fps is 10, the dataset's is 20"),
+        ({"rate": 8.0}, "20 steps a second are no multiple of 8 decisions a second"),
+        ({"ends": True}, "ends is true, but no feature is named that says done"),
+    ],
+)
+def test_what_does_not_fit_a_dataset_is_said(change, said):
+    assert misfits(PLAIN, logs()) == []
+    assert misfits(replace(PLAIN, **change), logs())[0].startswith(said)
+
+
+def test_pictures_are_no_stream_of_numbers():
+    one = logs()
+    one.features = {**one.features, "observation.cube": Feature((8, 8, 3), "uint8", picture=True)}
+    assert misfits(PLAIN, one)[0] == "stream cube is 'observation.cube', which holds pictures, expected numbers"
+
+
+def test_nothing_is_dropped_in_silence():
+    one = logs(timestamp=np.arange(5.0))
+    one.features = {**one.features, "wrist": Feature((8, 8, 3), "uint8", picture=True)}
+    assert unused(replace(PLAIN, leave_out=(0,)), one) == [
+        "observation.state 2 of 3 numbers are not used",
+        "observation.cube 1 of 3 numbers are not used",
+        "next.done is not used (all 1 numbers)",
+        "timestamp is not used (all 1 numbers)",
+        "wrist is not used (pictures)",
+        "1 of 1 episodes are left out",
+    ]

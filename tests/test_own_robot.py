@@ -1,0 +1,58 @@
+"""docs/own_robot.md works as it stands there, with everything shrunk."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from glocal.cli import main
+from glocal.data.formats import open_dataset
+from tests.logs import ROOT, script
+
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs" / "own_robot.md").read_text(), re.MULTILINE | re.DOTALL)
+SHRUNK = {
+    "record_arms.py": "--episodes 8 --steps 160",
+    "data doctor": "--processes 1",
+    "run robot": "--threads 1 --processes 1 --held-out 0.3",
+    "--imagined 6": "--decisions 10",
+}
+"""What is added to the commands in which these words stand."""
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory) -> Path:
+    """The folder `out` after every command of the page."""
+    out = tmp_path_factory.mktemp("arms")
+    for line in "".join(BLOCKS).splitlines():
+        more = " ".join(options for words, options in SHRUNK.items() if words in line)
+        small = f"{line} {more}".replace("run robot ", "run robot-debug ").replace("out/", f"{out}/")
+        program, *words = shlex.split(small)
+        script(Path(words[0]).stem, *words[1:]) if program == "python" else main(words)
+    return out
+
+
+def test_the_mapping_has_all_joints_as_targets_at_a_divisor_of_the_rate(walked):
+    mapping = json.loads((walked / "arms" / "glocal.json").read_text())
+    assert [stream["name"] for stream in mapping["streams"]] == ["state"] and mapping["rate"] == 12.5
+    (part,) = mapping["action"]
+    assert part["kind"] == "absolute" and part["columns"] == list(range(14))
+    assert all(-1.7 < low < high < 1.7 for low, high in zip(part["low"], part["high"], strict=True))
+
+
+def test_the_report_says_that_nobody_was_asked_and_what_is_not_used(walked):
+    page = (walked / "arms-run" / "report.html").read_text()
+    assert "not asked: there is no environment" in page and "nothing moves: state" in page
+    findings = json.loads((walked / "arms-run" / "doctor.json").read_text())["findings"]
+    assert all(one["verdict"] != "fail" for one in findings)
+    unused = [one["found"] for one in findings if one["name"] == "unused"]
+    assert unused == [f"observation.images.{name} is not used (pictures)" for name in ("top", "wrist")]
+
+
+def test_imagined_episodes_are_of_the_robots_own_features(walked):
+    dataset = open_dataset(walked / "arms-imagined")
+    assert list(dataset.lengths) == [10] * 6 and dataset.fps == 12.5
+    assert {name: dataset.features[name].shape for name in ("observation.state", "action")} == {
+        "observation.state": (14,), "action": (14,)
+    }  # fmt: skip

@@ -1,0 +1,151 @@
+"""Any robot: logs become a policy, with an environment that stands for the robot and without one."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glocal.cli import main
+from glocal.data.formats import open_dataset
+from glocal.data.ingest import beside, robot_mapping_of
+from glocal.data.streams import to_dict
+from glocal.files import write_json
+from glocal.run import open_run, status
+from tests.robots import FEATURES, ID, robot_logs
+
+ONE = ("--threads", "1", "--processes", "1")
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory) -> Path:
+    return robot_logs(tmp_path_factory.mktemp("robot") / "logs")
+
+
+@pytest.fixture(scope="module")
+def alone(logs) -> Path:
+    """A run on logs alone."""
+    folder = logs.parent / "alone"
+    main(["run", "robot-debug", "--logs", str(logs), "--run", str(folder), *ONE])
+    return folder
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    printed = capsys.readouterr()
+    return " ".join((printed.out + printed.err).split())
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(one) for one in arguments])
+    assert stopped.value.code == 2
+    return said(capsys)
+
+
+def test_logs_alone_are_enough(alone):
+    run = open_run(alone)
+    assert {found.state for found in status(run).values()} == {"done"}
+    results = json.loads((alone / "results.json").read_text())
+    assert results["episodes"] == 0 and results["verdict"] == "not asked: there is no environment"
+    page = (alone / "report.html").read_text()
+    assert "not asked: there is no environment" in page and "global model: state" in page
+    assert run.config.task.mapping.action_dim == 4 and run.observations.shape[1] == 7
+
+
+def test_the_same_logs_train_the_same_whoever_named_them_before(alone, capsys):
+    main(["run", str(alone)])
+    assert "policy: done before, skipped" in said(capsys)
+
+
+def test_an_environment_judges_what_was_trained_without_it(alone, capsys):
+    main(["evaluate", str(alone), "--env", ID, *ONE])
+    results = json.loads((alone / "results.json").read_text())
+    assert results["episodes"] == 4 and results["random"]["success"]["n"] == 4
+    main(["report", str(alone)])
+    assert "success at the end" in said(capsys)
+
+
+def test_what_is_exported_is_of_the_robots_own_features(alone, tmp_path):
+    for imagined in ([], ["--imagined", "2", "--decisions", "5"]):
+        out = tmp_path / f"out{len(imagined)}"
+        main(["data", "export", str(alone), str(out), *imagined])
+        dataset = open_dataset(out)
+        assert {name: one.shape for name, one in FEATURES.items() if name != "next.success"}.items() <= {
+            name: one.shape for name, one in dataset.features.items()
+        }.items()
+        action = dataset.episode(0, ["action"])["action"]
+        assert (np.abs(action[:, :3]) <= 0.2 + 1e-6).all() and (action[:, 3] >= -1e-6).all()  # two steps of a delta
+
+
+def test_a_mapping_beside_the_logs_says_what_is_sensed(logs, tmp_path, capsys):
+    named = robot_logs(tmp_path / "named")
+    mapping = to_dict(robot_mapping_of(named, open_dataset(named)))
+    mapping["streams"] = mapping["streams"][:1]
+    write_json(beside(named), mapping)
+    main(["collect", "robot-debug", "--logs", str(named), "--run", str(tmp_path / "run"), *ONE])
+    assert "observation.goal is not used (all 3 numbers)" in said(capsys)
+    assert open_run(tmp_path / "run").store.fields.keys() == {"state", "action", "reward", "cont", "success"}
+
+
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        ({"streams": []}, "there are no streams: nothing is observed"),
+        ({"rate": 7.0}, "20 steps a second are no multiple of 7 decisions a second"),
+        ({"reward": "score"}, "reward is 'score', which the dataset has not"),
+        ({"reward": None}, "reward: there is none"),
+        ({"camera": "top"}, "is the mapping of a planar robot that is seen by a camera"),
+    ],
+)
+def test_a_mapping_that_does_not_fit_is_refused_before_anything_is_trained(tmp_path, capsys, change, expected):
+    logs = robot_logs(tmp_path / "logs", episodes=3)
+    write_json(beside(logs), to_dict(robot_mapping_of(logs, open_dataset(logs))) | change)
+    assert expected in refused(capsys, "collect", "robot-debug", "--logs", logs, "--run", tmp_path / "run", *ONE)
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        (["--env", "Nowhere-v0"], "there is no environment 'Nowhere-v0' to judge policies in"),
+        (["--env", "CartPole-v1"], "is not the robot of these logs"),
+        (["--env", ID, "--env.senses", "observation.goal=aim"], "stream goal reads 'aim' of its observation"),
+        (["--env", ID, "--env.success", "won"], "info has no 'won', which is to say success"),
+    ],
+)
+def test_an_environment_of_another_robot_is_refused_before_any_work(logs, tmp_path, capsys, options, expected):
+    run = tmp_path / "run"
+    assert expected in refused(capsys, "run", "robot-debug", "--logs", logs, "--run", run, *options, *ONE)
+    assert not (run / "data").exists()
+
+
+def test_the_preset_needs_logs(tmp_path, capsys):
+    found = refused(capsys, "run", "robot-debug", "--run", tmp_path / "run")
+    assert "the preset robot is of any robot's logs; name them with --logs FOLDER" in found
+
+
+def test_push_t_is_not_judged_elsewhere(tmp_path, capsys):
+    found = refused(capsys, "run", "pusht-keypoints-debug", "--run", tmp_path / "run", "--env", ID)
+    assert "Push-T is judged in its own; it is for the preset robot" in found
+
+
+def test_inspect_proposes_streams_and_says_what_it_took_for_what(logs, capsys):
+    main(["data", "inspect", str(logs)])
+    found = said(capsys)
+    assert "action 3: taken for targets, near what a stream shows (absolute)" in found
+    assert "RobotMapping(streams=(Stream(name='state', feature='observation.state', columns=(0, 1, 2, 3))" in found
+
+
+def test_the_doctor_knows_any_mapping_and_leaves_out_what_it_says(tmp_path, capsys):
+    logs = robot_logs(tmp_path / "logs", episodes=4)
+    main(["data", "inspect", str(logs), "--write"])
+    main(["data", "doctor", str(logs), "--processes", "1"])
+    found = said(capsys)
+    assert "ok copies: no two episodes hold the same numbers" in found and "ok limits of action 0" in found
+    twice = tmp_path / "twice"
+    main(["data", "merge", str(logs), str(logs), "--out", str(twice)])
+    with pytest.raises(SystemExit):
+        main(["data", "doctor", str(twice), "--processes", "1", "--leave-out"])
+    assert "fail copies: 4 episodes hold the very numbers of earlier ones: 4, 5, 6, 7" in said(capsys)
+    assert robot_mapping_of(twice, open_dataset(twice)).leave_out == (4, 5, 6, 7)
+    main(["data", "doctor", str(twice), "--processes", "1"])
+    assert "4 of 8 episodes are left out" in said(capsys)
