@@ -34,13 +34,15 @@ ROOT = Path(__file__).parent.parent
 PLACES = (
     "glocal/core/*.py",
     "glocal/surrogates/*.py",
+    "glocal/rigid2d/*.py",
+    "glocal/data/streams.py",
     "glocal/data/mapping.py",
     "glocal/data/outcomes.py",
     "glocal/deploy/*.py",
     "glocal/evaluate/*.py",
 )
 TESTS = (
-    *("agents", "codecs", "core", "data", "deploy", "evaluate", "surrogates", "worlds"),
+    *("agents", "codecs", "core", "data", "deploy", "evaluate", "rigid2d", "surrogates", "worlds"),
     *("test_contracts.py", "test_diagnose.py", "test_watch.py"),
 )
 PAGES = ("glocal/evaluate/report.py", "glocal/evaluate/page.py", "glocal/evaluate/labels.py")
