@@ -15,6 +15,7 @@ import torch
 
 from glocal.checking import check
 from glocal.claims import claims
+from glocal.config import RobotConfig
 from glocal.deploy.policy import learned
 from glocal.evaluate.comparison import write_comparison
 from glocal.evaluate.gates import Reader
@@ -54,6 +55,8 @@ def compare(
     unless `renew` says that these are to be set aside; for runs on other data, and where `folder` is itself a run.
     """
     _check_asked(study, methods, seeds)
+    if isinstance(study.config.task, RobotConfig):
+        raise UserError("methods are compared on Push-T alone so far; run each by itself with `glocal run robot`")
     if (folder / "config.json").exists():
         raise UserError(f"{folder} is a run, and a study is a folder of runs; name another with --run")
     finished = named([open_run(other) for other in others])

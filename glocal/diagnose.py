@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glocal.config import RobotConfig
 from glocal.core.gradients import LINKS
 from glocal.core.rollout import replay
 from glocal.core.types import Segment, Step
@@ -35,6 +36,8 @@ ROLLOUT = 20
 
 def diagnose(run: Run) -> dict[str, Any]:
     """Gradient report and model gate of a run with a policy; raises `UserError` where it has none."""
+    if isinstance(run.config.task, RobotConfig):
+        raise UserError(f"diagnoses are of Push-T alone so far; the gates of {run.folder} are in its report")
     if not (run.folder / "stages" / "policy.json").is_file():
         raise UserError(f"{run.folder} has no trained policy to diagnose; run `glocal run {quoted(run.folder)}` first")
     with alone(run.folder), threads(run.config.threads):

@@ -149,3 +149,11 @@ def test_the_doctor_knows_any_mapping_and_leaves_out_what_it_says(tmp_path, caps
     assert robot_mapping_of(twice, open_dataset(twice)).leave_out == (4, 5, 6, 7)
     main(["data", "doctor", str(twice), "--processes", "1"])
     assert "4 of 8 episodes are left out" in said(capsys)
+
+
+@pytest.mark.parametrize(
+    "verb, expected", [("diagnose", "diagnoses are of Push-T"), ("compare", "on Push-T alone so far")]
+)
+def test_what_knows_push_t_alone_says_so(alone, tmp_path, capsys, verb, expected):
+    target = [alone] if verb == "diagnose" else ["robot-debug", "--logs", alone, "--run", tmp_path / "study"]
+    assert expected in refused(capsys, verb, *target)
