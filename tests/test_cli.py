@@ -13,6 +13,7 @@ import pytest
 from glocal import cli
 from glocal.cli import LOGS, TRAINED, VERBS, main
 from glocal.config import PRESETS
+from glocal.tasks.pusht import PushTConfig
 from glocal.usage import CHOSEN, MEANT
 
 ROOT = Path(__file__).parent.parent
@@ -50,7 +51,8 @@ def test_chosen_options_are_options_and_all_are_explained():
 
 
 def test_help_says_of_a_flag_what_it_does_as_it_is_typed(capsys):
-    for preset, config in PRESETS.items():
+    pusht = {name: config for name, config in PRESETS.items() if isinstance(config.task, PushTConfig)}
+    for preset, config in pusht.items():
         lines = printed(capsys, f"collect {preset} --help").splitlines()
         (agent,) = [line for line in lines if "task.agent" in line or "task.no-agent" in line]
         (images,) = [line for line in lines if "task.images" in line or "task.no-images" in line]

@@ -14,6 +14,7 @@ from glocal.data import mapping
 from glocal.data.dataset import Feature
 from glocal.data.formats import open_dataset
 from glocal.data.ingest import ingest
+from glocal.data.propose import propose
 from glocal.data.reading import PlanarReading
 from glocal.data.store import recorded
 from glocal.deploy.view import check_planar, check_robot, through
@@ -184,9 +185,9 @@ def test_logs_of_another_robot_are_refused_with_a_mapping_and_without(tmp_path, 
     assert PLANAR in said and "its action holds 14 numbers, expected 2; its state holds 14 numbers" in said
     assert "2 cameras (image, image.wrist)" in said and not (tmp_path / "run" / "data.recording").exists()
     glocal("data", "inspect", folder, "--write")
-    assert "action action holds 14 numbers, of which the first two are used" in " ".join(
-        capsys.readouterr().err.split()
-    )
+    assert "RobotMapping(streams=(Stream(name='state'" in " ".join(capsys.readouterr().err.split())
+    assert "is a mapping of streams, which the preset robot takes" in fails(capsys, *command)
+    mapping.save(folder / mapping.NAME, propose(open_dataset(folder))[0])
     edit(folder, action_columns=(3, 4), state_columns=(3, 4), representation="delta")
     said = fails(capsys, *command)
     assert PLANAR in said and "its action holds 14 numbers, expected 2" in said and "cameras" not in said

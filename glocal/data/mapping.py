@@ -107,7 +107,10 @@ class Mapping:
 
 def load(path: Path) -> Mapping:
     """The mapping in a file; raises `UserError` where it is none."""
-    return from_dict(values_in(path), path)
+    values = values_in(path)
+    if isinstance(values, dict) and "streams" in values and "camera" not in values:
+        raise UserError(f"{path} is a mapping of streams, which the preset robot takes, and not one of a planar robot")
+    return from_dict(values, path)
 
 
 def values_in(path: Path) -> Any:

@@ -187,9 +187,9 @@ def test_the_past_of_a_longer_window_is_told_step_by_step():
     action = torch.zeros(1, 3, 2)
     rigid, loose = known(RIGID), known(LOOSE)
     loose.scale.copy_(torch.tensor([[0.1], [0.2], [0.4], [0.8]]))
-    past = rigid.situation(window, action, 1)[0, -12:].view(2, 3, 2) * rigid.scale[0]
+    past = rigid.dynamics(window, action, 1)[0, -12:].view(2, 3, 2) * rigid.scale[0]
     assert torch.allclose(past, torch.tensor([[[-0.3, 0.0]] * 3, [[-0.1, 0.0]] * 3]), atol=1e-5)
-    past = loose.situation(window, action, 1)[0, -12:].view(2, 3, 2)
+    past = loose.dynamics(window, action, 1)[0, -12:].view(2, 3, 2)
     by_hand = torch.tensor([[[0.0, way / scale] for scale in (0.1, 0.2, 0.4)] for way in (0.2, 0.1)])
     assert torch.allclose(past, by_hand, atol=1e-5)
 
