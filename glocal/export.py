@@ -16,7 +16,7 @@ from glocal.core.ranges import Many, Range
 from glocal.data import mapping
 from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
-from glocal.data.streams import told_by_feature
+from glocal.data.streams import over_decision
 from glocal.deploy.policy import acting
 from glocal.evaluate.gradients import acted
 from glocal.files import UserError
@@ -148,7 +148,7 @@ def _episode(run: Run, seen: Mapping[str, Array], action: Array, reward: Array, 
     task, names = run.config.task, {name: NAMES.get(name, f"observation.{name}") for name in seen}
     if isinstance(task, RobotConfig):
         names = {one.name: one.feature for one in task.mapping.streams}
-        told = told_by_feature(task.mapping, action)
+        told = over_decision(task.mapping, action)
         reward = reward * task.mapping.reward_scale
     else:
         told = {"action": np.clip(seen["agent"] + task.reach * np.clip(action, -1, 1), 0, TABLE)}

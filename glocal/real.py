@@ -87,7 +87,7 @@ def _robot(
 def open_robot(task: RobotConfig, cfg: EnvConfig) -> GymRobot:
     """The environment that stands for a robot; raises `UserError` where it does not fit the robot's logs."""
     mapping, env, sensed = task.mapping, make(cfg.id), senses(task.mapping, cfg)
-    ends = [to_robot(mapping, np.full(mapping.action_dim, sign)) for sign in (-1.0, 1.0)]
+    ends = [_told(mapping, np.full(mapping.action_dim, sign)) for sign in (-1.0, 1.0)]
     wrong = check_spaces(env, sensed, *ends)
     if wrong:
         env.close()
@@ -104,7 +104,12 @@ def check_environment(task: RobotConfig, cfg: EnvConfig) -> None:
 
 
 def _clipped(mapping: RobotMapping, space: Any, action: NDArray[Any]) -> NDArray[Any]:
-    return np.clip(to_robot(mapping, action), space.low, space.high)
+    return np.clip(_told(mapping, action), space.low, space.high)
+
+
+def _told(mapping: RobotMapping, action: NDArray[Any]) -> NDArray[Any]:
+    """What an environment is told in each step: the features' numbers one behind the other, as the logs have them."""
+    return np.concatenate(list(to_robot(mapping, action).values()), axis=-1)
 
 
 def senses(mapping: RobotMapping, cfg: EnvConfig) -> list[Sensed]:

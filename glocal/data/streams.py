@@ -260,24 +260,25 @@ def normalised(mapping: RobotMapping, told: Array) -> Array:
     return 2 * (told - low) / (high - low) - 1
 
 
-def to_robot(mapping: RobotMapping, action: Array) -> Array:
-    """What the robot is told in each step of a decision, (..., a) in its own units, for actions in [-1, 1]."""
-    low, high = limits(mapping)
-    told = low + (np.clip(action, -1, 1) + 1) / 2 * (high - low)
-    deltas = np.concatenate([np.full(len(part.columns), part.kind == "delta") for part in mapping.action])
-    return np.where(deltas, told / mapping.stride, told)
+def to_robot(mapping: RobotMapping, action: Array) -> dict[str, Array]:
+    """What the robot is told in each step of a decision for actions (..., a) in [-1, 1], by feature, its numbers in the
+    order of the logs; numbers of a feature that are no part of the action are zero."""
+    return _by_feature(mapping, action, [mapping.stride if part.kind == "delta" else 1 for part in mapping.action])
 
 
-def told_by_feature(mapping: RobotMapping, action: Array) -> dict[str, Array]:
-    """What the robot is told over each decision, for actions (n, a) in [-1, 1], by feature of the logs; numbers of a
-    feature that are no part of the action are zero."""
+def over_decision(mapping: RobotMapping, action: Array) -> dict[str, Array]:
+    """The same over a whole decision, in which deltas add up."""
+    return _by_feature(mapping, action, [1] * len(mapping.action))
+
+
+def _by_feature(mapping: RobotMapping, action: Array, steps: typing.Sequence[int]) -> dict[str, Array]:
     low, high = limits(mapping)
     told, begin = low + (np.clip(action, -1, 1) + 1) / 2 * (high - low), 0
-    width = {part.feature: 0 for part in mapping.action}
+    width: dict[str, int] = {}
     for part in mapping.action:
-        width[part.feature] = max(width[part.feature], max(part.columns) + 1)
-    features = {name: np.zeros((len(action), count)) for name, count in width.items()}
-    for part in mapping.action:
-        features[part.feature][:, list(part.columns)] = told[:, begin : begin + len(part.columns)]
+        width[part.feature] = max(width.get(part.feature, 0), max(part.columns) + 1)
+    features = {name: np.zeros((*told.shape[:-1], count)) for name, count in width.items()}
+    for part, over in zip(mapping.action, steps, strict=True):
+        features[part.feature][..., list(part.columns)] = told[..., begin : begin + len(part.columns)] / over
         begin += len(part.columns)
     return features

@@ -16,9 +16,9 @@ from glocal.data.streams import (
     impossible,
     misfits,
     normalised,
+    over_decision,
     to_dict,
     to_robot,
-    told_by_feature,
     unused,
 )
 from glocal.files import UserError
@@ -67,12 +67,17 @@ def test_actions_are_one_at_their_limits_and_what_goes_beyond_is_cut():
 
 
 def test_what_the_robot_is_told_undoes_what_was_read_of_it():
-    told = to_robot(PLAIN, np.array([[0.5, -1.0, 0.0, 3.0]]))
-    assert np.allclose(told, [[0.5, -2.0, 5.0, 1.0]])  # a delta of 1 over two steps; no action goes beyond its limits
+    told = to_robot(PLAIN, np.array([[0.5, -1.0, 0.0, 3.0]]))  # a delta of 1 over two steps
+    assert np.allclose(told["action"], [[0.5, -2.0, 5.0]]) and np.allclose(told["base"], [[1.0]])  # within its limits
+
+
+def test_the_robot_is_told_its_numbers_in_the_order_of_the_logs_whatever_the_order_of_parts():
+    apart = replace(PLAIN, action=(replace(GRIPPER, columns=(0,)), replace(WAY, columns=(2, 1))))
+    assert to_robot(apart, np.array([1.0, 0.5, -1.0]))["action"].tolist() == [10.0, -2.0, 0.5]
 
 
 def test_what_is_told_over_a_decision_goes_back_to_the_features_that_it_came_of():
-    found = told_by_feature(PLAIN, np.array([[0.5, -1.0, 0.0, 1.0]]))
+    found = over_decision(PLAIN, np.array([[0.5, -1.0, 0.0, 1.0]]))
     assert np.allclose(found["action"], [[1.0, -4.0, 5.0]]) and np.allclose(found["base"], [[1.0]])
 
 
