@@ -117,9 +117,9 @@ def _trainable(path: Path, dataset: Dataset, config: Config, task: PushTConfig) 
     other = check_planar(known, dataset.features, beside(path).is_file())
     if other:
         raise UserError(
-            f"{path} is not of a planar robot of two numbers, the only one that policies from logs can be judged on so "
-            f"far: {'; '.join(other)}. `glocal data inspect {quoted(path)} --write` writes a mapping where only "
-            "that is missing"
+            f"{path} is not of a planar robot of two numbers, which presets of Push-T are for: {'; '.join(other)}. The "
+            f"preset robot takes logs of any robot. `glocal data inspect {quoted(path)} --write` writes a mapping where "
+            "only that is missing"
         )
     wrong = [*check(known, dataset), *check_robot(known, task)]
     if not config.task.images:

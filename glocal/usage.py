@@ -11,7 +11,7 @@ from typing import Any
 import tyro
 
 from glocal.checking import check_call
-from glocal.config import Config, typed
+from glocal.config import Config, RobotConfig, typed
 from glocal.files import UserError
 
 MEANT = {
@@ -51,6 +51,8 @@ MEANT = {
     "clock.checkpoint_seconds": "between checkpoints",
 }
 """Options that most people want, of the many that there are."""
+EMPTY = {"logs": "PATH", "env.id": "ID"}
+"""How a value is called that an option has not yet."""
 ALIASES = {"--help-all": "--help", "--env": "--env.id"}
 """What may be typed in place of an option."""
 OFF = {
@@ -92,7 +94,7 @@ def short_help(verb: str, prog: str, config: Config, own: Sequence[tuple[str, st
 
 def _typed(name: str, config: Config) -> str:
     found = _value(name, config)
-    return typed(name, not found) if isinstance(found, bool) else typed(name, found if found != "" else "PATH")
+    return typed(name, not found) if isinstance(found, bool) else typed(name, found if found != "" else EMPTY[name])
 
 
 def _meant(name: str, config: Config) -> str:
@@ -101,6 +103,8 @@ def _meant(name: str, config: Config) -> str:
 
 def _exists(name: str, config: Config) -> bool:
     part, _, below = name.partition(".")
+    if part in ("env", "play") and (part == "env") != isinstance(config.task, RobotConfig):
+        return False
     return not below or below in vars(vars(config)[part])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from glocal.data.dataset import Array, Dataset
 from glocal.data.dimensions import extreme, finite, outliers, spans
-from glocal.data.findings import Finding, few
+from glocal.data.findings import Finding, few, lengths
 from glocal.data.looks import Seen
 from glocal.data.mapping import Mapping, check, moments, ways
 from glocal.files import UserError
@@ -57,7 +57,12 @@ def examine(dataset: Dataset, mapping: Mapping, context: int, looks: Iterable[Se
 def judge(mapping: Mapping, seen: Sequence[Seen], context: int) -> list[Finding]:
     """What looks at all episodes come to."""
     action = np.concatenate([one.action for one in seen])
-    findings = [_lengths(mapping, seen, context), finite(mapping, seen), extreme(mapping, seen), _twins(seen)]
+    findings = [
+        lengths(decisions, context),
+        finite(mapping, seen),
+        extreme(mapping, seen),
+        _twins(seen),
+    ]
     findings += [*spans(mapping, seen), outliers(mapping, seen)]
     if mapping.representation != "absolute" or mapping.state is not None:
         findings.append(_reach(mapping, seen))
@@ -68,17 +73,6 @@ def judge(mapping: Mapping, seen: Sequence[Seen], context: int) -> list[Finding]
     if mapping.state is not None:
         findings += [_jumps(seen), _coverage("states", np.concatenate([_state(one) for one in seen]))]
     return [*findings, _repeated(seen), *_frozen(mapping, seen), _delay(seen, mapping)]
-
-
-def _lengths(mapping: Mapping, seen: Sequence[Seen], context: int) -> Finding:
-    decisions = {one.number: (len(one.action) - 1) // mapping.stride for one in seen}
-    short = tuple(number for number, count in decisions.items() if count <= context)
-    counts = decisions.values()
-    found = f"{len(decisions)} episodes of {min(counts)} to {max(counts)} decisions"
-    if not short:
-        return Finding("lengths", "ok", found)
-    found += f"; {len(short)} are not longer than the context of {context}: {few(short)}"
-    return Finding("lengths", "warn", found, "leave them out", episodes=short)
 
 
 def _state(one: Seen) -> Array:

@@ -18,6 +18,16 @@ class Finding:
     """Those that it is found in, where leaving them out would mend it."""
 
 
+def lengths(decisions: Mapping[int, int], context: int) -> Finding:
+    """Whether episodes, by number, have more decisions than the context that the global model needs to see."""
+    short = tuple(number for number, count in decisions.items() if count <= context)
+    found = f"{len(decisions)} episodes of {min(decisions.values())} to {max(decisions.values())} decisions"
+    if not short:
+        return Finding("lengths", "ok", found)
+    found += f"; {len(short)} are not longer than the context of {context}: {few(short)}"
+    return Finding("lengths", "warn", found, "leave them out", episodes=short)
+
+
 def few(numbers: Sequence[int]) -> str:
     """The first of some numbers, in words."""
     return ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")

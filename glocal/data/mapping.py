@@ -4,6 +4,7 @@
 """
 
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ from glocal.data.formats.inside import read_foreign_json
 from glocal.data.outcomes import At, Over, any_of_decisions, of_decisions
 from glocal.files import UserError, write_json
 
+M = typing.TypeVar("M")
 NAME = "glocal.json"
 ADVICE = "`glocal data inspect` proposes one"
 Column = Annotated[int, Range(0, 100_000)]
@@ -123,12 +125,17 @@ def values_in(path: Path) -> Any:
 
 def from_dict(values: Any, source: object) -> Mapping:
     """The mapping that `to_dict` made; raises `UserError` naming `source` where it does not fit."""
+    return structured(values, Mapping, _impossible, source)
+
+
+def structured(values: Any, kind: type[M], impossible: Callable[[M], list[str]], source: object) -> M:
+    """A mapping of some kind from plain values, within its ranges and with nothing that `impossible` names."""
     try:
-        mapping = cattrs.Converter(forbid_extra_keys=True).structure(values, Mapping)
+        mapping = cattrs.Converter(forbid_extra_keys=True).structure(values, kind)
     except Exception as error:
         reasons = "; ".join(cattrs.transform_error(error))
         raise UserError(f"{source} is no mapping: {reasons}. {ADVICE}") from error
-    wrong = [*outside(mapping, Mapping, ""), *_impossible(mapping)]
+    wrong = [*outside(mapping, kind, ""), *impossible(mapping)]
     if wrong:
         raise UserError(f"{source} cannot be a mapping: {'; '.join(wrong)}. {ADVICE}")
     return mapping

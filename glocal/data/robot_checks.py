@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset
-from glocal.data.findings import Finding, few
+from glocal.data.findings import Finding, few, lengths
 from glocal.data.streams import RobotMapping, unused
 
 Looks = Mapping[int, Mapping[str, Array]]
@@ -21,7 +21,7 @@ SLACK = 1.02
 def check_robot_logs(mapping: RobotMapping, looks: Looks, context: int) -> list[Finding]:
     """Everything that can be said without training anything; `context` is what the global model needs to see."""
     return [
-        _lengths(looks, context),
+        lengths({number: len(look["asked"]) for number, look in looks.items()}, context),
         _finite(looks),
         _copies(looks),
         *_limits(mapping, np.concatenate([look["asked"] for look in looks.values()])),
@@ -34,16 +34,6 @@ def left_unused(mapping: RobotMapping, dataset: Dataset) -> list[Finding]:
     """What of a dataset models do not see."""
     advice = "name it in the mapping, if they are to"
     return [Finding("unused", "warn", line, advice) for line in unused(mapping, dataset)]
-
-
-def _lengths(looks: Looks, context: int) -> Finding:
-    decisions = {number: len(look["asked"]) for number, look in looks.items()}
-    short = tuple(number for number, count in decisions.items() if count <= context)
-    found = f"{len(decisions)} episodes of {min(decisions.values())} to {max(decisions.values())} decisions"
-    if not short:
-        return Finding("lengths", "ok", found)
-    found += f"; {len(short)} are not longer than the context of {context}: {few(short)}"
-    return Finding("lengths", "warn", found, "leave them out", episodes=short)
 
 
 def _finite(looks: Looks) -> Finding:

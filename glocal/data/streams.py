@@ -11,11 +11,10 @@ from typing import Annotated, Any, Literal
 import cattrs
 import numpy as np
 
-from glocal.core.ranges import Finite, Positive, Range, outside
+from glocal.core.ranges import Finite, Positive, Range
 from glocal.data.dataset import Array, Dataset
-from glocal.data.mapping import Column, moments, numbers, outcomes
+from glocal.data.mapping import Column, moments, numbers, outcomes, structured
 from glocal.data.outcomes import At, Over
-from glocal.files import UserError
 
 Kind = Literal["absolute", "delta", "velocity"]
 FIELDS = ("action", "reward", "cont", "success")
@@ -92,15 +91,7 @@ def to_dict(mapping: RobotMapping) -> dict[str, Any]:
 
 def from_dict(values: Any, source: object) -> RobotMapping:
     """The mapping that `to_dict` made; raises `UserError` naming `source` where it does not fit."""
-    try:
-        mapping = cattrs.Converter(forbid_extra_keys=True).structure(values, RobotMapping)
-    except Exception as error:
-        reasons = "; ".join(cattrs.transform_error(error))
-        raise UserError(f"{source} is no mapping: {reasons}. `glocal data inspect` proposes one") from error
-    wrong = [*outside(mapping, RobotMapping, ""), *impossible(mapping)]
-    if wrong:
-        raise UserError(f"{source} cannot be a mapping: {'; '.join(wrong)}. `glocal data inspect` proposes one")
-    return mapping
+    return structured(values, RobotMapping, impossible, source)
 
 
 def impossible(mapping: RobotMapping) -> list[str]:

@@ -26,7 +26,7 @@ class Sensed:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Decided:
     """What a decision led to."""
 
     fields: dict[str, Array]
@@ -56,7 +56,7 @@ class GymRobot:
         obs, _ = self.env.reset(seed=seed)
         return sense(obs, self.sensed)
 
-    def step(self, action: Array) -> Outcome:
+    def step(self, action: Array) -> Decided:
         """Hold one decision; success at any of its steps counts, and nothing is done after the episode's end."""
         told, success, ended = self.told(action).astype(np.float32), False, False
         obs: Any = None
@@ -70,7 +70,7 @@ class GymRobot:
             success = success or bool(info[self.success])
             if ended:
                 break
-        return Outcome(sense(obs, self.sensed), success, bool(ended))
+        return Decided(sense(obs, self.sensed), success, bool(ended))
 
 
 def sense(obs: Any, sensed: Sequence[Sensed]) -> dict[str, Array]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from glocal.evaluate.robots import RobotEpisodes, run_robot_episodes
-from glocal.tasks.robot import Outcome
+from glocal.tasks.robot import Decided
 
 
 class Scripted:
@@ -16,7 +16,7 @@ class Scripted:
     def step(self, action):
         assert action[0] == self.seed + self.t, "an action is of what was seen last"
         self.t += 1
-        return Outcome({"seen": np.array([float(self.seed + self.t)])}, self.t == self.seed % 10, self.ends)
+        return Decided({"seen": np.array([float(self.seed + self.t)])}, self.t == self.seed % 10, self.ends)
 
     @property
     def ends(self):
