@@ -118,8 +118,8 @@ def _trainable(path: Path, dataset: Dataset, config: Config, task: PushTConfig) 
     if other:
         raise UserError(
             f"{path} is not of a planar robot of two numbers, which presets of Push-T are for: {'; '.join(other)}. The "
-            f"preset robot takes logs of any robot. `glocal data inspect {quoted(path)} --write` writes a mapping where "
-            "only that is missing"
+            f"preset robot takes logs of any robot. `glocal data inspect {quoted(path)} --write` writes a mapping "
+            "where only that is missing"
         )
     wrong = [*check(known, dataset), *check_robot(known, task)]
     if not config.task.images:

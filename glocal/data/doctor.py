@@ -57,12 +57,8 @@ def examine(dataset: Dataset, mapping: Mapping, context: int, looks: Iterable[Se
 def judge(mapping: Mapping, seen: Sequence[Seen], context: int) -> list[Finding]:
     """What looks at all episodes come to."""
     action = np.concatenate([one.action for one in seen])
-    findings = [
-        lengths(decisions, context),
-        finite(mapping, seen),
-        extreme(mapping, seen),
-        _twins(seen),
-    ]
+    decisions = {one.number: (len(one.action) - 1) // mapping.stride for one in seen}
+    findings = [lengths(decisions, context), finite(mapping, seen), extreme(mapping, seen), _twins(seen)]
     findings += [*spans(mapping, seen), outliers(mapping, seen)]
     if mapping.representation != "absolute" or mapping.state is not None:
         findings.append(_reach(mapping, seen))
