@@ -40,6 +40,10 @@ def test_the_verbs_in_their_order(tmp_path):
     assert (tmp_path / "mine" / "report.html").is_file()
 
 
-def test_linked_files_exist():
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
-    assert links and all((ROOT / link).exists() for link in links)
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_linked_files_exist(page):
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / page).read_text(encoding="utf-8"))
+    own = [link for link in links if not link.startswith("http")]
+    assert all(((ROOT / page).parent / link).exists() for link in own) and (own or page != "README.md")
