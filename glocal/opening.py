@@ -9,7 +9,7 @@ from glocal.checking import check
 from glocal.config import Config, RobotConfig, flat, to_dict, typed
 from glocal.data.formats import check_format, open_dataset
 from glocal.data.formats.inside import apart
-from glocal.data.ingest import check_source, robot_mapping_of
+from glocal.data.ingest import check_source, data_files, robot_mapping_of
 from glocal.data.streams import RobotMapping
 from glocal.files import UnreadableError, UserError, cannot_write, write_json
 from glocal.plan import FREE, STAGES, Stage
@@ -39,7 +39,7 @@ def create_run(
     Raises `UserError`, before anything is written, where that would set aside what was trained and `replace` is not
     said, where a verb is given options that it does not read, and where another process is at work.
     """
-    config = resolved(config)
+    config = resolved(config, stages)
     run = Run(folder, config)
     if check_run(run, stages, replace, advice) != config:
         with alone(folder):
@@ -48,12 +48,17 @@ def create_run(
     return run
 
 
-def resolved(config: Config) -> Config:
-    """The configuration with what its logs say of the robot, where it is known by its logs."""
+def resolved(config: Config, stages: Sequence[str]) -> Config:
+    """The configuration with what its logs say of the robot, where it is known by its logs.
+
+    They are asked where they are going to be collected; what was made of them before keeps the mapping that it has.
+    """
     task, path = config.task, Path(config.logs)
     if not isinstance(task, RobotConfig):
         return config
-    if config.logs and path.exists():
+    if config.logs and path.exists() and ("collect" in stages or task.mapping == RobotMapping()):
+        check_format(path)
+        data_files(path)  # nothing of them leads elsewhere, and there is not too much
         return replace_part(config, task=replace_part(task, mapping=robot_mapping_of(path, open_dataset(path))))
     if task.mapping == RobotMapping():
         raise UserError("the preset robot is of any robot's logs; name them with --logs FOLDER")

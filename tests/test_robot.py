@@ -157,3 +157,13 @@ def test_the_doctor_knows_any_mapping_and_leaves_out_what_it_says(tmp_path, caps
 def test_what_knows_push_t_alone_says_so(alone, tmp_path, capsys, verb, expected):
     target = [alone] if verb == "diagnose" else ["robot-debug", "--logs", alone, "--run", tmp_path / "study"]
     assert expected in refused(capsys, verb, *target)
+
+
+def test_a_mapping_that_is_changed_later_is_asked_for_again_by_what_collects_alone(tmp_path, capsys):
+    logs, run = robot_logs(tmp_path / "logs"), tmp_path / "run"
+    main(["collect", "robot-debug", "--logs", str(logs), "--run", str(run), *ONE])
+    mapping = to_dict(robot_mapping_of(logs, open_dataset(logs)))
+    write_json(beside(logs), mapping | {"streams": mapping["streams"][:1]})
+    main(["train", "codec", str(run), *ONE])
+    assert len(open_run(run).config.task.mapping.streams) == 2
+    assert "would set aside what is trained" in refused(capsys, "run", run, *ONE)

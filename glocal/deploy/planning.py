@@ -43,9 +43,7 @@ def coloured_noise(count: int, horizon: int, size: int, colour: float, generator
     white = torch.randn(2, count, size, len(scale), generator=generator)
     waves = torch.complex(white[0], white[1]) * scale
     noise = torch.fft.irfft(waves, n=length)[..., :horizon]
-    parts = torch.full_like(
-        scale, 4.0
-    )  # each wave has two halves, but for the mean and, of an even length, the fastest
+    parts = torch.full_like(scale, 4.0)  # each wave has two halves, but for the mean and, of even lengths, the fastest
     parts[0] = 1.0
     if length % 2 == 0:
         parts[-1] = 1.0
