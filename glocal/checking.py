@@ -76,6 +76,8 @@ def _apart(config: Config) -> Iterator[str]:
     for one in config.env.senses:
         if "=" not in one:
             yield f"--env.senses is {one}, expected FEATURE=ENTRY"
+    if config.icem.elites > config.icem.samples:
+        yield f"--icem.elites is {config.icem.elites}, expected at most --icem.samples, which is {config.icem.samples}"
     grid = isinstance(config.codec, GridCodecConfig)
     yield from _ungrouped("codec.width", config.codec.width, 8 if grid else 4)
     yield from _ungrouped("probe.channels", config.probe.channels, 4)

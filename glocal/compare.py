@@ -6,8 +6,8 @@ policy of its own. What is done and unchanged is skipped, and what was interrupt
 
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,19 @@ import torch
 
 from glocal.checking import check
 from glocal.claims import claims
-from glocal.config import RobotConfig
-from glocal.deploy.policy import learned
-from glocal.evaluate.comparison import write_comparison
+from glocal.config import Config, RobotConfig
+from glocal.deploy.policy import Controller, learned
+from glocal.evaluate.comparison import PUSHT, ROBOT, Scored, write_comparison
 from glocal.evaluate.gates import Reader
 from glocal.files import UserError, answered, read_json, remove, sha256, write_json
 from glocal.gating import reader
-from glocal.methods import CLONED, METHODS, Study
-from glocal.opening import check_run, create_run
+from glocal.methods import CLONED, METHODS, PLANNED, Study
+from glocal.opening import check_run, create_run, resolved
 from glocal.plan import STAGES
 from glocal.progress import Ticker, console, quoted
 from glocal.real import real_of
 from glocal.run import open_run, perform
+from glocal.stages import planner
 from glocal.stamps import stage_seconds
 from glocal.status import digests_path, status
 from glocal.training import read_log, threads
@@ -54,9 +55,10 @@ def compare(
     methods that do not exist, and where data, models or policies that are asked for were made with other options,
     unless `renew` says that these are to be set aside; for runs on other data, and where `folder` is itself a run.
     """
+    study = replace(study, config=resolved(study.config, SHARED))
     _check_asked(study, methods, seeds)
-    if isinstance(study.config.task, RobotConfig):
-        raise UserError("methods are compared on Push-T alone so far; run each by itself with `glocal run robot`")
+    if isinstance(study.config.task, RobotConfig) and not study.config.env.id:
+        raise UserError("methods are compared by what an environment says of them; name the robot's with --env ID")
     if (folder / "config.json").exists():
         raise UserError(f"{folder} is a run, and a study is a folder of runs; name another with --run")
     finished = named([open_run(other) for other in others])
@@ -71,7 +73,7 @@ def compare(
     for run in finished.values():
         _check_data(base, run)
     opened = {key: _opened(base, _cell(folder, study, key), key, renew) for key in asked}
-    read, cells = reader(base), {}
+    read, cells = None if isinstance(study.config.task, RobotConfig) else reader(base), {}
     for key, run in opened.items():
         console.print(f"{key[0]}, seed {key[1]}")
         if status(run)[_kind(key)].state != "done":
@@ -84,7 +86,7 @@ def compare(
         if run.folder.resolve() not in own:
             judged = Run(run.folder, replace(run.config, evaluate=study.config.evaluate))
             cells[key] = _found(judged, "policy", read, folder / "others")
-    write_comparison(folder, cells, study.config.evaluate.episodes)
+    write_comparison(folder, cells, study.config.evaluate.episodes, scored(study.config))
 
 
 def _check_asked(study: Study, methods: Sequence[str], seeds: Sequence[int]) -> None:
@@ -100,12 +102,12 @@ def _check_asked(study: Study, methods: Sequence[str], seeds: Sequence[int]) -> 
 
 
 def _kind(key: Key) -> str:
-    """The stage that trains a cell's policy."""
-    return "cloning" if key[0] in CLONED else "policy"
+    """The stage that trains what a cell is judged by: its policy, or the global model that it plans in."""
+    return "cloning" if key[0] in CLONED else "global" if key[0] in PLANNED else "policy"
 
 
 def _stages(key: Key) -> tuple[str, ...]:
-    return (*SHARED, _kind(key))
+    return SHARED if key[0] in PLANNED else (*SHARED, _kind(key))
 
 
 def _cell(folder: Path, study: Study, key: Key) -> Run:
@@ -147,10 +149,16 @@ def _trained(folder: Path) -> Iterator[Key]:
                 yield method, int(number)
 
 
-def _found(run: Run, stage: str, read: Reader, kept: Path) -> dict[str, Any]:
+def _found(run: Run, stage: str, read: Reader | None, kept: Path) -> dict[str, Any]:
     """What one policy came to: its verdict, its looks along training, and its seconds."""
-    looks = [row for row in read_log(run.folder / stage) if "eval/pose" in row]
-    return {"verdict": _verdict(run, stage, read, kept), "seconds": stage_seconds(run.folder)[stage], "looks": looks}
+    looks = [row for row in read_log(run.folder / stage) if f"eval/{scored(run.config).first}" in row]
+    seconds = 0.0 if stage == "global" else stage_seconds(run.folder)[stage]
+    return {"verdict": _verdict(run, stage, read, kept), "seconds": seconds, "looks": looks}
+
+
+def scored(config: Config) -> Scored:
+    """How success is counted on a configuration's task."""
+    return ROBOT if isinstance(config.task, RobotConfig) else PUSHT
 
 
 def _check_data(base: Run, run: Run) -> None:
@@ -210,21 +218,30 @@ def _share(base: Run, run: Run) -> None:
         shutil.copy(base.folder / "stages" / f"{name}.json", run.folder / "stages" / f"{name}.json")
 
 
-def _verdict(run: Run, stage: str, read: Reader, kept: Path) -> dict[str, Any]:
+def _verdict(run: Run, stage: str, read: Reader | None, kept: Path) -> dict[str, Any]:
     """What the real environment says of a policy, and what imagination claims; kept beside what was asked."""
     cfg, weights = run.config.evaluate, sha256(run.kept(stage) / "last" / "model.safetensors")
     path = kept / ("verdict.json" if kept == run.folder else f"{weights[:16]}.json")
-    asked = {"weights": weights, "episodes": cfg.episodes, "first_seed": cfg.first_seed}
+    asked: dict[str, Any] = {"weights": weights, "episodes": cfg.episodes, "first_seed": cfg.first_seed}
+    if stage == "global":
+        asked["icem"] = asdict(run.config.icem)
     known = answered(path, asked)
     if known is not None:
         return known
     remove(path)
-    pilot, real = run.pilot(stage), real_of(run)
+    real = real_of(run)
     assert real is not None
     with threads(run.config.threads), Ticker(stage, run.config.task.decisions, 0, "decisions", cfg.episodes) as tick:
         torch.manual_seed(run.config.seed)
-        controllers = lambda _: learned(run.codec, pilot, run.config.cloning.forget, run.view)  # noqa: E731
-        happened = real(controllers, cfg.episodes, cfg.first_seed, tick=tick)
-        claimed = claims(run, stage, read, happened.scores["pose"])
+        happened = real(_controllers(run, stage), cfg.episodes, cfg.first_seed, tick=tick)
+        claimed = {} if stage == "global" or read is None else claims(run, stage, read, happened.scores["pose"])
     write_json(path, {"asked": asked, **happened.summary(), "claims": claimed})
     return read_json(path)
+
+
+def _controllers(run: Run, stage: str) -> Callable[[int], Controller]:
+    """What makes the controller of what a stage trained."""
+    if stage == "global":
+        return planner(run)
+    pilot = run.pilot(stage)
+    return lambda _: learned(run.codec, pilot, run.config.cloning.forget, run.view)

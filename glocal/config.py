@@ -19,6 +19,7 @@ from glocal.core.matching import MatchingConfig
 from glocal.core.ranges import Inner, Many, Part, Processes, Range, Seed, Small
 from glocal.data.streams import RobotMapping
 from glocal.declarations import whole
+from glocal.deploy.planning import ICEMConfig
 from glocal.evaluate.gates import GateConfig
 from glocal.evaluate.probe import ProbeConfig
 from glocal.files import UserError
@@ -42,6 +43,8 @@ class EvaluateConfig:
     """Initial states are those that the environment draws from this seed and the following ones."""
     filmed: Annotated[int, Range(0, 1000)] = 16
     """Episodes shown in the video."""
+    planned: Annotated[int, Range(0, 100_000)] = 0
+    """Episodes, of the same, in which iCEM plans in the global model at every decision; 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ class Config:
     probe_fit: FitConfig = field(default_factory=FitConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    icem: ICEMConfig = field(default_factory=ICEMConfig)
     clock: Clock = field(default_factory=Clock)
 
 
@@ -247,6 +251,7 @@ def shrunk(config: Config) -> Config:
         learn=replace(config.learn, iterations=12, envs=8, horizon=4, episode=8, memory=64, refresh_size=4),
         watch=replace(config.watch, every=6, episodes=2, imagined=4),
         evaluate=replace(config.evaluate, episodes=4, filmed=2),
+        icem=replace(config.icem, samples=4, iterations=2, horizon=3, elites=2),
         probe=replace(config.probe, width=8, channels=8),
         clock=replace(config.clock, checkpoint_seconds=0.2, log_every=2),
         **fits,

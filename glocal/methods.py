@@ -82,6 +82,8 @@ def _best(study: Study) -> Config:
 
 
 CLONED = ("cloning", "cloning-best", "chunks")
+PLANNED = ("icem",)
+"""What is not trained at all, but plans in the global model at every decision."""
 METHODS: Mapping[str, Callable[[Study], Config]] = {
     **{link: _first_order(link) for link in LINKS},
     "imagine-restarted": _restarted,
@@ -92,4 +94,5 @@ METHODS: Mapping[str, Callable[[Study], Config]] = {
     "cloning": lambda study: study.config,
     "cloning-best": _best,
     "chunks": _chunks,
+    "icem": lambda study: study.config,
 }

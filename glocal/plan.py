@@ -94,10 +94,10 @@ STAGES = {
             _trained("policy", "policy/best", "policy/trusted"), advice=("env",),
         ),
         Stage(
-            "evaluate", stages.evaluate, "results.json", ("collect", "codec", "cloning", "policy"),
+            "evaluate", stages.evaluate, "results.json", ("collect", "codec", "global", "cloning", "policy"),
             (
                 "seed", "task", "env", "codec", "play", "surrogate", "agent", "learn", "cloning", "watch.keep",
-                "evaluate",
+                "evaluate", "world", "icem",
             ),
             ("results.json", "evaluation/*.npz", "evaluation/*.mp4"), beside="evaluation",
         ),

@@ -21,6 +21,7 @@ from glocal.core.rollout import warm_up
 from glocal.core.types import FittedCodec, LearnedCodec
 from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore
+from glocal.deploy.planning import planning
 from glocal.deploy.policy import Controller, aimless, learned, playing
 from glocal.evaluate.real import write_video
 from glocal.evaluate.report import write_report
@@ -172,7 +173,9 @@ def evaluate(run: Run) -> None:
     if real := real_of(run):
         results = {"episodes": config.evaluate.episodes}
         for name, controllers in _controllers(run).items():
-            results[name] = _judged(run, name, controllers, real).summary()
+            results[name] = _judged(run, name, controllers, real, config.evaluate.episodes).summary()
+        if planned := min(config.evaluate.planned, config.evaluate.episodes):
+            results["icem"] = _judged(run, "icem", planner(run), real, planned).summary()
     else:
         console.print(f"evaluate: {NOT_ASKED}")
     results["imagined_steps"] = imagined_steps(run)
@@ -203,13 +206,20 @@ def _controllers(run: Run) -> dict[str, Callable[[int], Controller]]:
     return {**controllers, "random": lambda seed: aimless(seed, models.build_spec(config).action_dim)}
 
 
-def _judged(run: Run, name: str, controllers: Callable[[int], Controller], real: Real) -> Happened:
+def planner(run: Run) -> Callable[[int], Controller]:
+    """What makes, for the episodes from a seed on, the controller that plans in the run's global model."""
+    config, world = run.config, run.world()
+    size = models.build_spec(config).action_dim
+    return lambda seed: planning(run.codec, world, config.icem, config.world.context, size, seed, run.view)
+
+
+def _judged(run: Run, name: str, controllers: Callable[[int], Controller], real: Real, episodes: int) -> Happened:
     """What came of the evaluation's episodes, which are kept and, of what was trained, filmed."""
     cfg, decisions = run.config.evaluate, run.config.task.decisions
     torch.manual_seed(run.config.seed)
     filmed = cfg.filmed if name in ("policy", "cloning") else 0
-    with Ticker(name, decisions, unit="decisions", per_iteration=cfg.episodes) as tick:
-        happened = real(controllers, cfg.episodes, cfg.first_seed, filmed, tick)
+    with Ticker(name, decisions, unit="decisions", per_iteration=episodes) as tick:
+        happened = real(controllers, episodes, cfg.first_seed, filmed, tick)
     folder = run.folder / "evaluation"
     with appearing(folder / f"{name}.npz") as draft, draft.open("wb") as file:
         np.savez(file, allow_pickle=False, **happened.arrays)

@@ -10,15 +10,16 @@ from glocal.cli import main
 from glocal.compare import named
 from glocal.config import PRESETS
 from glocal.core.improve import ImproveConfig
-from glocal.evaluate.comparison import claimed, steps_to, summary
+from glocal.evaluate.comparison import PUSHT, ROBOT, claimed, looked, steps_to, summary
 from glocal.files import UserError, write_json
-from glocal.methods import CLONED, STEPS, Study, usual_steps
+from glocal.methods import CLONED, PLANNED, STEPS, Study, usual_steps
 from glocal.methods import METHODS as METHODS_KNOWN
 from glocal.training import read_log
 from tests.finished import DEBUG, finished_run
+from tests.robots import ID, robot_logs
 
 PLAIN = ("--seeds", "0", "1", "--watch.imagined", "0")
-METHODS = ("decouple", "bptt", "ppo", "ppo-same", "ppo-warm", "cloning", "cloning-best", "chunks")
+METHODS = ("decouple", "bptt", "ppo", "ppo-same", "ppo-warm", "cloning", "cloning-best", "chunks", "icem")
 
 
 def compare(folder, *options):
@@ -75,9 +76,21 @@ def test_cells_share_their_models_and_differ_in_their_policies(study):
         for seed in (0, 1):
             cell = study / method / f"seed{seed}"
             assert (cell / "global").resolve() == (study / "base" / "global").resolve()
+            if method in PLANNED:
+                continue
             kind = "cloning" if method in CLONED else "policy"
             weights[method, seed] = (cell / kind / "last" / "model.safetensors").read_bytes()
     assert len(set(weights.values())) == len(weights)
+    assert not (study / "icem" / "seed0" / "policy").exists()
+
+
+def test_other_plans_are_judged_anew(copied):
+    path = copied / "icem" / "seed0" / "verdict.json"
+    before = path.stat().st_mtime_ns
+    compare(copied, "--methods", "icem", "--seeds", "0", "--watch.imagined", "0")
+    assert path.stat().st_mtime_ns == before
+    compare(copied, "--methods", "icem", "--seeds", "0", "--watch.imagined", "0", "--icem.horizon", "2")
+    assert path.stat().st_mtime_ns != before
 
 
 def test_what_is_done_is_not_done_again(study):
@@ -93,6 +106,25 @@ def test_imagination_that_is_restarted_runs_for_one_horizon():
     found = METHODS_KNOWN["imagine-restarted"](Study(config, 1e5)).learn
     assert isinstance(found, ImproveConfig)
     assert (found.link, found.episode, found.horizon) == ("imagine", config.learn.horizon, config.learn.horizon)
+
+
+def test_methods_are_compared_on_any_robot_that_an_environment_stands_for(tmp_path, capsys):
+    logs, folder, methods = robot_logs(tmp_path / "logs"), tmp_path / "study", ("decouple", "ppo", "cloning", "icem")
+    arguments = ["compare", "robot-debug", "--logs", str(logs), "--run", str(folder), "--steps", "400"]
+    arguments += ["--methods", *methods, "--seeds", "0", "--processes", "1"]
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "name the robot's with --env ID" in " ".join(capsys.readouterr().err.split()) and not folder.exists()
+    main([*arguments, "--env", ID])
+    found = json.loads((folder / "comparison.json").read_text())
+    assert list(found["methods"]) == list(methods) and found["claims"]["looks"]["policies"] > 0
+    assert all(row["success_at_end"]["pooled"]["n"] == 4 for row in found["methods"].values())
+
+
+def test_a_look_is_held_against_what_the_task_counts():
+    looks = [{"trust/own": 0.5, "eval/success": 0.25, "eval/max_coverage": 0.75}]
+    cells = {("a", 0): {"looks": looks}}
+    assert looked(cells, ROBOT) == [(0.5, 0.25)] and looked(cells, PUSHT) == [(0.5, 0.75)]
 
 
 def test_a_method_that_does_not_exist_is_refused(tmp_path, capsys):
@@ -136,7 +168,7 @@ def test_a_comparison_of_fewer_methods_keeps_the_others_in_the_table(copied):
 
 def test_cells_of_another_study_in_the_same_folder_are_left_out_of_the_table_and_named(copied, capsys):
     compare(copied, "--methods", "cloning", *PLAIN, "--steps", "800")
-    assert list(table(copied)) == list(CLONED)
+    assert list(table(copied)) == [*CLONED, *PLANNED]
     said = " ".join(capsys.readouterr().err.split())
     assert "decouple, seed 0, is not in the table: stale, the configuration of learn changed" in said
 
@@ -232,7 +264,7 @@ def test_episodes_of_all_seeds_are_counted_together():
     cells = [
         {"seconds": s, "looks": [], "verdict": {k: {"k": s, "n": 10} for k in ("pose", "coverage95")}} for s in (2, 4)
     ]
-    found = summary(cells)
+    found = summary(cells, PUSHT)
     assert found["pose"]["pooled"]["k"] == 6 and found["pose"]["pooled"]["n"] == 20 and found["seconds"] == 3
 
 
@@ -241,7 +273,7 @@ def test_claims_are_paired_with_what_was_real():
         return {"verdict": {"pose": {"k": real, "n": 10}, "claims": {w: {"k": imagined, "n": 20} for w in worlds}}}
 
     cells = {("a", 0): cell(10, 4, ("own", "judge")), ("b", 0): cell(20, 9, ("own",))}
-    assert claimed(cells, "own") == [(0.5, 0.4), (1.0, 0.9)] and claimed(cells, "judge") == [(0.5, 0.4)]
+    assert claimed(cells, "own", PUSHT) == [(0.5, 0.4), (1.0, 0.9)] and claimed(cells, "judge", PUSHT) == [(0.5, 0.4)]
 
 
 def test_steps_are_told_at_the_first_look_at_which_the_mean_of_the_seeds_is_there():

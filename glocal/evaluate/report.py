@@ -25,7 +25,7 @@ import matplotlib.pyplot as plt
 
 OUTLINE = (0, 1, 2, 5, 6, 7, 4, 3)
 """The T's keypoints in the order of its outline."""
-METHODS = ("policy", "cloning", "play", "random")
+METHODS = ("policy", "icem", "cloning", "play", "random")
 
 
 RATES = {

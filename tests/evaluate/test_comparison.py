@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from glocal.evaluate.comparison import write_comparison
+from glocal.evaluate.comparison import PUSHT, write_comparison
 
 
 def cell(pose: int, seed: int) -> dict:
@@ -28,7 +28,7 @@ def cells(**methods: tuple[int, ...]) -> dict:
 
 
 def test_every_method_is_held_against_the_first_one(tmp_path):
-    write_comparison(tmp_path, cells(decouple=(18, 19, 17), ppo=(8, 9, 7), cloning=(2, 2)), 20)
+    write_comparison(tmp_path, cells(decouple=(18, 19, 17), ppo=(8, 9, 7), cloning=(2, 2)), 20, PUSHT)
     against = json.loads((tmp_path / "comparison.json").read_text())["against"]
     assert against["method"] == "decouple" and list(against["differences"]) == ["ppo", "cloning"]
     ppo, cloning = (against["differences"][name]["pose"] for name in ("ppo", "cloning"))
@@ -41,5 +41,5 @@ def test_every_method_is_held_against_the_first_one(tmp_path):
 
 
 def test_with_one_method_there_is_nothing_to_hold_it_against(tmp_path):
-    write_comparison(tmp_path, cells(decouple=(18, 19, 17)), 20)
+    write_comparison(tmp_path, cells(decouple=(18, 19, 17)), 20, PUSHT)
     assert "Against" not in (tmp_path / "comparison.html").read_text()

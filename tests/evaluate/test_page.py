@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from glocal.evaluate.comparison import write_comparison
+from glocal.evaluate.comparison import PUSHT, write_comparison
 from glocal.evaluate.diagnosis import write_diagnosis
 from glocal.evaluate.page import table_html, write_page
 from tests.evaluate.test_comparison import cells
@@ -43,7 +43,7 @@ def width(browser: Any, page: Path) -> int:
 
 def test_a_comparison_of_many_methods_fits(browser, tmp_path):
     names = ("decouple", "infer_noise", "decouple-warm", "ppo-same", "cloning-best", "studies/decouple_matched")
-    write_comparison(tmp_path, cells(**{name: (18, 9, 12, 20, 0) for name in names}), 20)
+    write_comparison(tmp_path, cells(**{name: (18, 9, 12, 20, 0) for name in names}), 20, PUSHT)
     assert width(browser, tmp_path / "comparison.html") <= WIDTH
 
 
