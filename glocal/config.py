@@ -29,9 +29,12 @@ from glocal.surrogates.rssm import RSSMConfig
 from glocal.tasks.play import PlayConfig
 from glocal.tasks.pusht import PushTConfig
 from glocal.training import Clock, FitConfig
+from glocal.worlds.cameras import CamerasWorldConfig
 from glocal.worlds.ensemble import EnsembleConfig
 from glocal.worlds.grid import GridWorldConfig
 from glocal.worlds.vectors import VectorWorldConfig
+
+WorldConfig = VectorWorldConfig | EnsembleConfig | CamerasWorldConfig | GridWorldConfig
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,8 @@ class RobotConfig:
     """What is sensed and told, from the file beside the logs, or as it is proposed; a preset has none yet."""
     decisions: Annotated[int, Range(2, 10_000)] = 100
     """Decisions in an episode."""
-
-    @property
-    def images(self) -> bool:
-        """Whether pictures are observed."""
-        return False
+    images: bool = False
+    """Observe what the logs' cameras show, beside the numbers; without, numbers alone."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class EnvConfig:
     """Key of its info that says success."""
     senses: tuple[str, ...] = ()
     """FEATURE=ENTRY, where an entry of its observation is not called as the logs' feature is, less `observation.`;
-    FEATURE= alone for the whole observation."""
+    FEATURE= alone for the whole observation, and FEATURE=render() for the picture that its `render` makes."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Config:
     play: PlayConfig = field(default_factory=PlayConfig)
     codec: KeypointCodecConfig | GridCodecConfig = field(default_factory=KeypointCodecConfig)
     codec_fit: FitConfig = field(default_factory=FitConfig)
-    world: VectorWorldConfig | EnsembleConfig | GridWorldConfig = field(default_factory=VectorWorldConfig)
+    world: WorldConfig = field(default_factory=VectorWorldConfig)
     world_fit: FitConfig = field(default_factory=FitConfig)
     surrogate: MLPSurrogateConfig | RSSMConfig = field(default_factory=MLPSurrogateConfig)
     surrogate_fit: FitConfig = field(default_factory=FitConfig)
@@ -223,6 +223,22 @@ def _robot_ensemble() -> Config:
     )
 
 
+def _robot_images() -> Config:
+    robot = _robot()
+    return replace(
+        robot,
+        preset="robot-images",
+        task=RobotConfig(images=True),
+        codec=GridCodecConfig(),
+        codec_fit=FitConfig(updates=6000, batch=64, rate=1e-3, average=0.999),
+        world=CamerasWorldConfig(),
+        world_fit=FitConfig(updates=20_000, batch=64),
+        surrogate=RSSMConfig(),
+        surrogate_fit=FitConfig(updates=6000, batch=32, average=0.99),
+        surrogate_length=20,
+    )
+
+
 def shrunk(config: Config) -> Config:
     """The same run with every axis shrunk, to be through in seconds; for tests."""
     tiny = FitConfig(updates=20, batch=16, warm_up=5, average=0.9)
@@ -266,6 +282,7 @@ _SHORT = (
     _pusht_grid(),
     _robot(),
     _robot_ensemble(),
+    _robot_images(),
 )
 _ALL = (*_SHORT, _pusht_keypoints_long(), *map(shrunk, _SHORT))
 PRESETS: dict[str, Config] = {config.preset: config for config in _ALL}
@@ -276,7 +293,7 @@ def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     configure_tagged_union(PushTConfig | RobotConfig, converter)
     configure_tagged_union(KeypointCodecConfig | GridCodecConfig, converter)
-    configure_tagged_union(VectorWorldConfig | EnsembleConfig | GridWorldConfig, converter)
+    configure_tagged_union(WorldConfig, converter)
     configure_tagged_union(MLPSurrogateConfig | RSSMConfig, converter)
     configure_tagged_union(ImproveConfig | PPOConfig, converter)
     return converter

@@ -147,7 +147,7 @@ def _episode(run: Run, seen: Mapping[str, Array], action: Array, reward: Array, 
     """Rows of what was seen, what was told on it, and what came of that."""
     task, names = run.config.task, {name: NAMES.get(name, f"observation.{name}") for name in seen}
     if isinstance(task, RobotConfig):
-        names = {one.name: one.feature for one in task.mapping.streams}
+        names = {one.name: one.feature for one in (*task.mapping.streams, *task.mapping.cameras)}
         told = over_decision(task.mapping, action)
         reward = reward * task.mapping.reward_scale
     else:

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glocal import models
+from glocal.codecs.cameras import CamerasCodec
 from glocal.config import RobotConfig
 from glocal.core.gradients import LINKS
 from glocal.core.improve import Metrics
 from glocal.core.rollout import replay, replay_surrogate
+from glocal.core.spec import Spec
 from glocal.core.types import Segment, Step
 from glocal.evaluate.gates import (
     HORIZONS,
@@ -145,9 +147,9 @@ def check_codec(run: Modelled, read: Reader) -> dict[str, float]:
     if _tracked(run):
         pose = fields["pose"][stored]
         error = errors(read(obs), Pose(fields["agent"][stored], pose[:, :2], pose[:, 2]))
-    drawn = torch.cat([run.codec.decode(part)["image"].cpu() for part in obs.split(256)]).float()
-    squared = (drawn - torch.from_numpy(fields["image"][stored]).float()).div(255).pow(2).mean()
-    return {name: float(np.median(each)) for name, each in error.items()} | {"psnr_db": float(-10 * squared.log10())}
+    drawn = torch.cat([run.codec.decode(part)["image"].cpu() for part in obs.split(256)])
+    found = psnr(drawn, torch.from_numpy(fields["image"][stored]))
+    return {name: float(np.median(each)) for name, each in error.items()} | {"psnr_db": found}
 
 
 def shape_reader(run: Modelled) -> Reader:
@@ -258,15 +260,50 @@ def check_robot_gates(run: Modelled) -> None:
         "reward_head": reward_errors(world, whole[:, window:], answer),
         "gradient": gradients(run, world, surrogate, begin, action),
     }
+    if isinstance(run.codec, CamerasCodec):
+        gates["cameras"] = draws_again(run, run.codec)
     gates["checks"] = stream_checks(gates["drift"])
+    _keep_streams(run, truth[:SHOWN], answer.obs[:SHOWN])
     write_json(run.folder / "gates.json", gates)
-    with appearing(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
-        np.savez(
-            file, allow_pickle=False, recorded=truth[:SHOWN].cpu().numpy(), imagined=answer.obs[:SHOWN].cpu().numpy()
-        )
     console.print("gates: root mean square error of each stream, in its standard deviations (medians over windows)")
     for line in (*stream_table(gates["drift"]), *summary(gates)):
         console.print(line)
+
+
+@torch.no_grad()
+def draws_again(run: Modelled, codec: CamerasCodec) -> dict[str, dict[str, float]]:
+    """How well each camera's held-out pictures are drawn again: peak signal-to-noise ratio, in dB."""
+    _, held_out = run.experience
+    rows = torch.arange(0, len(held_out), max(1, len(held_out) // FRAMES))
+    stored = (int(run.store.starts[-1]) - len(held_out) + rows).numpy()
+    drawn = [codec.decode(part) for part in held_out.steps.obs[rows.to(run.device)].split(256)]
+    found = {name: torch.cat([part[name].cpu() for part in drawn]) for name in codec.cameras}
+    truth = {name: torch.from_numpy(run.store.fields[name][stored]) for name in codec.cameras}
+    return {name: {"psnr_db": psnr(found[name], truth[name])} for name in codec.cameras}
+
+
+def psnr(found: Tensor, truth: Tensor) -> float:
+    """Peak signal-to-noise ratio of pictures of bytes, in dB."""
+    return float(-10 * (found.float() - truth.float()).div(255).pow(2).mean().clamp_min(1e-10).log10())
+
+
+@torch.no_grad()
+def _keep_streams(run: Modelled, recorded: Tensor, imagined: Tensor) -> None:
+    """Keep a few rollouts (n, H, d) for the report, as numbers and, of cameras, as pictures."""
+    sides, columns = {"recorded": recorded, "imagined": imagined}, _numbers(models.build_spec(run.config))
+    kept = {name: obs[..., columns].cpu().numpy() for name, obs in sides.items()}
+    if isinstance(run.codec, CamerasCodec):
+        drawn = {name: run.codec.decode(obs) for name, obs in sides.items()}
+        kept |= {f"{side}_{name}": drawn[side][name].cpu().numpy() for side in sides for name in run.codec.cameras}
+    with appearing(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
+        np.savez(file, allow_pickle=False, **kept)
+
+
+def _numbers(spec: Spec) -> list[int]:
+    """Which numbers of an observation are no part of a picture."""
+    grids = {part.name for part in spec.parts if len(part.shape) == 3}
+    columns = (spec.columns(part.name) for part in spec.parts if part.name not in grids)
+    return [i for one in columns for i in range(one.start, one.stop)]
 
 
 def moving_windows(run: Modelled, window: int, horizon: int, every: int = 7) -> tuple[Segment, int]:

@@ -11,6 +11,7 @@ from glocal.agents.actor import Actor, TwinCritics
 from glocal.agents.cloning import ChunkActor
 from glocal.agents.ppo import NETWORKS, PPOConfig
 from glocal.checkpoints import Checkpoint
+from glocal.codecs.cameras import CamerasCodec
 from glocal.codecs.grid import GridCodec, GridCodecConfig
 from glocal.codecs.identity import IdentityCodec
 from glocal.codecs.keypoints import KeypointCodec
@@ -25,6 +26,7 @@ from glocal.rigid2d.scene import SceneConfig, scene_spec
 from glocal.surrogates.mlp import MLPSurrogate
 from glocal.surrogates.rssm import RSSM, RSSMConfig
 from glocal.tasks.pusht import IMAGE_SIZE, KEYPOINTS, TABLE, PushTConfig
+from glocal.worlds.cameras import CamerasWorld, CamerasWorldConfig
 from glocal.worlds.diffusion import DiffusionWorld
 from glocal.worlds.ensemble import EnsembleConfig, EnsembleWorld
 from glocal.worlds.grid import GridWorld, GridWorldConfig
@@ -33,8 +35,11 @@ from glocal.worlds.vectors import VectorWorld
 
 def build_spec(config: Config) -> Spec:
     """What the models see: a robot's streams, the T's own keypoints, or what the codec makes of images."""
-    if isinstance(config.task, RobotConfig):
-        return Spec(_streams(config.task), config.task.mapping.action_dim)
+    task = config.task
+    if isinstance(task, RobotConfig):
+        grid = config.codec.shape if isinstance(config.codec, GridCodecConfig) else None
+        cameras = [Part(name, grid) for name in _cameras(task)] if grid else []
+        return Spec((*_streams(task), *cameras), task.mapping.action_dim)
     if not config.task.images:
         return scene_spec(KEYPOINTS)
     return Spec(config.codec.parts, action_dim=2)
@@ -42,6 +47,11 @@ def build_spec(config: Config) -> Spec:
 
 def _streams(task: RobotConfig) -> tuple[Part, ...]:
     return tuple(Part(stream.name, (len(stream.columns),)) for stream in task.mapping.streams)
+
+
+def _cameras(task: RobotConfig) -> dict[str, int]:
+    """The sides of the pictures that each camera shows."""
+    return {camera.name: camera.size for camera in task.mapping.cameras}
 
 
 def build_features(config: Config) -> FeaturesConfig:
@@ -56,11 +66,16 @@ def build_scene(task: PushTConfig) -> SceneConfig:
 
 def build_codec(config: Config) -> Codec:
     """Between what is recorded and what models see."""
-    if isinstance(config.task, RobotConfig):
-        return StandardCodec(_streams(config.task))
-    if not config.task.images:
+    task, cfg = config.task, config.codec
+    if isinstance(task, RobotConfig):
+        if not task.mapping.cameras:
+            return StandardCodec(_streams(task))
+        if not isinstance(cfg, GridCodecConfig):
+            raise UserError("a robot's cameras are seen as latent grids; use the preset robot-images")
+        return CamerasCodec(cfg, _streams(task), _cameras(task))
+    if not task.images:
         return IdentityCodec(TABLE)
-    cfg, agent = config.codec, config.task.agent
+    agent = task.agent
     if isinstance(cfg, GridCodecConfig):
         if not agent:
             raise UserError("a latent grid does not tell where the agent is from images alone; use --task.agent")
@@ -70,9 +85,12 @@ def build_codec(config: Config) -> Codec:
 
 def build_world(config: Config) -> DiffusionWorld | EnsembleWorld:
     cfg, spec = config.world, build_spec(config)
-    _check_parts(_is_grid(spec) == isinstance(cfg, GridWorldConfig), "world", spec)
+    _check_parts(_is_grid(spec) == isinstance(cfg, GridWorldConfig | CamerasWorldConfig), "world", spec)
+    if isinstance(cfg, CamerasWorldConfig):
+        return CamerasWorld(cfg, spec)
     if isinstance(cfg, GridWorldConfig):
-        assert isinstance(config.task, PushTConfig)
+        if not isinstance(config.task, PushTConfig):
+            raise UserError("the grid world is of one camera and an agent in a plane; use the preset robot-images")
         return GridWorld(cfg, spec, build_scene(config.task))
     if isinstance(cfg, EnsembleConfig):
         return EnsembleWorld(cfg, spec, build_features(config))
@@ -86,7 +104,7 @@ def build_surrogate(config: Config) -> MLPSurrogate | RSSM:
 
 
 def _is_grid(spec: Spec) -> bool:
-    return any(part.name == "grid" for part in spec.parts)
+    return any(len(part.shape) == 3 for part in spec.parts)
 
 
 def _check_parts(fits: bool, model: str, spec: Spec) -> None:

@@ -59,10 +59,22 @@ def resolved(config: Config, stages: Sequence[str]) -> Config:
     if config.logs and path.exists() and ("collect" in stages or task.mapping == RobotMapping()):
         check_format(path)
         data_files(path)  # nothing of them leads elsewhere, and there is not too much
-        return replace_part(config, task=replace_part(task, mapping=robot_mapping_of(path, open_dataset(path))))
+        mapping = _observed(path, robot_mapping_of(path, open_dataset(path)), task.images)
+        return replace_part(config, task=replace_part(task, mapping=mapping))
     if task.mapping == RobotMapping():
         raise UserError("the preset robot is of any robot's logs; name them with --logs FOLDER")
     return config
+
+
+def _observed(path: Path, mapping: RobotMapping, images: bool) -> RobotMapping:
+    """The mapping with cameras where pictures are observed, and without where they are not."""
+    if images and not mapping.cameras:
+        raise UserError(
+            f"{path} shows no pictures that its mapping names; use the preset robot, or name its cameras in the mapping"
+        )
+    if not images and not mapping.streams:
+        raise UserError(f"{path} holds pictures, and no numbers that are observed; use the preset robot-images")
+    return mapping if images else replace_part(mapping, cameras=())
 
 
 def check_run(run: Run, stages: Sequence[str], replace: bool = False, advice: str = ADVICE) -> Config | None:

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glocal.config import EnvConfig, RobotConfig
+from glocal.data.mapping import shown
 from glocal.data.streams import RobotMapping, to_robot
 from glocal.deploy.policy import Controller
 from glocal.evaluate.real import run_episodes
 from glocal.evaluate.robots import run_robot_episodes
 from glocal.files import UserError
 from glocal.tasks.pusht import PushTConfig
-from glocal.tasks.robot import GymRobot, Sensed, check_spaces, make
+from glocal.tasks.robot import RENDERED, GymRobot, Sensed, Viewed, check_spaces, make
 from glocal.workspace import Run
 
 NOT_ASKED = "not asked: there is no environment"
@@ -86,13 +87,15 @@ def _robot(
 
 def open_robot(task: RobotConfig, cfg: EnvConfig) -> GymRobot:
     """The environment that stands for a robot; raises `UserError` where it does not fit the robot's logs."""
-    mapping, env, sensed = task.mapping, make(cfg.id), senses(task.mapping, cfg)
+    mapping, sensed, viewed = task.mapping, senses(task.mapping, cfg), views(task.mapping, cfg)
+    options = {"render_mode": "rgb_array"} if any(one.entry == RENDERED for one in viewed) else {}
+    env = make(cfg.id, **options)
     ends = [_told(mapping, np.full(mapping.action_dim, sign)) for sign in (-1.0, 1.0)]
-    wrong = check_spaces(env, sensed, *ends)
+    wrong = check_spaces(env, sensed, viewed, *ends)
     if wrong:
         env.close()
         raise UserError(f"{cfg.id} is not the robot of these logs: {'; '.join(wrong)}")
-    return GymRobot(env, sensed, partial(_clipped, mapping, env.action_space), mapping.stride, cfg.success)
+    return GymRobot(env, sensed, partial(_clipped, mapping, env.action_space), mapping.stride, cfg.success, viewed)
 
 
 def check_environment(task: RobotConfig, cfg: EnvConfig) -> None:
@@ -114,8 +117,15 @@ def _told(mapping: RobotMapping, action: NDArray[Any]) -> NDArray[Any]:
 
 def senses(mapping: RobotMapping, cfg: EnvConfig) -> list[Sensed]:
     """Where in the environment's observation each stream is read."""
+    return [Sensed(one.name, _entry(cfg, one.feature), one.columns) for one in mapping.streams]
+
+
+def views(mapping: RobotMapping, cfg: EnvConfig) -> list[Viewed]:
+    """Where in the environment each camera's pictures are."""
+    return [Viewed(one.name, _entry(cfg, one.feature), partial(shown, one)) for one in mapping.cameras]
+
+
+def _entry(cfg: EnvConfig, feature: str) -> str:
+    """What of the environment a feature of the logs is."""
     entries = dict(one.split("=", 1) for one in cfg.senses)
-    return [
-        Sensed(one.name, entries.get(one.feature, one.feature.removeprefix("observation.")), one.columns)
-        for one in mapping.streams
-    ]
+    return entries.get(feature, feature.removeprefix("observation."))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from glocal import checkpoints, models
 from glocal.agents.cloning import chunk_loss, cloning_loss
 from glocal.agents.ppo import PPOActor, PPOConfig, PPOIteration
+from glocal.codecs.cameras import CamerasCodec
 from glocal.core.improve import Metrics, Pilot, PolicyIteration
 from glocal.core.rollout import warm_up
 from glocal.core.types import FittedCodec, LearnedCodec
@@ -53,6 +54,8 @@ def train_codec(run: RunFolder) -> None:
         checkpoints.save(run.folder / "codec", "codec", 0, run.about(), codec, {})
         return
     codec.to(run.device).fit_statistics(draw(torch.randperm(kept)[:MEASURED]))
+    if isinstance(codec, CamerasCodec):
+        codec.fit_vectors(_frames(store, codec.vectors.reads, kept, run.device)(torch.arange(kept)))
     fast = models.compiled(codec.loss, run.device)
     batch = run.config.codec_fit.batch
     _fit(run, "codec", codec, run.config.codec_fit, lambda: fast(draw(torch.randint(kept, (batch,)))))

@@ -16,12 +16,14 @@ FPS = 20
 class Reach(gymnasium.Env[Any, Any]):
     """A point in three dimensions is told by how much to move, and a gripper how wide to be; success is at a goal."""
 
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
     observation_space = gymnasium.spaces.Dict(
         {"state": gymnasium.spaces.Box(-2, 2, (4,)), "goal": gymnasium.spaces.Box(-1, 1, (3,))}
     )
     action_space = gymnasium.spaces.Box(-0.1, 1.0, (4,))
 
-    def __init__(self) -> None:
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
         self.action_space = gymnasium.spaces.Box(np.float32([-0.1] * 3 + [0]), np.float32([0.1] * 3 + [1]))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
@@ -34,6 +36,9 @@ class Reach(gymnasium.Env[Any, Any]):
         self.state = np.r_[np.clip(self.state[:3] + action[:3], -1.5, 1.5), action[3]]
         away = float(np.linalg.norm(self.state[:3] - self.goal))
         return self._seen(), -away, False, False, {"is_success": away < 0.25}
+
+    def render(self) -> Any:
+        return _dots(self.state[None, :2])[0]
 
     def _seen(self) -> dict[str, Any]:
         return {"state": self.state.astype(np.float32), "goal": self.goal.astype(np.float32)}
@@ -49,6 +54,27 @@ FEATURES = {
     "next.reward": Feature((1,), "float32"),
     "next.success": Feature((1,), "bool"),
 }
+
+
+def seeing_logs(folder: Path, episodes: int = 8, steps: int = 60) -> Path:
+    """The same, seen by two cameras: a dot where the point is from above, and one where it is from the side."""
+    pictures = {f"observation.images.{name}": Feature((24, 32, 3), "uint8", picture=True) for name in ("top", "side")}
+
+    def seen(number: int) -> dict[str, Any]:
+        episode = _episode(np.random.default_rng([1, number]), steps)
+        places = {"top": episode["observation.state"][:, [0, 1]], "side": episode["observation.state"][:, [0, 2]]}
+        return episode | {f"observation.images.{name}": _dots(place) for name, place in places.items()}
+
+    write_lerobot(folder, map(seen, range(episodes)), Layout(FPS, FEATURES | pictures))
+    return folder
+
+
+def _dots(places: Any) -> Any:
+    pictures = np.full((len(places), 24, 32, 3), 200, np.uint8)
+    for picture, (x, y) in zip(pictures, places, strict=True):
+        row, column = int((y + 1.5) / 3 * 20), int((x + 1.5) / 3 * 28)
+        picture[row : row + 4, column : column + 4] = (20, 60, 160)
+    return pictures
 
 
 def robot_logs(folder: Path, episodes: int = 12, steps: int = 60, seed: int = 0) -> Path:

@@ -115,7 +115,7 @@ class StandardConfig:
 
 
 class Standard(Featurizer):
-    """Numbers as they are, and their changes in units of the typical one.
+    """Numbers as they are, and their changes in units of the typical one, which the cells of a grid share.
 
     Changes have heavy tails: most numbers rest most of the time, and move by many times their typical change when they
     do. What models predict is asinh(change / scale), which is linear for small changes and logarithmic for large ones,
@@ -134,7 +134,8 @@ class Standard(Featurizer):
 
     @torch.no_grad()
     def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
-        self.scale.copy_((after - before).pow(2).mean(0).sqrt().clamp_min(1e-3))
+        squared = self.spec.split((after - before).pow(2).mean(0))
+        self.scale.copy_(self.spec.join({name: _typical(x) for name, x in squared.items()}))
         self.largest.copy_(self.delta(before, after).abs().amax(0))
 
     def dynamics(self, obs: Tensor, action: Tensor, scales: int) -> Tensor:
@@ -151,3 +152,9 @@ class Standard(Featurizer):
     def advance(self, before: Tensor, delta: Tensor) -> Tensor:
         limit = 1.5 * self.largest
         return before + delta.clamp(-limit, limit).sinh() * self.scale
+
+
+def _typical(squared: Tensor) -> Tensor:
+    """The typical size of changes from their mean squares; the cells of a grid (c, h, w) share each channel's."""
+    shared = squared.mean((1, 2), keepdim=True).expand_as(squared) if squared.ndim == 3 else squared
+    return shared.sqrt().clamp_min(1e-3)

@@ -53,6 +53,15 @@ class HasOutcomes(typing.Protocol):
     def ends(self) -> bool: ...
 
 
+class HasPictures(typing.Protocol):
+    """What says which part of a camera's pictures is used, and how large it is shown."""
+
+    @property
+    def crop(self) -> tuple[int, int, int, int] | None: ...
+    @property
+    def size(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Mapping:
     """How a dataset's features become what a task's models are trained on."""
@@ -307,7 +316,7 @@ def pixels(mapping: Mapping, state: Any) -> Array:
     return 512.0 * (np.asarray(state) - low) / (high - low)
 
 
-def cropped(mapping: Mapping, frame: Array) -> Array:
+def cropped(mapping: HasPictures, frame: Array) -> Array:
     """The part of a picture of the camera (h, w, 3) that is used."""
     if mapping.crop is None:
         return frame
@@ -322,7 +331,7 @@ def from_pixels(mapping: Mapping, places: Array) -> Array:
     return low + places / np.array([width, height]) * (high - low)
 
 
-def shown(mapping: Mapping, frame: Array) -> Array:
+def shown(mapping: HasPictures, frame: Array) -> Array:
     """A picture of the camera (h, w, 3) as models see it, (size, size, 3)."""
     return cv2.resize(cropped(mapping, frame), (mapping.size, mapping.size), interpolation=cv2.INTER_AREA)
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset
-from glocal.data.mapping import moments, numbers
+from glocal.data.mapping import cameras_of, moments, numbers
 from glocal.data.outcomes import of_decisions, over_which
 from glocal.data.propose import LOOKED_AT, OUTCOMES, conventions, named
-from glocal.data.streams import FIELDS, ActionPart, RobotMapping, Stream, asked
+from glocal.data.streams import FIELDS, ActionPart, Camera, RobotMapping, Stream, asked
 from glocal.files import UserError
 
 FASTEST = 12.5
@@ -35,12 +35,13 @@ def propose_robot(dataset: Dataset) -> tuple[RobotMapping, list[str]]:
     outcomes = {role: named(features, known) for role, known in OUTCOMES.items()}
     spoken_for = {*told, *(name for name in outcomes.values() if name is not None)}
     streams = _streams(dataset, spoken_for)
-    if not streams:
-        raise UserError(f"{dataset.folder} holds no numbers that are observed; found {', '.join(features)}")
+    cameras = _cameras(dataset, streams)
+    if not streams and not cameras:
+        raise UserError(f"{dataset.folder} holds nothing that is observed; found {', '.join(features)}")
     stride = max(1, int(np.ceil(fps / FASTEST - 1e-9)))
     parts = _episodes(dataset, [*told, *(one.feature for one in streams), *filter(None, outcomes.values())])
     action = tuple(part for name in told for part in _action(name, parts, streams, said))
-    mapping = replace(RobotMapping(streams, action, fps, fps / stride), **outcomes)
+    mapping = replace(RobotMapping(streams, action, fps, fps / stride, cameras=cameras), **outcomes)
     said += conventions(outcomes)
     if mapping.reward is not None:
         mapping = replace(mapping, reward_over=over_which([part[mapping.reward] for part in parts]))
@@ -60,6 +61,13 @@ def _streams(dataset: Dataset, spoken_for: set[str]) -> tuple[Stream, ...]:
         if plain and name not in spoken_for and name not in NOTES and not name.startswith("next."):
             short = _short(name, [one.name for one in found])
             found.append(Stream(short, name, tuple(range(numbers(feature)))))
+    return tuple(found)
+
+
+def _cameras(dataset: Dataset, streams: Sequence[Stream]) -> tuple[Camera, ...]:
+    found: list[Camera] = []
+    for name in cameras_of(dataset.features):
+        found.append(Camera(_short(name, [one.name for one in (*streams, *found)]), name))
     return tuple(found)
 
 

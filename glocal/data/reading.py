@@ -87,7 +87,8 @@ class RobotReading:
     @property
     def row_bytes(self) -> int:
         seen = sum(len(stream.columns) for stream in self.mapping.streams)
-        return (seen + self.mapping.action_dim + 3) * NUMBER
+        pictures = sum(3 * camera.size**2 for camera in self.mapping.cameras)
+        return (seen + self.mapping.action_dim + 3) * NUMBER + pictures
 
     def episodes(self, count: int) -> list[int]:
         return self.mapping.episodes(count)
@@ -99,10 +100,12 @@ class RobotReading:
         return streams.apply(self.mapping, found, final)
 
     def look(self, found: Fields, number: int, episode: Fields) -> dict[str, Array]:
-        """Actions as they are asked for, before any is cut to its limits; each field's range; a hash of all."""
+        """Actions as they are asked for, before any is cut to its limits; each field's range, of pictures that of all
+        their pixels; a hash of all."""
         rows = np.arange(len(episode["action"])) * self.mapping.stride
-        ends = {f"low:{name}": np.atleast_1d(x.min(0)) for name, x in episode.items()}
-        ends |= {f"high:{name}": np.atleast_1d(x.max(0)) for name, x in episode.items()}
+        flat = {name: x.reshape(-1) if x.ndim == 4 else x for name, x in episode.items()}
+        ends = {f"low:{name}": np.atleast_1d(x.min(0)) for name, x in flat.items()}
+        ends |= {f"high:{name}": np.atleast_1d(x.max(0)) for name, x in flat.items()}
         whole = b"".join(x.tobytes() for _, x in sorted(episode.items()))
         digest = np.frombuffer(hashlib.sha256(whole).digest(), np.uint8)
         asked = streams.normalised(self.mapping, streams.asked(self.mapping, found, rows))

@@ -87,6 +87,11 @@ def _still(mapping: RobotMapping, looks: Looks) -> list[Finding]:
         if still:
             found = f"{' '.join(still)} of {len(stream.columns)} numbers are always the same"
             findings.append(Finding(f"stream {stream.name}", "warn", found, "they tell nothing; leave them out"))
+    for camera in mapping.cameras:
+        low, high = _ends(looks, camera.name)
+        if low[0] == high[0]:
+            found = f"all of its pictures are of one colour, {low[0]:.0f} of 255"
+            findings.append(Finding(f"camera {camera.name}", "warn", found, "it tells nothing; leave it out"))
     asked = np.concatenate([look["asked"] for look in looks.values()])
     told = [(part.feature, number) for part in mapping.action for number in part.columns]
     for i in np.flatnonzero(np.ptp(asked, axis=0) < 1e-9):

@@ -12,8 +12,8 @@ import cattrs
 import numpy as np
 
 from glocal.core.ranges import Finite, Positive, Range
-from glocal.data.dataset import Array, Dataset
-from glocal.data.mapping import Column, moments, numbers, outcomes, structured
+from glocal.data.dataset import Array, Dataset, Feature
+from glocal.data.mapping import Column, Side, moments, numbers, outcomes, shown, structured
 from glocal.data.outcomes import At, Over
 
 Kind = Literal["absolute", "delta", "velocity"]
@@ -31,6 +31,19 @@ class Stream:
     feature: str
     columns: tuple[Column, ...]
     """Which of the feature's numbers."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera that sees the robot, or that it carries."""
+
+    name: str
+    """What models and reports call it."""
+    feature: str
+    crop: tuple[Column, Column, Side, Side] | None = None
+    """Top, left, height and width of the part of a picture that is used; all of it where nothing is said."""
+    size: Annotated[int, Range(16, 512)] = 64
+    """Side of the pictures that models see, a power of two."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,8 @@ class RobotMapping:
     """Whether `done` says that no reward can follow, as after a fall; in most logs it says where recording stopped."""
     leave_out: tuple[Annotated[int, Range(0, 10_000_000)], ...] = ()
     """Episodes that are not used."""
+    cameras: tuple[Camera, ...] = ()
+    """What presets of pictures see beside the streams; others leave them out, and say so."""
 
     @property
     def stride(self) -> int:
@@ -97,12 +112,17 @@ def from_dict(values: Any, source: object) -> RobotMapping:
 def impossible(mapping: RobotMapping) -> list[str]:
     """What parts of a mapping cannot be together, whatever the dataset."""
     wrong = []
-    names = [stream.name for stream in mapping.streams]
+    names = [one.name for one in (*mapping.streams, *mapping.cameras)]
     for name in names:
         if not name.isidentifier() or name in FIELDS or names.count(name) > 1:
             wrong.append(f"a stream is called {name!r}, expected a word of its own, and none of {', '.join(FIELDS)}")
-    if not mapping.streams:
-        wrong.append("there are no streams: nothing is observed")
+    if not names:
+        wrong.append("there are no streams and no cameras: nothing is observed")
+    wrong += [
+        f"camera {camera.name} has size {camera.size}, expected a power of two"
+        for camera in mapping.cameras
+        if camera.size & (camera.size - 1)
+    ]
     if not mapping.action:
         wrong.append("there is no action: nothing is told")
     for stream in mapping.streams:
@@ -143,10 +163,12 @@ def misfits(mapping: RobotMapping, dataset: Dataset) -> list[str]:
     for what, name, columns in _named(mapping):
         if name not in features:
             wrong.append(f"{what} is {name!r}, which the dataset has not; it has {', '.join(features)}")
-        elif features[name].picture:
-            wrong.append(f"{what} is {name!r}, which holds pictures, expected numbers")
+        elif features[name].picture != what.startswith("camera"):
+            holds = ("pictures", "numbers") if features[name].picture else ("numbers", "pictures")
+            wrong.append(f"{what} is {name!r}, which holds {holds[0]}, expected {holds[1]}")
         elif columns and max(columns) >= numbers(features[name]):
             wrong.append(f"{what} has the columns {columns}, but {name} has {numbers(features[name])} numbers")
+    wrong += [line for camera in mapping.cameras for line in _beyond(camera, features)]
     if dataset.fps is not None and abs(dataset.fps - mapping.fps) > 1e-3:
         wrong.append(f"fps is {mapping.fps:g}, the dataset's is {dataset.fps:g}")
     if abs(mapping.fps / mapping.rate - mapping.stride) > 1e-3:
@@ -156,10 +178,23 @@ def misfits(mapping: RobotMapping, dataset: Dataset) -> list[str]:
     return wrong
 
 
+def _beyond(camera: Camera, features: typing.Mapping[str, Feature]) -> list[str]:
+    """Where a crop reaches beyond the pictures, in words."""
+    feature = features.get(camera.feature)
+    if camera.crop is None or feature is None or not feature.picture:
+        return []
+    top, left, height, width = camera.crop
+    if top + height <= feature.shape[0] and left + width <= feature.shape[1]:
+        return []
+    return [f"camera {camera.name} has the crop {camera.crop}, which reaches beyond pictures of {feature.shape[:2]}"]
+
+
 def _named(mapping: RobotMapping) -> typing.Iterator[tuple[str, str, tuple[int, ...]]]:
     """Each feature that a mapping names: what for, its name, and which of its numbers."""
     for stream in mapping.streams:
         yield f"stream {stream.name}", stream.feature, stream.columns
+    for camera in mapping.cameras:
+        yield f"camera {camera.name}", camera.feature, ()
     for part in mapping.action:
         yield "action", part.feature, part.columns
     for role in OUTCOMES:
@@ -195,8 +230,9 @@ def apply(
 ) -> dict[str, Array]:
     """An episode's features as the episode store keeps them: a row for every decision, led by the first observation.
 
-    Fields are each stream, `action`, `cont` and, where they are known, `reward` and `success`. `final` is what was
-    observed after the last step, (1, ...), where that was recorded. Raises `ValueError` where there is no decision.
+    Fields are each stream, each camera's pictures as models see them (size, size, 3), `action`, `cont` and, where they
+    are known, `reward` and `success`. `final` is what was observed after the last step, (1, ...), where that was
+    recorded. Raises `ValueError` where there is no decision.
     """
     seen = _observed(mapping, found, final or {})
     rows = moments(mapping, len(next(iter(seen.values()))))
@@ -205,6 +241,7 @@ def apply(
         raise ValueError(f"{steps} steps are too few for one decision")
     told = np.clip(normalised(mapping, asked(mapping, found, rows)), -1, 1)
     fields = {stream.name: seen[stream.name][rows].astype(np.float32) for stream in mapping.streams}
+    fields |= {one.name: np.stack([shown(one, x) for x in seen[one.name][rows]]) for one in mapping.cameras}
     fields["action"] = np.concatenate([np.zeros((1, mapping.action_dim)), told]).astype(np.float32)
     fields |= outcomes(mapping, found, rows)
     if "reward" in fields:
@@ -215,12 +252,15 @@ def apply(
 def _observed(
     mapping: RobotMapping, found: typing.Mapping[str, Array], final: typing.Mapping[str, Array]
 ) -> dict[str, Array]:
-    """Each stream (steps, d) before each step, and after the last one where all of that was recorded."""
-    whole = mapping.outcomes_at == "action" and all(stream.feature in final for stream in mapping.streams)
-    seen = {}
+    """Each stream (steps, d) and camera (steps, h, w, 3) before each step, and after the last one where all of that was
+    recorded."""
+    sensed = [(one.name, one.feature) for one in (*mapping.streams, *mapping.cameras)]
+    whole = mapping.outcomes_at == "action" and all(feature in final for _, feature in sensed)
+    seen = {
+        name: np.concatenate([found[feature], final[feature]]) if whole else found[feature] for name, feature in sensed
+    }
     for stream in mapping.streams:
-        parts = [found[stream.feature], final[stream.feature]] if whole else [found[stream.feature]]
-        rows = np.concatenate(parts)
+        rows = seen[stream.name]
         seen[stream.name] = rows.reshape(len(rows), -1)[:, list(stream.columns)]
     return seen
 

@@ -3,7 +3,7 @@
 import base64
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,8 @@ def _gates(folder: Path) -> str:
     gates = read_json(folder / "gates.json")
     if "agent_px" in gates["drift"]["global model"][str(HORIZONS[0])]:
         return _gates_section(gates) + figure_html(_plot_rollouts(folder))
-    return _streams_section(gates) + figure_html(_plot_streams(folder))
+    plots = [_plot_streams(folder), *_plot_cameras(folder)]
+    return _streams_section(gates) + "".join(figure_html(plot) for plot in plots if plot is not None)
 
 
 def draw_scene(axes: Any, keypoints: Array, agent: Array, color: str = "slategray", alpha: float = 1.0) -> None:
@@ -253,13 +254,19 @@ def _streams_section(gates: Mapping[str, Any]) -> str:
     heads = ["root mean square error, in standard deviations", *(f"after {h}" for h in HORIZONS)]
     looked = f"<p>Medians over the {gates['windows']} of {gates['windows_looked_at']} held-out windows that move most, "
     head = f"open loop. Reward head: mean error {gates['reward_head']['mean_error']:.4f}.</p>"
-    return _checks_table(gates) + table_html(heads, rows) + looked + head
+    drawn = "".join(
+        f"<p>Held-out pictures of camera {html.escape(name)} are drawn again at {found['psnr_db']:.1f} dB.</p>"
+        for name, found in gates.get("cameras", {}).items()
+    )
+    return _checks_table(gates) + table_html(heads, rows) + looked + head + drawn
 
 
 def _plot_streams(folder: Path) -> Any:
     """Of some windows the numbers that move most, recorded and imagined from the same start and actions."""
     with np.load(folder / "gates" / "rollouts.npz", allow_pickle=False) as file:
         recorded, imagined = file["recorded"], file["imagined"]
+    if not recorded.shape[-1]:
+        return None
     most = np.argsort(-recorded.std(1).mean(0))[:4]
     figure, grid = plt.subplots(len(recorded), len(most), figsize=(11, 1.8 * len(recorded)), squeeze=False)
     for window, line in enumerate(grid):
@@ -270,6 +277,25 @@ def _plot_streams(folder: Path) -> Any:
     grid[0, 0].legend(fontsize=7)
     figure.tight_layout()
     return figure
+
+
+def _plot_cameras(folder: Path) -> Iterator[Any]:
+    """By camera: of some windows what was recorded, and under it what was imagined of the same start and actions."""
+    with np.load(folder / "gates" / "rollouts.npz", allow_pickle=False) as file:
+        names = [name.removeprefix("recorded_") for name in file.files if name.startswith("recorded_")]
+        sides = {name: (file[f"recorded_{name}"], file[f"imagined_{name}"]) for name in names}
+    for name, pictures in sides.items():
+        rows = len(pictures[0])
+        figure, grid = plt.subplots(
+            2 * rows, len(HORIZONS), figsize=(1.5 * len(HORIZONS), 3.2 * rows), squeeze=False, layout="constrained"
+        )
+        for line, cells in enumerate(grid):
+            for axes, horizon in zip(cells, HORIZONS, strict=True):
+                axes.imshow(pictures[line % 2][line // 2, horizon - 1])
+                axes.axis("off")
+                axes.set_title(f"{('recorded', 'imagined')[line % 2]}, after {horizon}", fontsize=7)
+        figure.suptitle(f"camera {name}")
+        yield figure
 
 
 def _gates_section(gates: Mapping[str, Any]) -> str:

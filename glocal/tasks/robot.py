@@ -26,6 +26,20 @@ class Sensed:
 
 
 @dataclass(frozen=True)
+class Viewed:
+    """Which picture of an environment a camera stands for."""
+
+    name: str
+    entry: str
+    """Of its observation; `RENDERED` for what its `render` makes."""
+    shown: Callable[[Array], Array]
+    """Makes of it what models see."""
+
+
+RENDERED = "render()"
+
+
+@dataclass(frozen=True)
 class Decided:
     """What a decision led to."""
 
@@ -46,15 +60,17 @@ class GymRobot:
         told: Callable[[Array], Array],
         hold: int,
         success: str,
+        viewed: Sequence[Viewed] = (),
     ):
         """`told` makes of an action in [-1, 1] what the environment is told for `hold` steps; `success` is the key of
         its info that says so."""
         self.env, self.sensed, self.told, self.hold, self.success = env, sensed, told, hold, success
+        self.viewed = viewed
 
     def reset(self, seed: int) -> dict[str, Array]:
         """Start an episode from the initial state that the environment draws from a seed."""
         obs, _ = self.env.reset(seed=seed)
-        return sense(obs, self.sensed)
+        return self._look(obs)
 
     def step(self, action: Array) -> Decided:
         """Hold one decision; success at any of its steps counts, and nothing is done after the episode's end."""
@@ -70,7 +86,21 @@ class GymRobot:
             success = success or bool(info[self.success])
             if ended:
                 break
-        return Decided(sense(obs, self.sensed), success, bool(ended))
+        return Decided(self._look(obs), success, bool(ended))
+
+    def _look(self, obs: Any) -> dict[str, Array]:
+        """What models see: numbers, and pictures by camera."""
+        return sense(obs, self.sensed) | {one.name: one.shown(self._picture(obs, one)) for one in self.viewed}
+
+    def _picture(self, obs: Any, one: Viewed) -> Array:
+        picture = self.env.render() if one.entry == RENDERED else obs[one.entry] if one.entry else obs
+        found = np.asarray(picture)
+        if found.ndim != 3 or found.shape[-1] != 3 or found.dtype != np.uint8:
+            raise UserError(
+                f"camera {one.name} is to read {one.entry or 'the observation'}, which gives {found.dtype} of shape "
+                f"{found.shape}, expected pictures (height, width, 3) of bytes; name another with --env.senses"
+            )
+        return found
 
 
 def sense(obs: Any, sensed: Sequence[Sensed]) -> dict[str, Array]:
@@ -98,7 +128,9 @@ def make(name: str, **options: Any) -> gymnasium.Env[Any, Any]:
         ) from error
 
 
-def check_spaces(env: gymnasium.Env[Any, Any], sensed: Sequence[Sensed], low: Array, high: Array) -> list[str]:
+def check_spaces(
+    env: gymnasium.Env[Any, Any], sensed: Sequence[Sensed], viewed: Sequence[Viewed], low: Array, high: Array
+) -> list[str]:
     """What of an environment does not fit what the logs' streams read and what their actions tell, in words."""
     wrong, space = [], env.observation_space
     entries: Mapping[str, Any] = dict(space.spaces) if isinstance(space, gymnasium.spaces.Dict) else {"": space}
@@ -109,6 +141,12 @@ def check_spaces(env: gymnasium.Env[Any, Any], sensed: Sequence[Sensed], low: Ar
             wrong.append(f"stream {one.name} reads {one.entry!r} of its observation, which has {', '.join(entries)}")
         elif int(np.prod(shape)) <= max(one.columns):
             wrong.append(f"stream {one.name} reads {max(one.columns) + 1} numbers of {one.entry!r}, which has {shape}")
+    for one in viewed:
+        if one.entry != RENDERED and one.entry not in entries:
+            wrong.append(
+                f"camera {one.name} reads {one.entry!r} of its observation, which has {', '.join(entries)}; "
+                f"--env.senses FEATURE={RENDERED} takes what its render shows"
+            )
     action = env.action_space
     if not isinstance(action, gymnasium.spaces.Box) or action.shape != low.shape:
         wrong.append(f"its actions are {action}, those of the logs are {low.size} numbers")

@@ -144,7 +144,11 @@ class DiffusionWorld(nn.Module, ABC):
         sigma = (cfg.sigma_mean + cfg.sigma_std * torch.randn_like(change[:, :1])).exp()
         clean = self.denoise(change + sigma * torch.randn_like(change), sigma, seen)
         weight = (sigma**2 + cfg.sigma_data**2) / (sigma * cfg.sigma_data) ** 2
-        return (weight * (clean - change).pow(2)).mean()
+        return self.averaged(weight * (clean - change).pow(2))
+
+    def averaged(self, squared: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+        """The mean of squared errors that is minimised."""
+        return squared.mean()
 
 
 def unit_noise(key: int, shape: tuple[int, ...], device: torch.device) -> Tensor:

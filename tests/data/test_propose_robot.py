@@ -101,7 +101,7 @@ def test_names_become_words_of_their_own():
 def test_logs_without_actions_or_without_anything_observed_are_refused():
     with pytest.raises(UserError, match="holds no actions; expected a feature called action"):
         propose_robot(Logs([{"observation.state": np.zeros((5, 2))}]))
-    with pytest.raises(UserError, match="holds no numbers that are observed; found action"):
+    with pytest.raises(UserError, match="holds nothing that is observed; found action"):
         propose_robot(Logs([{"action": np.zeros((5, 2))}]))
 
 

@@ -8,6 +8,7 @@ import pytest
 from glocal.data.dataset import Feature
 from glocal.data.streams import (
     ActionPart,
+    Camera,
     RobotMapping,
     Stream,
     apply,
@@ -29,6 +30,9 @@ WAY = ActionPart("action", (0, 1), (-2.0, -4.0), (2.0, 4.0), "delta")
 GRIPPER = ActionPart("action", (2,), (0.0,), (10.0,), "absolute")
 SPEED = ActionPart("base", (0,), (-1.0,), (1.0,), "velocity")
 PLAIN = RobotMapping((JOINTS, CUBE), (WAY, GRIPPER, SPEED), fps=20, rate=10, reward="next.reward", reward_over="last")
+
+TOP = Camera("top", "observation.images.top", (8, 40, 16, 16), 16)
+SEEING = replace(PLAIN, cameras=(TOP,))
 
 
 def recorded(steps: int = 5) -> dict[str, np.ndarray]:
@@ -52,6 +56,46 @@ def test_streams_are_the_columns_that_they_name_at_every_decision():
     assert found["joints"].tolist() == [[0, 10], [2, 12], [4, 14]]
     assert found["cube"].tolist() == [[0, 0], [4, 2], [8, 4]]
     assert found["joints"].dtype == found["action"].dtype == np.float32
+
+
+def test_cameras_show_the_used_part_of_their_pictures_at_every_decision():
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 32, 64, 3), dtype=np.uint8)
+    found = apply(SEEING, recorded() | {"observation.images.top": pictures})
+    assert found["top"].shape == (3, 16, 16, 3) and found["top"].dtype == np.uint8
+    assert np.array_equal(found["top"], pictures[::2, 8:24, 40:56])
+
+
+def test_a_picture_after_the_last_step_counts_where_everything_was_seen_then():
+    pictures = np.zeros((5, 32, 64, 3), np.uint8)
+    final = {name: x[-1:] for name, x in recorded().items()} | {"observation.images.top": pictures[:1] + 9}
+    found = apply(SEEING, recorded() | {"observation.images.top": pictures}, final)
+    assert len(found["top"]) == 3 and found["top"][-1].max() == 0  # of 6 observations every second one counts
+    found = apply(replace(SEEING, rate=20), recorded() | {"observation.images.top": pictures}, final)
+    assert len(found["top"]) == len(found["joints"]) == 6 and found["top"][-1].min() == 9
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (
+            {"feature": "observation.images.wrist"},
+            "camera top is 'observation.images.wrist', which the dataset has not",
+        ),
+        ({"feature": "observation.state"}, "camera top is 'observation.state', which holds numbers, expected pictures"),
+        (
+            {"crop": (8, 60, 16, 16)},
+            "camera top has the crop (8, 60, 16, 16), which reaches beyond pictures of (32, 64)",
+        ),
+        ({"size": 24}, "camera top has size 24, expected a power of two"),
+        ({"name": "joints"}, "a stream is called 'joints', expected a word of its own"),
+    ],
+)
+def test_what_is_wrong_with_a_camera_is_said(change, said):
+    dataset = logs(**{"observation.images.top": np.zeros((5, 32, 64, 3), np.uint8)})
+    assert misfits(SEEING, dataset) == []
+    assert said in misfits(replace(SEEING, cameras=(replace(TOP, **change),)), dataset)[0]
+    assert "observation.images.top is not used (pictures)" in unused(PLAIN, dataset)
+    assert "observation.images.top is not used (pictures)" not in unused(SEEING, dataset)
 
 
 def test_deltas_add_up_over_a_decision_and_targets_and_speeds_count_by_their_mean():
@@ -108,14 +152,14 @@ def test_a_mapping_survives_json_and_unknown_keys_are_named():
     assert from_dict(to_dict(PLAIN), "a test") == PLAIN
     with pytest.raises(UserError, match=r"a test is no mapping.*colour"):
         from_dict(to_dict(PLAIN) | {"colour": "blue"}, "a test")
-    with pytest.raises(UserError, match="a test cannot be a mapping: there are no streams: nothing is observed"):
+    with pytest.raises(UserError, match="a test cannot be a mapping: there are no streams and no cameras"):
         from_dict(to_dict(replace(PLAIN, streams=())), "a test")
 
 
 @pytest.mark.parametrize(
     "change, said",
     [
-        ({"streams": ()}, "there are no streams: nothing is observed"),
+        ({"streams": ()}, "there are no streams and no cameras: nothing is observed"),
         ({"action": ()}, "there is no action: nothing is told"),
         ({"streams": (JOINTS, JOINTS)}, "a stream is called 'joints', expected a word of its own"),
         ({"streams": (replace(JOINTS, name="reward"),)}, "a stream is called 'reward', expected a word of its own"),

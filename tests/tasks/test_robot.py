@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from glocal.files import UserError
-from glocal.tasks.robot import GymRobot, Sensed, check_spaces, make, sense
+from glocal.tasks.robot import RENDERED, GymRobot, Sensed, Viewed, check_spaces, make, sense
 from tests.robots import ID, Reach
 
 SENSED = (Sensed("goal", "goal", (2, 0)), Sensed("hand", "state", (3,)))
@@ -34,6 +34,29 @@ def test_streams_read_their_columns_of_their_entry():
     found = sense(seen, SENSED)
     assert found["goal"].tolist() == [3, 1] and found["hand"].tolist() == [3]
     assert sense(np.arange(6).reshape(2, 3), [Sensed("all", "", (5, 1))])["all"].tolist() == [5, 1]
+
+
+def test_cameras_show_what_is_rendered_or_an_entry_of_the_observation():
+    class Seeing(Reach):
+        def render(self):
+            return np.full((4, 4, 3), 7, np.uint8)
+
+        def _seen(self):
+            return super()._seen() | {"top": np.full((8, 8, 3), 9, np.uint8)}
+
+    views = [Viewed("a", RENDERED, lambda x: x[:2]), Viewed("b", "top", lambda x: x[:1])]
+    one = GymRobot(Seeing(), SENSED, lambda action: action / 10, 1, "is_success", views)
+    found = one.reset(seed=0)
+    assert found["a"].shape == (2, 4, 3) and found["a"].max() == 7
+    assert found["b"].shape == (1, 8, 3) and one.step(np.zeros(4)).fields["b"].max() == 9
+
+
+def test_what_is_no_picture_is_said():
+    one = GymRobot(Reach(), SENSED, lambda action: action, 1, "is_success", [Viewed("a", "goal", lambda x: x)])
+    with pytest.raises(UserError, match=r"camera a is to read goal, which gives float32 of shape \(3,\)"):
+        one.reset(seed=0)
+    (said,) = check_spaces(Reach(), SENSED, [Viewed("a", "top", lambda x: x)], *ENDS)
+    assert "camera a reads 'top' of its observation, which has goal, state" in said and "FEATURE=render()" in said
 
 
 def test_a_decision_is_held_and_what_it_tells_the_environment_is_made_of_the_action():
@@ -87,6 +110,6 @@ def test_an_environment_that_is_not_there_is_named():
     ],
 )
 def test_what_does_not_fit_the_logs_is_said(sensed, low, high, said):
-    assert check_spaces(Reach(), SENSED, *ENDS) == []
-    assert check_spaces(Reach(), SENSED, ENDS[0] / 2, ENDS[1] / 2) == []
-    assert said in check_spaces(Reach(), sensed, low, high)[0]
+    assert check_spaces(Reach(), SENSED, [], *ENDS) == []
+    assert check_spaces(Reach(), SENSED, [], ENDS[0] / 2, ENDS[1] / 2) == []
+    assert said in check_spaces(Reach(), sensed, [], low, high)[0]

@@ -1,0 +1,97 @@
+"""Any robot with cameras: logs become a policy, all cameras are seen, and reports show them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glocal.cli import main
+from glocal.data.formats import open_dataset
+from glocal.data.ingest import beside, robot_mapping_of
+from glocal.data.streams import to_dict
+from glocal.files import write_json
+from glocal.run import open_run, status
+from tests.robots import ID, robot_logs, seeing_logs
+
+ONE = ("--threads", "1", "--processes", "1")
+RENDERED = tuple(f"observation.images.{name}=render()" for name in ("top", "side"))
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory) -> Path:
+    return seeing_logs(tmp_path_factory.mktemp("seeing") / "logs")
+
+
+@pytest.fixture(scope="module")
+def seeing(logs) -> Path:
+    """A run that observes both cameras."""
+    folder = logs.parent / "run"
+    main(["run", "robot-images-debug", "--logs", str(logs), "--run", str(folder), *ONE])
+    return folder
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(one) for one in arguments])
+    assert stopped.value.code == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_all_cameras_are_observed_beside_the_numbers(seeing):
+    run = open_run(seeing)
+    assert {found.state for found in status(run).values()} == {"done"}
+    assert [camera.name for camera in run.config.task.mapping.cameras] == ["top", "side"]
+    grid = 2 * run.config.codec.side**2
+    assert run.observations.shape[1] == 7 + 2 * grid
+    assert run.store.fields["top"].shape[1:] == (64, 64, 3) and run.store.fields["side"].dtype == np.uint8
+    findings = json.loads((seeing / "doctor.json").read_text())["findings"]
+    assert not [one for one in findings if one["name"] == "unused"]
+
+
+def test_gates_and_report_tell_of_every_camera(seeing):
+    gates = json.loads((seeing / "gates.json").read_text())
+    assert set(gates["cameras"]) == {"top", "side"} and gates["cameras"]["top"]["psnr_db"] > 5
+    assert set(gates["drift"]["global model"]["1"]) == {"state", "goal", "top", "side"}
+    page = (seeing / "report.html").read_text()
+    assert "Held-out pictures of camera side are drawn again" in page and "global model: top" in page
+    with np.load(seeing / "gates" / "rollouts.npz") as file:
+        assert file["recorded"].shape[-1] == 7 and file["imagined_side"].shape[2:] == (64, 64, 3)
+
+
+def test_an_environment_judges_by_what_it_renders(seeing, capsys):
+    said = refused(capsys, "evaluate", seeing, "--env", ID, *ONE)
+    assert "camera top reads 'images.top' of its observation, which has" in said and "render()" in said
+    main(["evaluate", str(seeing), "--env", ID, "--env.senses", *RENDERED, *ONE])
+    assert json.loads((seeing / "results.json").read_text())["policy"]["success"]["n"] == 4
+
+
+def test_imagined_episodes_are_exported_with_their_pictures(seeing, tmp_path):
+    main(["data", "export", str(seeing), str(tmp_path / "out"), "--imagined", "2", "--decisions", "5"])
+    dataset = open_dataset(tmp_path / "out")
+    assert dataset.features["observation.images.side"].shape == (64, 64, 3)
+    assert dataset.episode(1, ["observation.images.top"])["observation.images.top"].shape == (5, 64, 64, 3)
+
+
+def test_pictures_alone_are_enough(logs, tmp_path, capsys):
+    mapping = to_dict(robot_mapping_of(logs, open_dataset(logs)))
+    write_json(beside(logs), mapping | {"streams": [], "cameras": mapping["cameras"][:1]})
+    try:
+        said = refused(capsys, "run", "robot-debug", "--logs", logs, "--run", tmp_path / "none", *ONE)
+        assert "holds pictures, and no numbers that are observed; use the preset robot-images" in said
+        main(["run", "robot-images-debug", "--logs", str(logs), "--run", str(tmp_path / "blind"), *ONE])
+    finally:
+        beside(logs).unlink()
+    run = open_run(tmp_path / "blind")
+    assert run.observations.shape[1] == 2 * run.config.codec.side**2
+    unused = [
+        one["found"] for one in json.loads((run.folder / "doctor.json").read_text())["findings"]
+        if one["name"] == "unused"
+    ]  # fmt: skip
+    assert "observation.images.side is not used (pictures)" in unused and len(unused) == 3
+
+
+def test_logs_without_pictures_are_refused_where_pictures_are_wanted(tmp_path, capsys):
+    logs = robot_logs(tmp_path / "logs", episodes=4)
+    said = refused(capsys, "run", "robot-images-debug", "--logs", logs, "--run", tmp_path / "run", *ONE)
+    assert "shows no pictures that its mapping names; use the preset robot" in said and not (tmp_path / "run").exists()
