@@ -3,8 +3,8 @@
     python runs/record_fetch.py out/fetch_push --env FetchPushDense-v4 --episodes 800
 
 A script holds the controls (Cartesian steps of the gripper, and its width). Its intent changes every second or two: to
-bring the object to the goal, or elsewhere, or to wander, or to jerk the controls at random; it is clumsy to different
-degrees. Every episode begins where the environment resets to, and lasts `--steps`. Rewards and success are the
+bring the object to the goal, or elsewhere, or to shove it about from any side and at any speed, or to wander, or to
+jerk the controls at random; it is clumsy to different degrees, and more or less in a hurry. Every episode begins where the environment resets to, and lasts `--steps`. Rewards and success are the
 environment's own.
 """
 
@@ -44,22 +44,26 @@ def player(rng: np.random.Generator, lifts: bool) -> Hand:
     """Hands that push, or where objects are to be lifted, grasp and carry; one intent after the other."""
     seen = yield np.zeros(4)
     while True:
-        intent = rng.choice(["goal", "elsewhere", "wander", "jerk"], p=[0.4, 0.25, 0.2, 0.15])
-        noise = rng.choice([0.05, 0.2, 0.5])
+        intent = rng.choice(["goal", "elsewhere", "shove", "wander", "jerk"], p=[0.35, 0.15, 0.2, 0.15, 0.15])
+        noise, hurry = rng.choice([0.05, 0.2, 0.5]), rng.choice([0.4, 0.7, 1.0], p=[0.3, 0.3, 0.4])
         if intent == "jerk":
             hand = _jerk(rng)
+        elif intent == "shove":
+            hand = _shove(rng)
         elif intent == "wander":
             hand = _wander(rng, seen)
         else:
             aim = None if intent == "goal" else _anywhere(rng, lifts)
             hand = _carry(aim, rng) if lifts else _push(aim)
         action = next(hand)
-        for _ in range(int(rng.integers(5, 12) if intent in ("jerk", "wander") else rng.integers(15, 45))):
+        short = intent in ("jerk", "wander", "shove")
+        for _ in range(int(rng.integers(5, 12) if short else rng.integers(15, 45))):
             try:
                 action = hand.send(seen)
             except StopIteration:
                 break
-            clumsy = action + np.r_[rng.normal(0, noise, 3), 0]
+            speed = 1.0 if intent == "jerk" else hurry
+            clumsy = np.clip(action, -1, 1) * np.r_[speed, speed, speed, 1] + np.r_[rng.normal(0, noise, 3), 0]
             seen = yield np.clip(clumsy, -1, 1)
 
 
@@ -75,6 +79,18 @@ def _jerk(rng: np.random.Generator) -> Hand:
         action = rng.uniform(-1, 1, 4)
         for _ in range(int(rng.integers(1, 4))):
             yield action
+
+
+def _shove(rng: np.random.Generator) -> Hand:
+    """Through where the object is, from wherever the hand happens to be, at its height or a little above."""
+    seen = yield np.zeros(4)
+    beyond, height = rng.uniform(-0.02, 0.15), rng.choice([-0.005, 0.01, 0.04])
+    aside, width = rng.uniform(-0.03, 0.03, 2), rng.uniform(-1, 1)
+    while True:
+        hand, thing = seen["observation"][:3], seen["observation"][3:6]
+        way = thing[:2] - hand[:2]
+        through = thing[:2] + aside + beyond * way / max(float(np.linalg.norm(way)), 1e-3)
+        seen = yield np.r_[(np.r_[through, thing[2] + height] - hand) / STEP, width]
 
 
 def _wander(rng: np.random.Generator, seen: dict[str, Any]) -> Hand:
