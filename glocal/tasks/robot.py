@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from glocal.files import UserError
 
 Array = NDArray[Any]
-PLUGINS = ("gymnasium_robotics", "metaworld")
+PLUGINS = ("gymnasium_robotics", "metaworld", "glocal_envs")
 """Packages that add environments to Gymnasium where they are installed."""
 
 

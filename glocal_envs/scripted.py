@@ -1,0 +1,72 @@
+"""A script that pushes the cube, by what `PushCube` lets be observed: for recording play, and for tests."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from glocal_envs.push_cube import LIMITS, WALL
+from glocal_envs.quadruped import Array
+
+Observation = Mapping[str, Array]
+ALMOST = 0.08
+"""Where the cube lies this near its target, m, there is nothing left to push."""
+ROOM = 0.45
+"""From a wall, m, nearer than which the script does not walk on towards it."""
+
+
+def push(obs: Observation, target: Array | None = None, aside: float = 0.0) -> Array:
+    """The action (3,) that brings the cube nearer to a target, (2,) as seen from the robot; by default to the goal.
+
+    It walks round the cube to the place behind it, and drives on along the line to the target. `aside` (m) is by how
+    much it misses that line to its left.
+    """
+    cube = obs["task"][:2].astype(np.float64)
+    way = (obs["task"][7:9] if target is None else target) - cube
+    left = float(np.linalg.norm(way))
+    if left < ALMOST:
+        return np.array([-0.3, 0.0, 0.0])
+    way /= left
+    side = np.array([-way[1], way[0]])
+    along, across = -float(cube @ way), -float(cube @ side) - aside
+    heading = float(np.arctan2(way[1], way[0]))
+    if along < -0.4 and abs(across) < 0.12 and abs(heading) < 0.35:
+        velocity = (0.55 * way - 3.0 * across * side) * min(1.0, 0.35 + 2.0 * left)
+        return _told(velocity, heading)
+    stand = cube - 0.68 * way + aside * side
+    velocity = _round(cube, across) if along > -0.35 and np.linalg.norm(cube) < 1.2 else 1.6 * stand
+    return _told(_kept_inside(velocity, obs), heading if np.linalg.norm(stand) < 0.8 else _towards(cube))
+
+
+def go(obs: Observation, target: Array) -> Array:
+    """The action (3,) that walks to a target, (2,) as seen from the robot, turning towards it."""
+    return _told(1.6 * target, _towards(target) if np.linalg.norm(target) > 0.3 else 0.0)
+
+
+def from_robot(obs: Observation, point: Array) -> Array:
+    """A point of the arena (2,) as it lies from the robot, forward and to the left."""
+    x, y, s, c = obs["place"].astype(np.float64)
+    return np.array([[c, s], [-s, c]]) @ (point - [x, y])
+
+
+def _round(cube: Array, across: float) -> Array:
+    """Round the cube, at 0.75 m from it, on the side where the robot already is."""
+    away = -cube / np.linalg.norm(cube)
+    around = np.array([-away[1], away[0]]) * (1 if across > 0 else -1)
+    return 0.6 * around + 2.0 * (0.75 - np.linalg.norm(cube)) * away
+
+
+def _kept_inside(velocity: Array, obs: Observation) -> Array:
+    """Without what would bring the robot nearer to a wall that it is close to."""
+    position, (s, c) = obs["place"][:2], obs["place"][2:].astype(np.float64)
+    axes = np.array([[c, -s], [s, c]])
+    inward = axes @ velocity
+    inward[(np.abs(position) > WALL - ROOM) & (np.sign(inward) == np.sign(position))] = 0.0
+    return axes.T @ inward
+
+
+def _towards(point: Array) -> float:
+    return float(np.arctan2(point[1], point[0]))
+
+
+def _told(velocity: Array, heading: float) -> Array:
+    return np.clip(np.append(velocity, 2.0 * heading), -LIMITS, LIMITS)

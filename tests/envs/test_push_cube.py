@@ -1,0 +1,122 @@
+"""Push-Cube: what is observed, told and paid, and that a script can do it."""
+
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from glocal.tasks.robot import make
+
+pytest.importorskip("mujoco", reason="mujoco is not installed, which Push-Cube needs: pip install -e '.[tasks]'")
+
+from glocal_envs.push_cube import LIMITS, PushCube, Start, reward_of
+from glocal_envs.scripted import push
+
+FAR = Start((0.0, 0.0, 0.0), (-1.1, -1.1, 0.0), (0.9, 0.9))
+
+
+def rollout(env: PushCube, actions: np.ndarray, **reset) -> list[dict[str, np.ndarray]]:
+    obs, _ = env.reset(**reset)
+    return [obs, *(env.step(action)[0] for action in actions)]
+
+
+@pytest.mark.filterwarnings("ignore:.*Box")
+def test_gymnasiums_own_checks_pass_and_glocal_finds_it():
+    check_env(PushCube(), skip_render_check=True)
+    made = make("glocal/PushCube-v0")
+    assert isinstance(made.unwrapped, PushCube)
+    made.close()
+
+
+def test_the_seed_says_everything():
+    actions = np.random.default_rng(0).uniform(-LIMITS, LIMITS, (10, 3))
+    used, new = PushCube(), PushCube()
+    rollout(used, actions, seed=1)
+    again, once, other = (rollout(env, actions, seed=seed) for env, seed in ((used, 5), (new, 5), (new, 6)))
+    for name in once[0]:
+        assert all(np.array_equal(a[name], b[name]) for a, b in zip(again, once, strict=True))
+    assert not np.allclose(other[0]["task"], once[0]["task"])
+
+
+def test_things_are_seen_from_the_robot():
+    obs, _ = PushCube().reset(options={"state": Start((1.0, 0.0, np.pi / 2), (1.0, 1.0, np.pi / 2), (0.0, 0.5))})
+    assert obs["task"][:4] == pytest.approx([1.0, 0.0, 0.0, 1.0], abs=0.1)
+    assert obs["task"][7:] == pytest.approx([0.5, 1.0], abs=0.1)
+    assert obs["place"] == pytest.approx([1.0, 0.0, 1.0, 0.0], abs=0.1)
+    assert obs["proprio"][[3, 4]] == pytest.approx([0.0, 0.0], abs=0.1)
+
+
+def test_the_cubes_velocity_is_told_of_the_last_step():
+    env = PushCube()
+    obs, _ = env.reset(options={"state": Start((-0.7, 0.0, 0.0), (0.0, 0.05, 3.1), (0.9, 0.0))})
+    before = env.cube
+    for _ in range(6):
+        before = env.cube
+        obs, *_ = env.step(np.array([0.6, 0, 0]))
+    s, c = obs["place"][2:]
+    moved = np.array([[c, s], [-s, c]]) @ (env.cube.position - before.position)
+    assert obs["task"][4:6] == pytest.approx(moved / 0.2, abs=1e-4) and moved[0] > 0.05
+    assert abs(obs["task"][6]) < 3
+
+
+def test_nothing_but_place_tells_where_in_the_arena_it_happens():
+    one = Start((-0.6, 0.1, 0.3), (0.1, 0.2, 0.4), (0.7, 0.5))
+    turned = Start((-0.1, -0.6, 0.3 + np.pi / 2), (-0.2, 0.1, 0.4 + np.pi / 2), (-0.5, 0.7))
+    actions = np.tile([0.6, 0.0, 0.1], (3, 1))
+    env = PushCube()
+    first, second = (rollout(env, actions, options={"state": start}) for start in (one, turned))
+    for a, b in zip(first, second, strict=True):
+        for name in ("proprio", "command", "task"):
+            assert a[name] == pytest.approx(b[name], abs=5e-3)
+        assert a["place"][:2] == pytest.approx([b["place"][1], -b["place"][0]], abs=5e-3)
+    assert np.linalg.norm(first[0]["task"][7:] - first[0]["task"][:2]) == pytest.approx(np.hypot(0.6, 0.3), abs=1e-3)
+
+
+def test_the_command_follows_the_action_at_its_pace():
+    env = PushCube()
+    actions = np.array([[0.6, 0, 0]] * 2 + [[0, 0, 9]] * 2)
+    told = [obs["command"] for obs in rollout(env, actions, options={"state": FAR})]
+    assert np.array(told) == pytest.approx(np.array([[0, 0, 0], [0.3, 0, 0], [0.6, 0, 0], [0.3, 0, 1.0], [0, 0, 1.2]]))
+
+
+@pytest.mark.parametrize("action", [[0.5, 0, 0], [-0.4, 0, 0], [0, 0.25, 0], [0, 0, 1.0], [0.3, 0, -0.6]])
+def test_it_walks_as_it_is_told(action: list[float]):
+    env = PushCube()
+    seen = rollout(env, np.tile(action, (15, 1)), options={"state": FAR})
+    walked = np.mean([obs["proprio"][:3] for obs in seen[6:]], axis=0)
+    assert walked == pytest.approx(action, abs=0.1) and not env.fallen
+
+
+def test_a_script_that_sees_the_observation_pushes_the_cube_to_the_goal_and_leaves_it_there():
+    env = PushCube()
+    for seed in range(4):
+        obs, info = env.reset(seed=seed)
+        for _ in range(150):
+            obs, _, fallen, _, info = env.step(push(obs))
+            assert not fallen
+            if info["held"]:
+                break
+        assert info["held"]
+
+
+def test_success_is_held_after_a_second():
+    env = PushCube()
+    env.reset(options={"state": Start((-1.0, 0.0, 0.0), (0.5, 0.1, 0.0), (0.5, 0.0))})
+    infos = [env.step(np.zeros(3))[4] for _ in range(6)]
+    assert [info["is_success"] for info in infos] == [True] * 6
+    assert [info["held"] for info in infos] == [False] * 4 + [True] * 2
+
+
+def test_a_robot_on_its_side_has_fallen():
+    env = PushCube()
+    env.reset(options={"state": FAR})
+    assert not env.step(np.zeros(3))[2]
+    env.data.qpos[10:14] = [np.cos(np.pi / 4), np.sin(np.pi / 4), 0, 0]
+    assert env.step(np.zeros(3))[2]
+
+
+def test_the_reward_is_told_by_distances():
+    cube, goal = np.zeros(2), np.array([1.0, 0.0])
+    assert reward_of(np.array([-0.5, 0.0]), cube, goal) == pytest.approx(-1)
+    assert reward_of(np.array([0.5, 0.0]), cube, goal) == pytest.approx(-1.25)
+    assert reward_of(np.array([0.5, 0.0]), cube, goal / 10) == pytest.approx(-0.1 - 0.125)
+    assert reward_of(np.array([0.5, 0.0]), cube, cube) == 0
