@@ -16,11 +16,12 @@ from glocal.core.gradients import LINKS
 from glocal.core.rollout import replay
 from glocal.core.types import Segment, Step
 from glocal.deploy.policy import acting
-from glocal.evaluate.diagnosis import calibration, model_checks, recommended, usable_horizon, write_diagnosis
-from glocal.evaluate.gates import Pose, drift, errors, shuffled
+from glocal.evaluate.diagnosis import calibration, in_words, model_checks, recommended, usable_horizon, write_diagnosis
+from glocal.evaluate.gates import Pose, drift, errors, shuffled, stream_drift
 from glocal.evaluate.gradients import Agreement, Question, acted, agreement, recommended_horizon
 from glocal.files import UserError, answered, read_json, sha256, write_json
-from glocal.gating import gate_windows, reader
+from glocal.gating import gate_windows, moving_windows, reader
+from glocal.models import build_spec
 from glocal.progress import Ticker, console, quoted
 from glocal.run import alone
 from glocal.training import threads
@@ -32,12 +33,13 @@ FIRST = 4
 WINDOWS = 64
 LINKS_SHOWN = ["decouple", "infer_noise", "imagine", "bptt"]
 ROLLOUT = 20
+NOTHING = "nothing moves"
+HALF = 0.5
+"""A robot's global model is usable while its error is at most this share of that where nothing moves."""
 
 
 def diagnose(run: Run) -> dict[str, Any]:
     """Gradient report and model gate of a run with a policy; raises `UserError` where it has none."""
-    if isinstance(run.config.task, RobotConfig):
-        raise UserError(f"diagnoses are of Push-T alone so far; the gates of {run.folder} are in its report")
     if not (run.folder / "stages" / "policy.json").is_file():
         raise UserError(f"{run.folder} has no trained policy to diagnose; run `glocal run {quoted(run.folder)}` first")
     with alone(run.folder), threads(run.config.threads):
@@ -66,7 +68,10 @@ def _part(run: Run, name: str, asked: Mapping[str, Any], work: Callable[[], Any]
 def _gradients(run: Run) -> dict[str, Any]:
     """By horizon and link: how gradients along the policy's own actions agree with the global model's."""
     pilot, world, gamma = run.pilot("policy").requires_grad_(False), run.world(), run.config.learn.gamma
-    whole, _, _ = gate_windows(run, reader(run), run.config.world.context, ROLLOUT)
+    if isinstance(run.config.task, RobotConfig):
+        whole, _ = moving_windows(run, run.config.world.context, ROLLOUT)
+    else:
+        whole, _, _ = gate_windows(run, reader(run), run.config.world.context, ROLLOUT)
     rows = torch.arange(0, len(whole.reward), max(1, len(whole.reward) // WINDOWS))[:WINDOWS]
     begin = whole[rows][:, : run.config.world.context]
     act = acting(pilot, run.config.cloning.forget)
@@ -85,20 +90,51 @@ def _gradients(run: Run) -> dict[str, Any]:
 
 def _model(run: Run) -> dict[str, Any]:
     """How the global model answers recorded actions, and others, and what its rewards are worth."""
-    window, world, read = run.config.world.context, run.world(), reader(run)
-    whole, truth, _ = gate_windows(run, read, window, ROLLOUT)
+    return _robot_model(run) if isinstance(run.config.task, RobotConfig) else _planar_model(run)
+
+
+def _planar_model(run: Run) -> dict[str, Any]:
+    """Of a planar robot, by its block's pose."""
+    read = reader(run)
+    whole, truth, _ = gate_windows(run, read, run.config.world.context, ROLLOUT)
+    answers, still = _answers(run, whole)
+    found = {name: read(answer.obs) for name, answer in answers.items()} | {NOTHING: read(still)}
+    drifts = {name: drift(poses, truth) for name, poses in found.items()}
+    error = {name: by_horizon[str(ROLLOUT)]["block_px"] for name, by_horizon in drifts.items()}
+    usable = usable_horizon(_medians(found["true"], truth), run.config.gates.world)
+    return _judged(run, whole, answers["true"], {"drift": drifts, "usable_horizon": usable}, error)
+
+
+def _robot_model(run: Run) -> dict[str, Any]:
+    """Of any robot, by its streams."""
+    window, spec = run.config.world.context, build_spec(run.config)
+    whole, _ = moving_windows(run, window, ROLLOUT)
+    truth, (answers, still) = whole.obs[:, window:], _answers(run, whole)
+    found = {name: answer.obs for name, answer in answers.items()} | {NOTHING: still}
+    drifts = {name: stream_drift(spec, obs, truth) for name, obs in found.items()}
+    moved = {name: (obs - truth).pow(2).mean(-1).sqrt().median(0).values for name, obs in found.items()}
+    error = {name: float(by_step[-1]) for name, by_step in moved.items()}
+    ratios = (moved["true"] / moved[NOTHING].clamp_min(1e-9)).tolist()
+    usable = usable_horizon([(ratio, 0.0) for ratio in ratios], (HALF, 1.0))
+    return _judged(run, whole, answers["true"], {"drift": drifts, "usable_horizon": usable}, error)
+
+
+def _answers(run: Run, whole: Segment) -> tuple[dict[str, Step], Tensor]:
+    """What the global model says to the recorded actions of windows and to others, and what was there before."""
+    window, world = run.config.world.context, run.world()
     begin, action = whole[:, :window], whole.action[:, window:]
     given = {"true": action, "shuffled": shuffled(action), "zero": torch.zeros_like(action), "mirrored": -action}
     answers = {name: replay(world, begin, each, run.config.seed) for name, each in given.items()}
-    found = {name: read(answer.obs) for name, answer in answers.items()}
-    still = read(begin.obs[:, -1:].expand(-1, ROLLOUT, -1))
-    model = {
-        "windows": len(action),
-        "drift": {name: drift(poses, truth) for name, poses in {**found, "nothing moves": still}.items()},
-        "usable_horizon": usable_horizon(_medians(found["true"], truth), run.config.gates.world),
-        "reward": _reward(answers["true"], whole[:, window:]),
-    }
-    return model | {"checks": model_checks(model, run.config.learn.horizon, ROLLOUT)}
+    return answers, begin.obs[:, -1:].expand(-1, ROLLOUT, -1)
+
+
+def _judged(
+    run: Run, whole: Segment, answer: Step, found: Mapping[str, Any], error: Mapping[str, float]
+) -> dict[str, Any]:
+    """What was found, with rewards and checks; `error` is that of the last step by the actions given."""
+    seen = whole[:, run.config.world.context :]
+    model = {"windows": len(seen.reward), **found, "reward": _reward(answer, seen)}
+    return model | {"checks": model_checks(model, error, run.config.learn.horizon)}
 
 
 def _medians(found: Pose, truth: Pose) -> list[tuple[float, float]]:
@@ -125,8 +161,8 @@ def summary(found: Mapping[str, Any]) -> list[str]:
     lines.append(recommended(advice))
     for name, by_horizon in model["drift"].items():
         last = by_horizon[str(ROLLOUT)]
-        shown = name if name == "nothing moves" else f"{name} actions"
-        lines.append(f"{shown}, after {ROLLOUT}: block {last['block_px']:.1f} px, {last['angle_rad']:.3f} rad")
+        shown = name if name == NOTHING else f"{name} actions"
+        lines.append(f"{shown}, after {ROLLOUT}: {in_words(last)}")
     for check in model["checks"]:
         verdict = "pass" if check["ok"] else "FAIL"
         lines.append(f"{verdict}  {check['name']}: {check['found']:.3g}, asked for at least {check['at_least']:.3g}")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glocal import diagnose
 from glocal.cli import main
 from glocal.data.formats import open_dataset
 from glocal.data.ingest import beside, robot_mapping_of
@@ -160,8 +161,13 @@ def test_the_doctor_knows_any_mapping_and_leaves_out_what_it_says(tmp_path, caps
     assert "4 of 8 episodes are left out" in said(capsys)
 
 
-def test_what_knows_push_t_alone_says_so(alone, capsys):
-    assert "diagnoses are of Push-T" in refused(capsys, "diagnose", alone)
+def test_a_diagnosis_is_of_every_stream(alone, monkeypatch):
+    monkeypatch.setattr(diagnose, "HORIZONS", (4,))
+    main(["diagnose", str(alone)])
+    model = json.loads((alone / "diagnosis.json").read_text())["model"]
+    assert set(model["drift"]["mirrored"]["20"]) == {"state", "goal"} and 0 <= model["usable_horizon"] <= 20
+    assert [check["found"] for check in model["checks"]][0] == model["usable_horizon"]
+    assert "state " in (alone / "diagnosis.html").read_text()
 
 
 def test_a_mapping_that_is_changed_later_is_asked_for_again_by_what_collects_alone(tmp_path, capsys):

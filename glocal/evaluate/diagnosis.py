@@ -24,20 +24,26 @@ def usable_horizon(medians: Sequence[tuple[float, float]], limits: tuple[float, 
     return len(medians)
 
 
-def model_checks(model: Mapping[str, Any], horizon: int, last: int) -> list[dict[str, Any]]:
-    """What a policy asks of the global model that it is trained in, and what was found after `last` decisions."""
-    block = {name: by_horizon[str(last)]["block_px"] for name, by_horizon in model["drift"].items()}
-    others = {name: block[name] for name in ("shuffled", "zero", "mirrored")}
+def model_checks(model: Mapping[str, Any], error: Mapping[str, float], horizon: int) -> list[dict[str, Any]]:
+    """What a policy asks of the global model that it is trained in; `error` is the model's by the actions given."""
+    others = {name: error[name] for name in ("shuffled", "zero", "mirrored")}
     nearest = min(others, key=lambda name: others[name])
     return [
         _check(f"usable for the {horizon} decisions of a rollout", model["usable_horizon"], at_least=horizon),
         _check(
             f"follows actions: error with {nearest} ones over that with true ones",
-            others[nearest] / block["true"],
+            others[nearest] / max(error["true"], 1e-9),
             at_least=2.0,
         ),
         _check("rank correlation of rewards", model["reward"]["rank_correlation"], at_least=0.9),
     ]
+
+
+def in_words(error: Mapping[str, float]) -> str:
+    """Median errors: of a planar robot's block, or of each stream in its standard deviations."""
+    if "block_px" in error:
+        return f"block {error['block_px']:.1f} px, {error['angle_rad']:.3f} rad"
+    return ", ".join(f"{name} {found:.3f}" for name, found in error.items())
 
 
 def _check(name: str, found: float, at_least: float) -> dict[str, Any]:
@@ -70,10 +76,7 @@ def write_diagnosis(folder: Path, found: Mapping[str, Any]) -> None:
     heads = ["horizon", *next(iter(found["gradients"].values()))]
     rows = [[horizon, *map(_agreement, links.values())] for horizon, links in found["gradients"].items()]
     advice, model = found["recommended_horizon"], found["model"]
-    drifts = [
-        [name, *(f"{by[h]['block_px']:.1f} px, {by[h]['angle_rad']:.3f} rad" for h in by)]
-        for name, by in model["drift"].items()
-    ]
+    drifts = [[name, *map(in_words, by.values())] for name, by in model["drift"].items()]
     body = (
         "<h2>Gradients</h2><p>Cosine of each link's gradient with respect to the policy's first actions, with finite "
         "differences of the global model's return under common random numbers, with its 95 % interval over windows; "
