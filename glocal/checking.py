@@ -3,7 +3,7 @@
 Everything here is asked before any work is done, and answers in one sentence.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import signature
 from itertools import chain
 from typing import Any, get_type_hints
@@ -78,6 +78,7 @@ def _apart(config: Config) -> Iterator[str]:
             yield f"--env.senses is {one}, expected FEATURE=ENTRY"
     if config.icem.elites > config.icem.samples:
         yield f"--icem.elites is {config.icem.elites}, expected at most --icem.samples, which is {config.icem.samples}"
+    yield from _options(config.env.options)
     grid = isinstance(config.codec, GridCodecConfig)
     yield from _ungrouped("codec.width", config.codec.width, 8 if grid else 4)
     yield from _ungrouped("probe.channels", config.probe.channels, 4)
@@ -85,6 +86,17 @@ def _apart(config: Config) -> Iterator[str]:
         yield f"--surrogate-length is {config.surrogate_length}, expected at least 2: what is seen, and what follows"
     if config.cloning.window < 2:
         yield f"--cloning.window is {config.cloning.window}, expected at least 2: all but the last step are seen"
+
+
+def _options(options: Sequence[str]) -> Iterator[str]:
+    """Each is a keyword argument, said once."""
+    names = [one.split("=", 1)[0] for one in options]
+    for name, one in zip(names, options, strict=True):
+        if "=" not in one or not name.isidentifier():
+            yield f"--env.options is {one}, expected KEY=VALUE"
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            yield f"--env.options says {name} {names.count(name)} times, expected once"
 
 
 def _ungrouped(name: str, channels: int, groups: int) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """What a person chooses: one frozen `Config`, and presets of it as plain values."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -86,11 +87,25 @@ class EnvConfig:
     offline alone."""
 
     id: str = ""
+    options: tuple[str, ...] = ()
+    """KEY=VALUE, of what it is made with; values are read as JSON where they are JSON, and are words otherwise."""
     success: str = "is_success"
     """Key of its info that says success."""
     senses: tuple[str, ...] = ()
     """FEATURE=ENTRY, where an entry of its observation is not called as the logs' feature is, less `observation.`;
     FEATURE= alone for the whole observation, and FEATURE=render() for the picture that its `render` makes."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments that it is made with."""
+        return {name: _read(value) for name, value in (one.split("=", 1) for one in self.options)}
+
+
+def _read(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 @dataclass(frozen=True)
@@ -327,5 +342,5 @@ def typed(name: str, value: Any = None) -> str:
     *above, last = name.replace("_", "-").split(".")
     if isinstance(value, bool):
         return "--" + ".".join([*above, last if value else f"no-{last}"])
-    values = [] if value is None else value if isinstance(value, list) else [value]
+    values = [] if value is None else value if isinstance(value, list | tuple) else [value]
     return " ".join(["--" + ".".join([*above, last]), *map(quoted, values)])

@@ -88,8 +88,8 @@ def _robot(
 def open_robot(task: RobotConfig, cfg: EnvConfig) -> GymRobot:
     """The environment that stands for a robot; raises `UserError` where it does not fit the robot's logs."""
     mapping, sensed, viewed = task.mapping, senses(task.mapping, cfg), views(task.mapping, cfg)
-    options = {"render_mode": "rgb_array"} if any(one.entry == RENDERED for one in viewed) else {}
-    env = make(cfg.id, **options)
+    rendered = {"render_mode": "rgb_array"} if any(one.entry == RENDERED for one in viewed) else {}
+    env = make(cfg.id, **{**rendered, **cfg.arguments})
     ends = [_told(mapping, np.full(mapping.action_dim, sign)) for sign in (-1.0, 1.0)]
     wrong = check_spaces(env, sensed, viewed, *ends)
     if wrong:
@@ -100,10 +100,16 @@ def open_robot(task: RobotConfig, cfg: EnvConfig) -> GymRobot:
 
 def check_environment(task: RobotConfig, cfg: EnvConfig) -> None:
     """Raise `UserError` where an environment cannot stand for the robot of some logs; it is asked for one decision."""
-    robot = open_robot(task, cfg)
-    robot.reset(0)
+    robot, twin = open_robot(task, cfg), open_robot(task, cfg)
+    seen, other = robot.reset(0), twin.reset(0)
     robot.step(np.zeros(task.mapping.action_dim))
     robot.env.close()
+    twin.env.close()
+    if any(not np.allclose(seen[name], other[name], equal_nan=True) for name in seen):
+        raise UserError(
+            f"{cfg.id} begins the same seed's episodes in different states whenever it is made, so that policies "
+            "cannot be compared in it; where it is made with a seed, name one: --env.options seed=0"
+        )
 
 
 def _clipped(mapping: RobotMapping, space: Any, action: NDArray[Any]) -> NDArray[Any]:

@@ -27,6 +27,7 @@ MEANT = {
     "task.decisions": "decisions in an episode",
     "play.decisions": "decisions recorded in all",
     "env.id": "a Gymnasium environment to judge policies in, where the robot is known by its logs alone",
+    "env.options": "what it is made with",
     "env.success": "the key of its info that says success",
     "codec_fit.updates": "of the codec",
     "world.size": "of the global model, 1 to 4",
@@ -51,7 +52,7 @@ MEANT = {
     "clock.checkpoint_seconds": "between checkpoints",
 }
 """Options that most people want, of the many that there are."""
-EMPTY = {"logs": "PATH", "env.id": "ID"}
+EMPTY = {"logs": "PATH", "env.id": "ID", "env.options": "KEY=VALUE"}
 """How a value is called that an option has not yet."""
 ALIASES = {"--help-all": "--help", "--env": "--env.id"}
 """What may be typed in place of an option."""
@@ -73,7 +74,7 @@ CHOSEN = {
     "cloning": ("cloning_fit.updates", "cloning.chunk", "policy_seed", *_MODELS),
     "policy": (*_POLICY, "warm_start", "watch.every", "watch.keep", *_MODELS),
     "gates": ("probe_fit.updates", *_ALWAYS),
-    "evaluate": ("env.id", "env.success", "evaluate.episodes", "evaluate.filmed", *_ALWAYS),
+    "evaluate": ("env.id", "env.options", "env.success", "evaluate.episodes", "evaluate.filmed", *_ALWAYS),
     "report": (),
     "status": (),
     "diagnose": _ALWAYS,
@@ -94,7 +95,9 @@ def short_help(verb: str, prog: str, config: Config, own: Sequence[tuple[str, st
 
 def _typed(name: str, config: Config) -> str:
     found = _value(name, config)
-    return typed(name, not found) if isinstance(found, bool) else typed(name, found if found != "" else EMPTY[name])
+    return (
+        typed(name, not found) if isinstance(found, bool) else typed(name, EMPTY[name] if found in ("", ()) else found)
+    )
 
 
 def _meant(name: str, config: Config) -> str:

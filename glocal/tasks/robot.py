@@ -6,6 +6,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
 from glocal.files import UserError
@@ -69,15 +70,19 @@ class GymRobot:
 
     def reset(self, seed: int) -> dict[str, Array]:
         """Start an episode from the initial state that the environment draws from a seed."""
-        obs, _ = self.env.reset(seed=seed)
-        return self._look(obs)
+        return self._look(begin(self.env, seed))
 
     def step(self, action: Array) -> Decided:
-        """Hold one decision; success at any of its steps counts, and nothing is done after the episode's end."""
+        """Hold one decision; success at any of its steps counts, and nothing is done after the episode's end.
+
+        An episode that is truncated ends too: `make` lifts Gymnasium's limit on steps, so this one is the
+        environment's own, and some cannot be stepped beyond it.
+        """
         told, success, ended = self.told(action).astype(np.float32), False, False
         obs: Any = None
         for _ in range(self.hold):
-            obs, _, ended, _, info = self.env.step(told)
+            obs, _, terminated, truncated, info = self.env.step(told)
+            ended = terminated or truncated
             if self.success not in info:
                 raise UserError(
                     f"the environment's info has no {self.success!r}, which is to say success; it has "
@@ -103,6 +108,15 @@ class GymRobot:
         return found
 
 
+def begin(env: gymnasium.Env[Any, Any], seed: int) -> Any:
+    """What is observed in the initial state that an environment draws from a seed.
+
+    Its generator is set as well: Meta-World draws its task from that, and ignores the seed that it is reset with.
+    """
+    env.unwrapped.np_random = seeding.np_random(seed)[0]
+    return env.reset(seed=seed)[0]
+
+
 def sense(obs: Any, sensed: Sequence[Sensed]) -> dict[str, Array]:
     """What an environment's observation holds for each stream."""
     rows = {one.name: obs[one.entry] if one.entry else obs for one in sensed}
@@ -110,9 +124,10 @@ def sense(obs: Any, sensed: Sequence[Sensed]) -> dict[str, Array]:
 
 
 def make(name: str, **options: Any) -> gymnasium.Env[Any, Any]:
-    """An environment of Gymnasium, or of the packages known to add some; its own limit on steps is lifted.
+    """An environment of Gymnasium, or of the packages known to add some; Gymnasium's limit on its steps is lifted.
 
-    Raises `UserError` where there is none of that name, or what it needs is not installed.
+    Raises `UserError` where there is none of that name, what it needs is not installed, or it cannot be made with
+    these options.
     """
     for plugin in PLUGINS:
         try:
@@ -121,11 +136,15 @@ def make(name: str, **options: Any) -> gymnasium.Env[Any, Any]:
             continue
     try:
         return gymnasium.make(name, max_episode_steps=10**9, disable_env_checker=True, **options)
-    except (gymnasium.error.Error, ImportError, TypeError) as error:
+    except (gymnasium.error.Error, ImportError) as error:
         raise UserError(
             f"there is no environment {name!r} to judge policies in ({error}); name another with --env, install the "
             "package that adds it, or leave --env out"
         ) from error
+    except Exception as error:  # what is wrong with its options it says as it likes
+        given = " ".join(f"{key}={value}" for key, value in options.items()) or "no options"
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{name} cannot be made with {given} ({said}); name its options with --env.options") from error
 
 
 def check_spaces(

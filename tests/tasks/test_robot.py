@@ -4,6 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from glocal.config import EnvConfig
 from glocal.files import UserError
 from glocal.tasks.robot import RENDERED, GymRobot, Sensed, Viewed, check_spaces, make, sense
 from tests.robots import ID, Reach
@@ -98,6 +99,51 @@ def test_environments_are_made_without_their_limit_on_steps():
 def test_an_environment_that_is_not_there_is_named():
     with pytest.raises(UserError, match="there is no environment 'Nowhere-v0' to judge policies in"):
         make("Nowhere-v0")
+
+
+class Deaf(Reach):
+    """Ignores the seed that it is reset with, and draws from its generator."""
+
+    def reset(self, **options):
+        return super().reset(seed=None)
+
+
+def test_environments_that_ignore_a_seed_begin_where_their_generator_says():
+    one = robot(Deaf())
+    first, other, again = (one.reset(seed=seed)["goal"] for seed in (3, 4, 3))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert np.array_equal(first, robot(Reach()).reset(seed=3)["goal"])
+
+
+class Limited(Reach):
+    """Cuts its episodes off at the second step, and cannot be stepped on."""
+
+    def reset(self, **options):
+        self.steps = 0
+        return super().reset(**options)
+
+    def step(self, action):
+        self.steps += 1
+        assert self.steps <= 2
+        seen, reward, ended, _, info = super().step(action)
+        return seen, reward, ended, self.steps == 2, info
+
+
+def test_an_episode_ends_where_the_environment_itself_cuts_it_off():
+    one = robot(Limited(), hold=4)
+    one.reset(seed=0)
+    assert one.step(np.zeros(4)).ended
+
+
+def test_options_are_json_where_they_can_be_and_words_otherwise():
+    told = ("a=push-v3", "b=0", "c=true", "d=[1, 2]", "e=x=y", "f=", 'g="0"')
+    expected = {"a": "push-v3", "b": 0, "c": True, "d": [1, 2], "e": "x=y", "f": "", "g": "0"}
+    assert EnvConfig(options=told).arguments == expected
+
+
+def test_an_environment_is_made_with_its_options_and_a_wrong_one_is_named():
+    with pytest.raises(UserError, match=r"cannot be made with colour=red \(.*colour.*\); name its options with --env"):
+        make(ID, colour="red")
 
 
 @pytest.mark.parametrize(
