@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# A task of Meta-World from vectors and a sparse reward, with the preset of any robot: `runs/metaworld.sh push-v3`, or
+# drawer-open-v3, pick-place-v3. 230 recorded episodes (11 500 decisions), judged in 100 episodes of 50 decisions from
+# tasks that were not recorded; behaviour cloning of the same logs is judged in the same ones (results.json).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+task=${1:?name a task: push-v3, drawer-open-v3 or pick-place-v3}
+make setup
+.venv/bin/python -c 'import metaworld' 2>/dev/null || .venv/bin/python -m pip install -q -e '.[tasks]'
+out=${OUT:-out/metaworld/$task}
+[ -e "$out/logs" ] || .venv/bin/python runs/record_metaworld.py "$out/logs" --task "$task"
+.venv/bin/glocal run robot --logs "$out/logs" --run "$out/run" --env Meta-World/MT1 \
+    --env.options env_name="$task" seed=0 num_goals=200 --env.success success --env.senses observation.state= \
+    --task.decisions 50 --learn.episode 50 --world.size 1 --watch.every 100 --threads "${THREADS:-1}" --processes 1

@@ -1,0 +1,203 @@
+"""Logs of a Meta-World task as World4RL (arXiv 2509.19080) takes them: LeRobotDataset v3.0, 80 steps a second.
+
+    python runs/record_metaworld.py out/push --task push-v3
+
+Of the episodes 50 are of the script that comes with Meta-World, made clumsy by noise, 150 of a policy that is cloned
+from those, and 30 of random actions; they are mixed, so that the last ones are of all kinds. Every episode begins where
+the environment resets to, in a task of its own list of 500, and lasts `--steps`; actions are held for 5 steps, so that
+there are 16 control steps a second. The reward is 1 where there is success, and 0 elsewhere; the environment's own,
+which tells the way to success, is kept as `next.dense_reward` and used by nothing. A mapping beside the logs names
+those of the 39 numbers that change.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from torch import nn
+
+from glocal.data.dataset import Array, Feature
+from glocal.data.formats.lerobot_writer import Layout, check_new, write_lerobot
+from glocal.data.ingest import beside
+from glocal.data.streams import ActionPart, RobotMapping, Stream, to_dict
+from glocal.files import write_json
+from glocal.progress import Ticker
+from glocal.tasks.robot import begin, make
+
+FPS, HOLD = 80, 5
+"""Of the environment, and its steps for which actions are held."""
+GOALS, SEEDED = 500, 10_000
+"""Tasks that initial states are drawn from, and the seed of the first list of them: other lists judge policies."""
+NOISE = {"scripted": (0.02, 0.05, 0.1), "cloned": (0.0, 0.1, 0.3), "random": (0.0,)}
+"""By kind, standard deviations of the noise on actions; each episode has one of them."""
+FEATURES = {
+    "observation.state": Feature((39,), "float32"),
+    "action": Feature((4,), "float32", names=("dx", "dy", "dz", "gripper")),
+    "next.reward": Feature((1,), "float32"),
+    "next.dense_reward": Feature((1,), "float32"),
+    "next.success": Feature((1,), "bool"),
+}
+PARTS = {"hand": range(4), "thing": range(4, 18), "before": range(18, 36), "goal": range(36, 39)}
+"""What the 39 numbers are; `before` is hand and thing one step of the environment earlier."""
+STILL = 1e-4
+"""Standard deviation up to which numbers are taken for constant."""
+
+Act = Callable[[Array], Array]
+"""An action (4,) for what is observed (39,)."""
+Episode = dict[str, Array]
+
+
+def scripted(task: str) -> Act:
+    """The policy that comes with Meta-World; it asks for more than the environment takes, and warns of that."""
+    from metaworld.policies import ENV_POLICY_MAP
+
+    warnings.filterwarnings("ignore", message="Constant")
+    return ENV_POLICY_MAP[task]().get_action
+
+
+def cloned(episodes: list[Episode], seed: int, updates: int = 3000) -> Act:
+    """A network that is fitted to the control steps of some episodes."""
+    torch.manual_seed(seed)
+    seen, told = (
+        torch.from_numpy(np.concatenate([one[name][::HOLD] for one in episodes]))
+        for name in ("observation.state", "action")
+    )
+    mean, std = seen.mean(0), seen.std(0).clamp_min(1e-3)
+    net = nn.Sequential(nn.Linear(39, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 4))
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    for _ in range(updates):
+        rows = torch.randint(len(seen), (256,))
+        loss = (net((seen[rows] - mean) / std) - told[rows]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    @torch.no_grad()
+    def act(obs: Array) -> Array:
+        return net((torch.from_numpy(obs).float() - mean) / std).numpy()
+
+    return act
+
+
+def aimless(rng: np.random.Generator) -> Act:
+    """Random actions, each for 1 to 3 control steps."""
+    action, left = np.zeros(4), 0
+
+    def act(obs: Array) -> Array:
+        nonlocal action, left
+        if not left:
+            action, left = rng.uniform(-1, 1, 4), int(rng.integers(1, 4))
+        left -= 1
+        return action
+
+    return act
+
+
+def record_episode(env: Any, act: Act, noise: float, steps: int, rng: np.random.Generator) -> Episode:
+    """An episode's features, (steps, ...)."""
+    rows: dict[str, list[Any]] = {name: [] for name in FEATURES}
+    seen, action = begin(env, int(rng.integers(2**31))), np.zeros(4, np.float32)
+    for t in range(steps):
+        if t % HOLD == 0:
+            action = np.clip(act(seen) + rng.normal(0, noise, 4), -1, 1).astype(np.float32)
+        after, dense, _, _, info = env.step(action)
+        told = (seen, action, [info["success"]], [dense], [info["success"]])
+        for name, value in zip(FEATURES, told, strict=True):
+            rows[name].append(value)
+        seen = after
+    return {name: np.array(rows[name], FEATURES[name].dtype) for name in FEATURES}
+
+
+def record(
+    task: str, counts: dict[str, int], steps: int, seed: int, tick: Callable[[int], None]
+) -> Iterator[tuple[str, Episode]]:
+    """Episodes with their kinds, one kind after the other."""
+    env, made = make("Meta-World/MT1", env_name=task, seed=SEEDED + seed, num_goals=GOALS), 0
+    players = {
+        "scripted": lambda _: scripted(task),
+        "cloned": lambda shown: cloned(shown, seed),
+        "random": lambda _: aimless(np.random.default_rng([seed, 1])),
+    }
+    shown: list[Episode] = []
+    for kind in (kind for kind, count in counts.items() if count):
+        act = players[kind](shown)
+        for _ in range(counts[kind]):
+            rng = np.random.default_rng([seed, 0, made])
+            episode = record_episode(env, act, float(rng.choice(NOISE[kind])), steps, rng)
+            if kind == "scripted":
+                shown.append(episode)
+            made += 1
+            tick(made)
+            yield kind, episode
+
+
+def mapping_of(episodes: list[Episode]) -> RobotMapping:
+    """Those numbers that change, at the rate of control steps; an action of 1 is the environment's own."""
+    std = np.concatenate([one["observation.state"] for one in episodes]).std(0)
+    columns = {name: tuple(i for i in part if std[i] > STILL) for name, part in PARTS.items()}
+    return RobotMapping(
+        tuple(Stream(name, "observation.state", some) for name, some in columns.items() if some),
+        (
+            ActionPart("action", (0, 1, 2), (-float(HOLD),) * 3, (float(HOLD),) * 3, "delta"),
+            ActionPart("action", (3,), (-1.0,), (1.0,), "absolute"),
+        ),
+        FPS,
+        FPS / HOLD,
+        reward="next.reward",
+        success="next.success",
+    )
+
+
+def told(kinds: list[str], episodes: list[Episode]) -> Iterator[str]:
+    """What came of the episodes of each kind, in words."""
+    for kind in dict.fromkeys(kinds):
+        some = [one for one, own in zip(episodes, kinds, strict=True) if own == kind]
+        won, still = (np.array([pick(one["next.success"]) for one in some]) for pick in (np.any, lambda x: x[-1, 0]))
+        full = np.abs(np.concatenate([one["action"] for one in some])) > 0.99
+        yield (
+            f"{kind}: {len(some)} episodes, {won.sum()} with success, {still.sum()} with success at the end; "
+            f"of dx dy dz gripper {' '.join(f'{share:.0%}' for share in full.mean(0))} are at their limits"
+        )
+
+
+def main(
+    out: tyro.conf.Positional[Path],
+    task: str = "push-v3",
+    scripted: int = 50,
+    cloned: int = 150,
+    random: int = 30,
+    steps: int = 250,
+    seed: int = 0,
+) -> None:
+    """Record a task.
+
+    Args:
+        out: The folder to write; it must not exist.
+        task: As Meta-World calls it.
+        scripted: Episodes of the script; a policy is cloned from them.
+        cloned: Episodes of that.
+        random: Episodes of random actions.
+        steps: Of each, at 80 a second; Meta-World allows 500.
+        seed: Of everything that is drawn.
+    """
+    check_new(out)
+    counts = {"scripted": scripted, "cloned": cloned, "random": random}
+    total = sum(counts.values())
+    torch.set_num_threads(1)
+    with Ticker("record", total, unit="steps", per_iteration=steps) as tick:
+        made = list(record(task, counts, steps, seed, tick))
+    mixed = [made[i] for i in np.random.default_rng(seed).permutation(total)]
+    kinds, episodes = [kind for kind, _ in mixed], [one for _, one in mixed]
+    write_lerobot(out, episodes, Layout(FPS, FEATURES), [f"{task}, {kind}" for kind in kinds])
+    write_json(beside(out), to_dict(mapping_of(episodes)))
+    print(
+        f"{total * steps // HOLD} control steps", *told([kind for kind, _ in made], [one for _, one in made]), sep="\n"
+    )
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)

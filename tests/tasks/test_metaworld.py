@@ -1,0 +1,82 @@
+"""Meta-World stands for its robot: initial states are those of a seed, goals are seen, options make the environment."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from glocal.config import EnvConfig, RobotConfig
+from glocal.data.streams import ActionPart, RobotMapping, Stream
+from glocal.files import UserError
+from glocal.real import check_environment, open_robot
+from glocal.tasks.robot import begin, make
+
+pytest.importorskip("metaworld", reason="metaworld is not installed")
+ID, GOALS = "Meta-World/MT1", 5
+STATE = Stream("state", "observation.state", tuple(range(39)))
+MAPPING = RobotMapping((STATE,), (ActionPart("action", (0, 1, 2, 3), (-5,) * 4, (5,) * 4, "delta"),), 80, 16)
+TASKS = ("push-v3", "drawer-open-v3", "pick-place-v3")
+
+
+def env_of(*options: str) -> EnvConfig:
+    return EnvConfig(ID, options, "success", ("observation.state=",))
+
+
+@cache
+def env(task: str, twin: int = 0) -> Any:
+    """One of a few environments of a task, made with the same seed."""
+    del twin
+    return make(ID, env_name=task, seed=0, num_goals=GOALS)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_same_seed_begins_the_same_whatever_came_before_and_others_begin_elsewhere(task):
+    one, twin = env(task), env(task, twin=1)
+    first = begin(one, 3)
+    for _ in range(20):
+        one.step(one.action_space.sample())
+    assert np.array_equal(begin(one, 3), first) and np.array_equal(begin(twin, 3), first)
+    assert len({begin(one, seed).tobytes() for seed in range(20)}) > 2
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_same_actions_lead_to_the_same(task):
+    one, twin = env(task), env(task, twin=1)
+    begin(one, 1), begin(twin, 2), begin(twin, 1)
+    for action in np.random.default_rng(0).uniform(-1, 1, (30, 4)).astype(np.float32):
+        seen, again = one.step(action)[0], twin.step(action)[0]
+    assert np.array_equal(seen, again)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_goal_is_seen_and_is_another_in_another_task(task):
+    goals = np.array([begin(env(task), seed)[36:] for seed in range(10)])
+    assert (np.abs(goals[:, 1]) > 0.3).all() and len(np.unique(goals, axis=0)) > 2
+
+
+def test_success_is_told_and_an_episode_ends_where_meta_world_ends_it():
+    robot = open_robot(RobotConfig(MAPPING), env_of("env_name=push-v3", "seed=0", f"num_goals={GOALS}"))
+    assert robot.reset(0)["state"].shape == (39,)
+    happened = [robot.step(np.zeros(4)) for _ in range(100)]
+    assert [one.ended for one in happened] == [False] * 99 + [True] and not happened[0].success
+
+
+def test_the_environment_is_the_robot_of_its_logs():
+    check_environment(RobotConfig(MAPPING), env_of("env_name=push-v3", "seed=0", f"num_goals={GOALS}"))
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["seed=0"], "Meta-World/MT1 cannot be made with seed=0 (.*missing 1 required .*'env_name'.*)"),
+        (["env_name=pull-v9"], "cannot be made with env_name=pull-v9 (Invalid MT env name.*)"),
+        (["env_name=push-v3", "colour=red"], "cannot be made with env_name=push-v3 colour=red (.*'colour'.*)"),
+        (["env_name=push-v3", f"num_goals={GOALS}"], "in different states whenever it is made.*--env.options seed=0"),
+    ],
+)
+def test_options_that_do_not_do_are_one_sentence(options, said):
+    pattern = said.replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(UserError, match=pattern) as refused:
+        check_environment(RobotConfig(MAPPING), env_of(*options))
+    assert "\n" not in str(refused.value)
