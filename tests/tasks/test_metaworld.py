@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from glocal.config import EnvConfig, RobotConfig
-from glocal.data.streams import ActionPart, RobotMapping, Stream
+from glocal.data.formats import open_dataset
+from glocal.data.ingest import robot_mapping_of
+from glocal.data.streams import ActionPart, RobotMapping, Stream, misfits
 from glocal.files import UserError
 from glocal.real import check_environment, open_robot
 from glocal.tasks.robot import begin, make
+from tests.logs import script
 
 pytest.importorskip("metaworld", reason="metaworld is not installed")
 ID, GOALS = "Meta-World/MT1", 5
@@ -80,3 +83,19 @@ def test_options_that_do_not_do_are_one_sentence(options, said):
     with pytest.raises(UserError, match=pattern) as refused:
         check_environment(RobotConfig(MAPPING), env_of(*options))
     assert "\n" not in str(refused.value)
+
+
+def test_recordings_are_rewarded_where_there_is_success_and_leave_out_what_never_changes(tmp_path):
+    logs = tmp_path / "logs"
+    counts = ("--scripted", 2, "--cloned", 1, "--random", 1)
+    script("record_metaworld", logs, "--task", "drawer-open-v3", *counts, "--steps", 130)
+    dataset = open_dataset(logs)
+    mapping = robot_mapping_of(logs, dataset)
+    assert misfits(mapping, dataset) == [] and (dataset.fps, mapping.stride, mapping.action_dim) == (80, 5, 4)
+    assert [one.name for one in mapping.streams] == ["hand", "thing", "before", "goal"]
+    assert set(range(11, 18)).isdisjoint(column for one in mapping.streams for column in one.columns)
+    episodes = [dataset.episode(number, ["next.reward", "next.success", "action"]) for number in range(4)]
+    assert all(np.array_equal(one["next.reward"], one["next.success"].astype(np.float32)) for one in episodes)
+    assert sum(one["next.success"].any() for one in episodes) >= 2
+    held = episodes[0]["action"].reshape(26, 5, 4)
+    assert (held == held[:, :1]).all()
