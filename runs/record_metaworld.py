@@ -3,8 +3,8 @@
     python runs/record_metaworld.py out/push --task push-v3
 
 Of the episodes 50 are of the script that comes with Meta-World, made clumsy by noise, 150 of a policy that is cloned
-from those, and 30 of random actions; they are mixed, so that the last ones are of all kinds. Every episode begins where
-the environment resets to, in a task of its own list of 500, and lasts `--steps`; actions are held for 5 steps, so that
+from those, and 30 of random actions; they are mixed, so that the last ones are of all kinds. Each begins where the
+environment resets to, in another of a list of 500 tasks, and lasts `--steps`; actions are held for 5 steps, so that
 there are 16 control steps a second. The reward is 1 where there is success, and 0 elsewhere; the environment's own,
 which tells the way to success, is kept as `next.dense_reward` and used by nothing. A mapping beside the logs names
 those of the 39 numbers that change.
@@ -24,7 +24,7 @@ from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, check_new, write_lerobot
 from glocal.data.ingest import beside
 from glocal.data.streams import ActionPart, RobotMapping, Stream, to_dict
-from glocal.files import write_json
+from glocal.files import UserError, write_json
 from glocal.progress import Ticker
 from glocal.tasks.robot import begin, make
 
@@ -97,10 +97,19 @@ def aimless(rng: np.random.Generator) -> Act:
     return act
 
 
-def record_episode(env: Any, act: Act, noise: float, steps: int, rng: np.random.Generator) -> Episode:
-    """An episode's features, (steps, ...)."""
+def elsewhere(env: Any, taken: set[bytes], rng: np.random.Generator) -> Array:
+    """What is observed where no episode began before; without noise, others would be copies of those that did."""
+    seen = begin(env, int(rng.integers(2**31)))
+    while seen.tobytes() in taken:
+        seen = begin(env, int(rng.integers(2**31)))
+    taken.add(seen.tobytes())
+    return seen
+
+
+def record_episode(env: Any, seen: Array, act: Act, noise: float, steps: int, rng: np.random.Generator) -> Episode:
+    """The features, (steps, ...), of an episode that begins with what is seen."""
     rows: dict[str, list[Any]] = {name: [] for name in FEATURES}
-    seen, action = begin(env, int(rng.integers(2**31))), np.zeros(4, np.float32)
+    action = np.zeros(4, np.float32)
     for t in range(steps):
         if t % HOLD == 0:
             action = np.clip(act(seen) + rng.normal(0, noise, 4), -1, 1).astype(np.float32)
@@ -123,11 +132,13 @@ def record(
         "random": lambda _: aimless(np.random.default_rng([seed, 1])),
     }
     shown: list[Episode] = []
+    taken: set[bytes] = set()
     for kind in (kind for kind, count in counts.items() if count):
         act = players[kind](shown)
         for _ in range(counts[kind]):
             rng = np.random.default_rng([seed, 0, made])
-            episode = record_episode(env, act, float(rng.choice(NOISE[kind])), steps, rng)
+            seen = elsewhere(env, taken, rng)
+            episode = record_episode(env, seen, act, float(rng.choice(NOISE[kind])), steps, rng)
             if kind == "scripted":
                 shown.append(episode)
             made += 1
@@ -137,7 +148,7 @@ def record(
 
 def mapping_of(episodes: list[Episode]) -> RobotMapping:
     """Those numbers that change, at the rate of control steps; an action of 1 is the environment's own."""
-    std = np.concatenate([one["observation.state"] for one in episodes]).std(0)
+    std = np.concatenate([one["observation.state"] for one in episodes]).std(0, dtype=np.float64)
     columns = {name: tuple(i for i in part if std[i] > STILL) for name, part in PARTS.items()}
     return RobotMapping(
         tuple(Stream(name, "observation.state", some) for name, some in columns.items() if some),
@@ -187,6 +198,8 @@ def main(
     check_new(out)
     counts = {"scripted": scripted, "cloned": cloned, "random": random}
     total = sum(counts.values())
+    if total > GOALS or (cloned and not scripted):
+        raise UserError(f"{counts} cannot be recorded: there are {GOALS} tasks, and cloned ones need scripted ones")
     torch.set_num_threads(1)
     with Ticker("record", total, unit="steps", per_iteration=steps) as tick:
         made = list(record(task, counts, steps, seed, tick))

@@ -95,6 +95,8 @@ def test_recordings_are_rewarded_where_there_is_success_and_leave_out_what_never
     assert [one.name for one in mapping.streams] == ["hand", "thing", "before", "goal"]
     assert set(range(11, 18)).isdisjoint(column for one in mapping.streams for column in one.columns)
     episodes = [dataset.episode(number, ["next.reward", "next.success", "action"]) for number in range(4)]
+    first = {dataset.episode(number, ["observation.state"])["observation.state"][0].tobytes() for number in range(4)}
+    assert len(first) == 4
     assert all(np.array_equal(one["next.reward"], one["next.success"].astype(np.float32)) for one in episodes)
     assert sum(one["next.success"].any() for one in episodes) >= 2
     held = episodes[0]["action"].reshape(26, 5, 4)
