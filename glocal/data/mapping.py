@@ -53,8 +53,8 @@ class HasOutcomes(typing.Protocol):
     def ends(self) -> bool: ...
 
 
-class HasPictures(typing.Protocol):
-    """What says which part of a camera's pictures is used, and how large it is shown."""
+class HasView(typing.Protocol):
+    """What says which part of a camera's pictures is used, and how large models see it."""
 
     @property
     def crop(self) -> tuple[int, int, int, int] | None: ...
@@ -316,11 +316,11 @@ def pixels(mapping: Mapping, state: Any) -> Array:
     return 512.0 * (np.asarray(state) - low) / (high - low)
 
 
-def cropped(mapping: HasPictures, frame: Array) -> Array:
+def cropped(view: HasView, frame: Array) -> Array:
     """The part of a picture of the camera (h, w, 3) that is used."""
-    if mapping.crop is None:
+    if view.crop is None:
         return frame
-    top, left, height, width = mapping.crop
+    top, left, height, width = view.crop
     return frame[top : top + height, left : left + width]
 
 
@@ -331,9 +331,9 @@ def from_pixels(mapping: Mapping, places: Array) -> Array:
     return low + places / np.array([width, height]) * (high - low)
 
 
-def shown(mapping: HasPictures, frame: Array) -> Array:
+def shown(view: HasView, frame: Array) -> Array:
     """A picture of the camera (h, w, 3) as models see it, (size, size, 3)."""
-    return cv2.resize(cropped(mapping, frame), (mapping.size, mapping.size), interpolation=cv2.INTER_AREA)
+    return cv2.resize(cropped(view, frame), (view.size, view.size), interpolation=cv2.INTER_AREA)
 
 
 def cameras_of(features: typing.Mapping[str, Feature]) -> list[str]:

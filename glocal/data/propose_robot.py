@@ -7,6 +7,7 @@ import numpy as np
 
 from glocal.data.dataset import Array, Dataset
 from glocal.data.mapping import cameras_of, moments, numbers
+from glocal.data.mappings import AnyMapping
 from glocal.data.outcomes import of_decisions, over_which
 from glocal.data.propose import LOOKED_AT, OUTCOMES, conventions, named
 from glocal.data.streams import FIELDS, ActionPart, Camera, RobotMapping, Stream, asked
@@ -44,8 +45,9 @@ def propose_robot(dataset: Dataset) -> tuple[RobotMapping, list[str]]:
     mapping = replace(RobotMapping(streams, action, fps, fps / stride, cameras=cameras), **outcomes)
     said += conventions(outcomes)
     if mapping.reward is not None:
-        mapping = replace(mapping, reward_over=over_which([part[mapping.reward] for part in parts]))
-        mapping = replace(mapping, reward_scale=_reward_scale(mapping, parts))
+        rewards = [part[mapping.reward] for part in parts]
+        mapping = replace(mapping, reward_over=over_which(rewards))
+        mapping = replace(mapping, reward_scale=reward_scale(mapping, rewards))
         said.append(f"a decision has the {mapping.reward_over} of its rewards, over {mapping.reward_scale:g}")
     return _limited(mapping, parts), said
 
@@ -146,15 +148,18 @@ def _rounded(values: Array) -> tuple[float, ...]:
     return tuple(float(f"{value:.4g}") for value in values)
 
 
-def _reward_scale(mapping: RobotMapping, parts: Sequence[dict[str, Array]]) -> float:
-    """The largest reward of a decision, but for one in two hundred."""
-    assert mapping.reward is not None
-    every = [
-        of_decisions(
-            part[mapping.reward], moments(mapping, _steps(mapping, part)), mapping.reward_over, mapping.outcomes_at
-        )
-        for part in parts
-        if _steps(mapping, part) > mapping.stride
-    ]
-    largest = float(np.nanquantile(np.abs(np.concatenate(every)), CUT)) if every else 0.0
+def reward_scale(mapping: RobotMapping, rewards: Sequence[Array]) -> float:
+    """The largest reward of a decision, but for one in two hundred; `rewards` are those of episodes' steps."""
+    every = decided(mapping, rewards)
+    largest = float(np.nanquantile(np.abs(every), CUT)) if len(every) else 0.0
     return float(f"{largest:.4g}") if np.isfinite(largest) and largest > 1e-6 else 1.0
+
+
+def decided(mapping: AnyMapping, rewards: Sequence[Array]) -> Array:
+    """The rewards of all decisions in episodes, given those of their steps, (steps, ...) each."""
+    every = [
+        of_decisions(steps, moments(mapping, len(steps)), mapping.reward_over, mapping.outcomes_at)
+        for steps in rewards
+        if len(steps) > mapping.stride
+    ]
+    return np.concatenate(every) if every else np.zeros(0, np.float32)

@@ -54,7 +54,8 @@ def seal(folder: Path, about: Mapping[str, Any], numbers: Iterable[int] | None =
     """
     parts = [_part(folder, number) for number in sorted(recorded(folder) if numbers is None else numbers)]
     first = _read_part(parts[0])
-    lengths = [len(_read_part(part, "action")["action"]) for part in parts]
+    lightest = min(first, key=lambda name: first[name].nbytes)
+    lengths = [len(_read_part(part, lightest)[lightest]) for part in parts]
     starts = np.concatenate([[0], np.cumsum(lengths)])
     digests = [hashlib.sha256() for _ in parts]
     with appearing(folder) as draft:

@@ -52,8 +52,11 @@ def compared(label: Mapping[str, Array], truth: Mapping[str, Array]) -> dict[str
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def write_labels_page(path: Path, about: Mapping[str, Any], frames: Sequence[tuple[float, Array]]) -> None:
-    """A page with how labels were made, how good they are, and frames (reward, picture) from worst to best."""
+def write_labels_page(
+    path: Path, about: Mapping[str, Any], frames: Sequence[tuple[float, Array]], curves: Mapping[int, Array]
+) -> None:
+    """A page with how labels were made, how good they are, frames (reward, picture) from worst to best where there are
+    any, and the rewards along some episodes."""
     rows = [[name, str(value)] for name, value in about["how"].items()]
     body = "<h2>How they were made</h2>" + table_html(["", ""], rows)
     for name, part in about["calibration"].items():
@@ -61,7 +64,9 @@ def write_labels_page(path: Path, about: Mapping[str, Any], frames: Sequence[tup
         body += f"<h2>{name}</h2>" + table_html(["", ""], numbers)
         if part.get("reliability"):
             body += figure_html(_plot_reliability(part["reliability"]))
-    body += "<h2>Frames by reward</h2>" + figure_html(_plot_frames(frames))
+    if frames:
+        body += "<h2>Frames by reward</h2>" + figure_html(_plot_frames(frames))
+    body += "<h2>Rewards along held-out episodes</h2>" + figure_html(_plot_curves(curves))
     write_page(path, "glocal: labels", body)
 
 
@@ -83,4 +88,13 @@ def _plot_frames(frames: Sequence[tuple[float, Array]]) -> Any:
         axes.imshow(picture)
         axes.set_title(f"{reward:.3f}", fontsize=8)
     figure.tight_layout()
+    return figure
+
+
+def _plot_curves(curves: Mapping[int, Array]) -> Any:
+    figure, axes = plt.subplots(figsize=(9, 3.2))
+    for number, rewards in curves.items():
+        axes.plot(rewards, lw=0.8, label=f"episode {number}")
+    axes.set(xlabel="frame", ylabel="reward")
+    axes.legend(fontsize=7)
     return figure

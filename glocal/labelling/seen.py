@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -11,56 +11,56 @@ from torch import Tensor
 
 from glocal.core.ranges import Count, Positive, Range, Share
 from glocal.data.dataset import Array, Dataset
-from glocal.data.ingest import mapping_of
-from glocal.data.mapping import Mapping as TaskMapping
 from glocal.data.mapping import cropped, from_pixels
 from glocal.data.mapping import shown as shown_to_models
+from glocal.data.mappings import AnyMapping
+from glocal.data.streams import RobotMapping
 from glocal.evaluate.labels import classified
 from glocal.files import UserError
-from glocal.labelling.embedding import embedded, learn_embedding
-from glocal.labelling.job import Common, Shown, finish, open_logs, read_picture, shaped, ticking
+from glocal.labelling.camera import Camera, camera_of, read_picture
+from glocal.labelling.embedding import Kind, check_embedding, embedded, learn_embedding
+from glocal.labelling.job import WITHIN, Common, Shown, open_logs, shaped, ticking, typical_of
+from glocal.labelling.labelled import POSE, finish
 from glocal.labels.marking import Marks, Server, read_marks
 from glocal.labels.success import fit
 from glocal.labels.tracker import Tracked, Tracker, TrackerConfig
 from glocal.progress import console
 
 Shade = Annotated[int, Range(0, 255)]
-NEAR = 1 / 16
-"""Share of the typical distance within which a frame counts as success, unless something else is said."""
 FOLDS = 5
 """Of the cross-validation of marks."""
 
 
 def goal(
-    job: Common, goals: tuple[str, ...], embedding: Literal["codec", "contrast"] = "codec",
-    success_within: Positive = NEAR, updates: Count = 1500,
+    job: Common, goals: tuple[str, ...], embedding: Kind | None = None, success_within: Positive = WITHIN,
+    updates: Count = 1500,
 ) -> None:  # fmt: skip
     """Reward nearness to goal images, in an embedding that is learned from the logs.
 
     Args:
         job: What all ways of labelling need to know.
         goals: Pictures of success (files), or frames of the logs that show it (EPISODE:FRAME).
-        embedding: The preset's codec, or one that is learned by time contrast.
+        embedding: The preset's codec (by default, for a planar robot), or one that is learned by time contrast.
         success_within: Share of the typical distance within which a frame counts as success.
         updates: Of the time-contrastive embedding.
     """
     if not goals:
         raise UserError("say at least one goal image: --goals FILE ..., or --goals EPISODE:FRAME ...")
-    dataset = open_logs(job)
-    known = mapping_of(job.path, dataset)
-    wanted = np.stack([shown_to_models(known, read_picture(one, dataset, known)) for one in goals])
-    embed = learn_embedding(job, dataset, embedding, updates)
+    logs = open_logs(job)
+    camera, kind = camera_of(logs), check_embedding(logs, embedding)
+    wanted = np.stack([shown_to_models(camera, read_picture(one, logs.dataset, camera)) for one in goals])
+    embed = learn_embedding(logs, camera, kind, updates)
     near = embed.of(wanted)
-    distance = embed.distances(embedded(embed, dataset), near)
-    typical = float(np.median(np.concatenate(distance)))
+    distance = embed.distances(embedded(embed, logs.dataset), near)
+    typical = typical_of(distance)
     shown = [Shown(shaped(d, typical), (d < success_within * typical).astype(np.float32)) for d in distance]
-    how = {"way": "goal", "goals": list(goals), "embedding": embedding, "typical_distance": typical}
-    finish(job, dataset, shown, how | {"success_within": success_within})
+    how = {"way": "goal", "goals": list(goals), "embedding": kind, "typical_distance": typical}
+    finish(logs, shown, how | {"camera": camera.feature, "success_within": success_within})
 
 
 def classifier(
-    job: Common, marks: Path, mark: bool = False, embedding: Literal["codec", "contrast"] = "codec",
-    updates: Count = 1500, port: Annotated[int, Range(0, 65_535)] = 0,
+    job: Common, marks: Path, mark: bool = False, embedding: Kind | None = None, updates: Count = 1500,
+    port: Annotated[int, Range(0, 65_535)] = 0,
 ) -> None:  # fmt: skip
     """Reward how near a frame is to the middle of the marked successes, and how likely success itself.
 
@@ -70,30 +70,31 @@ def classifier(
         job: What all ways of labelling need to know.
         marks: A csv with the columns episode, frame and success (0 or 1).
         mark: Open a page on this machine first, to mark frames by hand.
-        embedding: The preset's codec, or one that is learned by time contrast.
+        embedding: The preset's codec (by default, for a planar robot), or one that is learned by time contrast.
         updates: Of the time-contrastive embedding.
         port: Of the page; by default any that is free.
     """
-    dataset = open_logs(job)
+    logs = open_logs(job)
+    dataset, camera, kind = logs.dataset, camera_of(logs), check_embedding(logs, embedding)
     if mark:
-        mark_by_hand(marks, dataset, mapping_of(job.path, dataset), port)
+        mark_by_hand(marks, dataset, camera, port)
     elif not marks.is_file():
         raise UserError(f"there are no marks in {marks}; say --mark to make some")
     found = read_marks(marks)
     _check_marks(marks, found, dataset)
-    embed = learn_embedding(job, dataset, embedding, updates)
+    embed = learn_embedding(logs, camera, kind, updates)
     seen = embedded(embed, dataset)
     z = torch.stack([seen[episode][frame] for episode, frame in found])
     success = torch.tensor([float(good) for good in found.values()])
     claimed = cross_validated(z, success, _folds([episode for episode, _ in found], job.seed))
     model, middle = fit(z, success), z[success > 0.5].mean(0, keepdim=True)
     likely, distance = [model(one).sigmoid().numpy() for one in seen], embed.distances(seen, middle)
-    typical = float(np.median(np.concatenate(distance)))
+    typical = typical_of(distance)
     shown = [
         Shown(shaped(d, typical, likely=p), (p > 0.5).astype(np.float32)) for d, p in zip(distance, likely, strict=True)
     ]
-    how = {"way": "classifier", "marks": str(marks), "marked": len(found), "embedding": embedding}
-    finish(job, dataset, shown, how, {"marks, each by a classifier without its fold": classified(*claimed)})
+    how = {"way": "classifier", "marks": str(marks), "marked": len(found), "embedding": kind, "camera": camera.feature}
+    finish(logs, shown, how, {"marks, each by a classifier without its fold": classified(*claimed)})
 
 
 def _folds(episodes: Sequence[int], seed: int) -> Array:
@@ -118,13 +119,13 @@ def cross_validated(z: Tensor, success: Tensor, fold: Array) -> tuple[Array, Arr
     return np.concatenate(claimed), np.concatenate(real)
 
 
-def mark_by_hand(path: Path, dataset: Dataset, mapping: TaskMapping, port: int) -> None:
+def mark_by_hand(path: Path, dataset: Dataset, camera: Camera, port: int) -> None:
     """Serve the page until it says that it is done; every mark is in the file at once."""
     marks = Marks.open(path)
 
     @lru_cache(maxsize=4)
     def film(episode: int) -> Array:
-        return dataset.episode(episode, [mapping.camera])[mapping.camera]
+        return camera.film(dataset, episode)
 
     with Server(marks, dataset.lengths, lambda episode, frame: film(episode)[frame], port) as server:
         console.print(f"mark frames on {server.address} and press q there; they are in {path}")
@@ -146,8 +147,8 @@ def tracker(
 ) -> None:  # fmt: skip
     """Track a body of one colour by classic means; reward its nearness to where a goal image shows it.
 
-    Also writes where it is (`observation.pose`: x, y and angle) and how much of its goal it covers
-    (`observation.coverage`).
+    Also writes where it is (`observation.pose`: x, y and angle; of any robot's logs x and y are in pixels) and how much
+    of its goal it covers (`observation.coverage`).
 
     Args:
         job: What all ways of labelling need to know.
@@ -156,17 +157,17 @@ def tracker(
         tolerance: Distance in colour at which a pixel no longer belongs to the body.
         covered: Coverage from which on a frame counts as success.
     """
-    dataset = open_logs(job)
-    known = mapping_of(job.path, dataset)
-    body = Tracker(TrackerConfig(colour, tolerance), cropped(known, read_picture(goal, dataset, known)))
+    logs = open_logs(job)
+    camera, known = camera_of(logs), logs.known
+    body = Tracker(TrackerConfig(colour, tolerance), cropped(camera, read_picture(goal, logs.dataset, camera)))
     ways = []
-    for number in ticking(dataset, "tracker"):
+    for number in ticking(logs.dataset, "tracker"):
         way: list[Tracked] = []
-        for frame in dataset.episode(number, [known.camera])[known.camera]:
-            way.append(body.track(cropped(known, frame), way[-1] if way else None))
+        for frame in camera.film(logs.dataset, number):
+            way.append(body.track(cropped(camera, frame), way[-1] if way else None))
         ways.append(way)
     distance = [np.array([body.distance(one.pose) for one in way]) for way in ways]
-    typical = float(np.median(np.concatenate(distance)))
+    typical = typical_of(distance)
     shown = [
         Shown(shaped(d, typical), np.array([one.coverage > covered for one in way], np.float32), _told(known, way))
         for d, way in zip(distance, ways, strict=True)
@@ -174,12 +175,15 @@ def tracker(
     fits = np.array([one.fit for way in ways for one in way])
     how = {"way": "tracker", "goal": goal, "colour": list(colour), "tolerance": tolerance, "typical_px": typical}
     quality = {"median": float(np.median(fits)), "worst percent": float(np.quantile(fits, 0.01))}
-    finish(job, dataset, shown, how, {"how well the goal's mask fits (intersection over union)": quality})
+    finish(logs, shown, how, {"how well the goal's mask fits (intersection over union)": quality})
+    if isinstance(known, RobotMapping):
+        console.print(f"models see streams alone: name {POSE} in the mapping's streams where they are to see the body")
 
 
-def _told(known: TaskMapping, way: Sequence[Tracked]) -> dict[str, Array]:
-    """Poses in the state's units, and coverage."""
+def _told(known: AnyMapping, way: Sequence[Tracked]) -> dict[str, Array]:
+    """Poses, in the state's units where a mapping tells them or else in pixels, and coverage."""
     pose = np.stack([one.pose for one in way])
-    place = from_pixels(known, pose[:, :2] + 0.5)
+    place = pose[:, :2] + 0.5
+    place = place if isinstance(known, RobotMapping) else from_pixels(known, place)
     coverage = np.array([[one.coverage] for one in way], np.float32)
-    return {"observation.pose": np.c_[place, pose[:, 2]].astype(np.float32), "observation.coverage": coverage}
+    return {POSE: np.c_[place, pose[:, 2]].astype(np.float32), "observation.coverage": coverage}

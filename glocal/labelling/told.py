@@ -8,31 +8,47 @@ from typing import Any
 import numpy as np
 
 from glocal.data.dataset import Array
+from glocal.data.mapping import Column
 from glocal.files import UserError
-from glocal.labelling.job import Common, Shown, finish, open_logs, read_table, ticking
+from glocal.labelling.job import Common, Logs, Shown, open_logs, read_table, ticking
+from glocal.labelling.labelled import finish
+from glocal.labelling.numbers import Columns, count_of, read_numbers, unseen
 
 
-def column(job: Common, name: str, success: str = "", success_above: float | None = None) -> None:
+def column(
+    job: Common, name: str, number: Column | None = None, success: str = "", success_above: float | None = None
+) -> None:
     """Take a feature that the logs have already for the reward that came of each step.
 
     Args:
         job: What all ways of labelling need to know.
         name: The feature.
+        number: Which of its numbers, where it holds several.
         success: Another one, that says success; without it, see --success-above.
         success_above: Rewards above this count as success.
     """
-    dataset = open_logs(job)
-    for one in filter(None, (name, success)):
-        if one not in dataset.features:
-            raise UserError(f"{job.path} has no {one!r}; it has {', '.join(dataset.features)}")
+    logs = open_logs(job)
+    wanted = [_one_of(logs, name, number), *([_one_of(logs, success, None)] if success else [])]
+    logs = unseen(logs, [feature for feature, _ in wanted])
     shown = []
-    for number in ticking(dataset):
-        found = dataset.episode(number, [one for one in (name, success) if one])
-        reward = found[name].reshape(dataset.lengths[number], -1)[:, 0].astype(np.float32)
-        good = found[success].reshape(-1) if success else _above(reward, success_above)
-        # rows of frames: the first frame has no step before it
-        shown.append(Shown(np.r_[reward[:1], reward], np.r_[good[:1], good].astype(np.float32)))
-    finish(job, dataset, shown, {"way": "column", "column": name, "success": success or success_above})
+    for episode in ticking(logs.dataset):
+        reward, *says = (rows[:, 0].astype(np.float32) for rows in read_numbers(logs, episode, wanted))
+        good = says[0] if says else _above(reward, success_above)
+        if logs.known.outcomes_at == "action":  # rows of frames: the first frame has no step before it
+            reward, good = np.r_[reward[:1], reward], None if good is None else np.r_[good[:1], good]
+        shown.append(Shown(reward, good))
+    how = {"way": "column", "column": name, "number": number, "success": success or success_above}
+    finish(logs, shown, how)
+
+
+def _one_of(logs: Logs, name: str, number: int | None) -> Columns:
+    """A feature and which of its numbers is meant; raises `UserError` where that is not said, or not there."""
+    count = count_of(logs, name)
+    if number is None and count > 1:
+        raise UserError(f"{name} holds {count} numbers; say which one is meant with --number")
+    if (number or 0) >= count:
+        raise UserError(f"--number is {number}, but {name} holds {count} numbers, counted from 0")
+    return name, (number or 0,)
 
 
 def table(job: Common, file: Path, success_above: float | None = None) -> None:
@@ -43,13 +59,13 @@ def table(job: Common, file: Path, success_above: float | None = None) -> None:
         file: The csv.
         success_above: Rewards above this count as success, where the file has no such column.
     """
-    dataset = open_logs(job)
-    told = read_table(file, dataset.lengths)
+    logs = open_logs(job)
+    told = read_table(file, logs.dataset.lengths)
     if "reward" not in told:
         raise UserError(f"{file} has no column reward")
     success = told.get("success", [_above(reward, success_above) for reward in told["reward"]])
     shown = [Shown(*pair) for pair in zip(told["reward"], success, strict=True)]
-    finish(job, dataset, shown, {"way": "table", "file": str(file), "success_above": success_above})
+    finish(logs, shown, {"way": "table", "file": str(file), "success_above": success_above})
 
 
 def function(job: Common, name: str, success_above: float | None = None) -> None:
@@ -60,19 +76,26 @@ def function(job: Common, name: str, success_above: float | None = None) -> None
         name: FILE.py:FUNCTION.
         success_above: Rewards above this count as success, where the function does not say.
     """
-    dataset, answer = open_logs(job), _function(name)
-    shown = []
+    logs, answer = open_logs(job), _function(name)
+    dataset, answers = logs.dataset, []
     for number in ticking(dataset):
         episode = dataset.episode(number, list(dataset.features))
         frames = ({key: values[t] for key, values in episode.items()} for t in range(dataset.lengths[number]))
-        answers = np.array([_answered(answer, frame, name, number) for frame in frames], np.float32)
-        said = ~np.isnan(answers[:, 1])
-        shown.append(Shown(answers[:, 0], np.where(said, answers[:, 1], _above(answers[:, 0], success_above))))
-    finish(job, dataset, shown, {"way": "function", "function": name, "success_above": success_above})
+        answers.append(np.array([_answered(answer, frame, name, number) for frame in frames], np.float32))
+    says = success_above is not None or not np.isnan(np.concatenate(answers)[:, 1]).all()
+    shown = [Shown(one[:, 0], _said(one, success_above) if says else None) for one in answers]
+    finish(logs, shown, {"way": "function", "function": name, "success_above": success_above})
 
 
-def _above(reward: Array, limit: float | None) -> Array:
-    return np.zeros(len(reward), np.float32) if limit is None else (reward > limit).astype(np.float32)
+def _said(answers: Array, limit: float | None) -> Array:
+    """Success of frames, by their rewards where the function does not say."""
+    reward, success = answers.T
+    by_reward = np.zeros(len(reward)) if limit is None else reward > limit
+    return np.where(np.isnan(success), by_reward, success).astype(np.float32)
+
+
+def _above(reward: Array, limit: float | None) -> Array | None:
+    return None if limit is None else (reward > limit).astype(np.float32)
 
 
 def _function(name: str) -> Callable[..., Any]:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from glocal.labelling.seen import classifier, goal, tracker
+from glocal.labelling.sensed import near
 from glocal.labelling.told import column, function, table
 from glocal.usage import read_verb
 
-WAYS = {way.__name__: way for way in (column, table, function, goal, classifier, tracker)}
+WAYS = {way.__name__: way for way in (column, table, function, near, goal, classifier, tracker)}
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -175,7 +175,7 @@ OTHER = (
     ("data label goal {logs} {tmp}/out --goals 0:0 --held-out 1.5", "--held-out is 1.5"),
     ("data label goal {logs} {tmp}/out --goals 0:0 --success-within 0", "--success-within is 0.0"),
     ("data label goal {logs} {tmp}/out --goals 0:0 --updates 0", "--updates is 0"),
-    ("data label goal {logs} {tmp}/out --goals 0:0 --preset none", "is no preset of images"),
+    ("data label goal {logs} {tmp}/out --goals 0:0 --preset none --fps 10", "is no preset of images"),
     ("data label table {logs} {tmp}/out --file {tmp}/none --seed -1", "--seed is -1"),
     ("data label table {logs} {tmp}/out --file {tmp}/none --threads 0", "--threads is 0"),
     ("data label classifier {logs} {tmp}/out --marks {tmp}/marks --port 70000", "--port is 70000"),
@@ -183,7 +183,7 @@ OTHER = (
     ("data label tracker {logs} {tmp}/out --goal 0:0 --colour 1 0 0 --tolerance 0", "--tolerance is 0.0"),
     ("data label tracker {logs} {tmp}/out --goal 0:0 --colour 1 0 0 --covered 2", "--covered is 2.0"),
     ("data label column {logs} {tmp}/out --name reward --success-above nan", "--success-above is nan"),
-    ("data label column {logs} {tmp}/out --name nothing", "has no 'nothing'"),
+    ("data label column {logs} {tmp}/out --name nothing --fps 10", "has no 'nothing'"),
 )
 MAPPINGS = (
     ({"reach": 0.0}, "reach is 0.0, expected above 0"),
