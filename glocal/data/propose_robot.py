@@ -151,8 +151,9 @@ def _rounded(values: Array) -> tuple[float, ...]:
 def reward_scale(mapping: RobotMapping, rewards: Sequence[Array]) -> float:
     """The largest reward of a decision, but for one in two hundred; `rewards` are those of episodes' steps."""
     every = decided(mapping, rewards)
-    largest = float(np.nanquantile(np.abs(every), CUT)) if len(every) else 0.0
-    return float(f"{largest:.4g}") if np.isfinite(largest) and largest > 1e-6 else 1.0
+    every = every[np.isfinite(every)]
+    largest = float(np.quantile(np.abs(every), CUT)) if len(every) else 0.0
+    return float(f"{largest:.4g}") if largest > 1e-6 else 1.0
 
 
 def decided(mapping: AnyMapping, rewards: Sequence[Array]) -> Array:
