@@ -12,7 +12,7 @@ import torch
 
 from glocal.agents.ppo import PPOConfig
 from glocal.codecs.grid import GridCodecConfig
-from glocal.config import Config
+from glocal.config import Config, RobotConfig
 from glocal.core.ranges import outside
 from glocal.files import UserError
 from glocal.models import build_codec, build_surrogate, build_world, device_of
@@ -26,6 +26,8 @@ def check(config: Config) -> None:
     _refuse([f"--{_spelt(one)}" for one in outside(config, Config, "")])
     _refuse(list(_apart(config)))
     device_of(config)
+    if isinstance(config.task, RobotConfig) and not config.task.mapping.streams:
+        return  # what models are made of is known once logs are named
     with torch.device("meta"):
         build_codec(config)
         build_world(config)

@@ -131,7 +131,7 @@ def _compare(target: str, options: list[str]) -> None:
     from glocal.agents.ppo import PPOConfig
     from glocal.checking import check_values
     from glocal.compare import compare
-    from glocal.config import PRESETS, Config
+    from glocal.config import PRESETS, Config, rooted
     from glocal.methods import METHODS, Study, usual_steps
     from glocal.usage import read, short_help
 
@@ -177,7 +177,7 @@ def _compare(target: str, options: list[str]) -> None:
         description=f"Methods: {', '.join(METHODS)}.",
     )
     check_values({"seeds": chosen.seeds, "steps": chosen.steps, "ppo": chosen.ppo}, Options.__annotations__)
-    study = Study(chosen.config, chosen.steps, chosen.ppo)
+    study = Study(rooted(chosen.config), chosen.steps, chosen.ppo)
     compare(chosen.run, study, chosen.methods, chosen.seeds, chosen.runs, chosen.replace)
     console.print(f"see {chosen.run / 'comparison.html'}")
 
@@ -239,7 +239,7 @@ def _show_status(folder: Path, config: "Config") -> None:
 
 def _chosen(verb: str, stage: str, target: str, options: list[str]) -> "tuple[Path, Config, bool]":
     """The folder of a run, the configuration that it is to have, and whether what is trained may be set aside."""
-    from glocal.config import PRESETS, Config
+    from glocal.config import PRESETS, Config, rooted
     from glocal.opening import spoken
     from glocal.run import open_run
     from glocal.usage import read, short_help
@@ -265,7 +265,7 @@ def _chosen(verb: str, stage: str, target: str, options: list[str]) -> "tuple[Pa
     chosen = read(Options, options, prog, short_help(stage, prog, known, own), default=Options(known, folder))
     if chosen.replace and not replaces:
         raise UserError(f"`glocal {verb}` trains nothing, and takes no --replace")
-    return chosen.run, chosen.config, chosen.replace
+    return chosen.run, rooted(chosen.config), chosen.replace
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import cattrs
@@ -126,7 +127,8 @@ class Config:
     """Share of the recorded episodes that nothing but the judge is trained on: a second global model, which says what
     an imagined return is worth to one that the policy was not trained in. 0 for none."""
     logs: str = ""
-    """Path of a dataset in any known format that models are trained on; without one, play is recorded."""
+    """Path of a dataset in any known format that models are trained on; without one, play on Push-T is recorded, and
+    the preset robot needs one."""
     task: PushTConfig | RobotConfig = field(default_factory=PushTConfig)
     env: EnvConfig = field(default_factory=EnvConfig)
     play: PlayConfig = field(default_factory=PlayConfig)
@@ -326,6 +328,12 @@ def from_dict(values: Mapping[str, Any], source: object) -> Config:
     except Exception as error:
         reasons = "; ".join(cattrs.transform_error(error)) if isinstance(error, Exception) else str(error)
         raise UserError(f"{source} is not a configuration of this version: {reasons}") from error
+
+
+def rooted(config: Config) -> Config:
+    """With the whole path of its logs, where they are: a run goes on from any folder that a person works in."""
+    path = Path(config.logs)
+    return replace(config, logs=str(path.absolute())) if config.logs and path.exists() else config
 
 
 def flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

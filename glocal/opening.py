@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from glocal.checking import check
-from glocal.config import Config, RobotConfig, flat, to_dict, typed
+from glocal.config import Config, RobotConfig, flat, rooted, to_dict, typed
 from glocal.data.formats import check_format, open_dataset
 from glocal.data.formats.inside import apart
 from glocal.data.ingest import check_source, data_files, robot_mapping_of
@@ -49,10 +49,12 @@ def create_run(
 
 
 def resolved(config: Config, stages: Sequence[str]) -> Config:
-    """The configuration with what its logs say of the robot, where it is known by its logs.
+    """The configuration with the whole path of its logs, and with what they say of the robot, where it is known by its
+    logs.
 
     They are asked where they are going to be collected; what was made of them before keeps the mapping that it has.
     """
+    config = rooted(config)
     task, path = config.task, Path(config.logs)
     if not isinstance(task, RobotConfig):
         return config

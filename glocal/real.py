@@ -11,13 +11,18 @@ from glocal.config import EnvConfig, RobotConfig
 from glocal.data.mapping import shown
 from glocal.data.streams import RobotMapping, to_robot
 from glocal.deploy.policy import Controller
+from glocal.evaluate.filming import Film
 from glocal.evaluate.real import run_episodes
 from glocal.evaluate.robots import run_robot_episodes
 from glocal.files import UserError
+from glocal.progress import console
 from glocal.tasks.pusht import PushTConfig
-from glocal.tasks.robot import RENDERED, GymRobot, Sensed, Viewed, check_spaces, make
+from glocal.tasks.robot import RENDERED, GymRobot, Sensed, Viewed, check_spaces, make, make_filmed
 from glocal.workspace import Run
 
+SCREEN = (
+    ". Where there is no screen, MUJOCO_GL=egl lets environments of MuJoCo be filmed; --evaluate.filmed 0 films none"
+)
 NOT_ASKED = "not asked: there is no environment"
 Tick = Callable[[int], None]
 
@@ -82,14 +87,18 @@ def _robot(
     filmed: int = 0,
     tick: Tick | None = None,
 ) -> Happened:
-    return run_robot_episodes(partial(open_robot, task, env), controllers, task.decisions, episodes, first_seed, tick)
+    robots, film = partial(open_robot, task, env), Film(min(filmed, episodes), partial(open_robot, task, env, True))
+    found = run_robot_episodes(robots, controllers, task.decisions, episodes, first_seed, tick, film)
+    if found.not_filmed:
+        console.print(f"note: {found.not_filmed}{SCREEN}")
+    return found
 
 
-def open_robot(task: RobotConfig, cfg: EnvConfig) -> GymRobot:
+def open_robot(task: RobotConfig, cfg: EnvConfig, filmed: bool = False) -> GymRobot:
     """The environment that stands for a robot; raises `UserError` where it does not fit the robot's logs."""
     mapping, sensed, viewed = task.mapping, senses(task.mapping, cfg), views(task.mapping, cfg)
-    rendered = {"render_mode": "rgb_array"} if any(one.entry == RENDERED for one in viewed) else {}
-    env = make(cfg.id, **{**rendered, **cfg.arguments})
+    seen = any(one.entry == RENDERED for one in viewed)
+    env = (make_filmed if filmed or seen else make)(cfg.id, **cfg.arguments)
     ends = [_told(mapping, np.full(mapping.action_dim, sign)) for sign in (-1.0, 1.0)]
     wrong = check_spaces(env, sensed, viewed, *ends)
     if wrong:

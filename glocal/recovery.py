@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from glocal.config import PRESETS, Config, flat, from_dict, to_dict, typed
+from glocal.config import PRESETS, Config, flat, from_dict, rooted, to_dict, typed
 from glocal.files import UnreadableError, UserError, read_json
 from glocal.plan import STAGES
 from glocal.progress import quoted
@@ -16,7 +16,7 @@ def read_config(folder: Path) -> Config:
     """A run's configuration; raises `UserError` that says how to write it anew where it is damaged."""
     path = folder / "config.json"
     try:
-        return from_dict(_told(path), path)
+        return rooted(from_dict(_told(path), path))
     except UnreadableError:
         raise
     except UserError as error:

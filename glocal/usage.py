@@ -101,6 +101,8 @@ def _typed(name: str, config: Config) -> str:
 
 
 def _meant(name: str, config: Config) -> str:
+    if name == "logs" and isinstance(config.task, RobotConfig):
+        return "the dataset to train on, of any robot and in any known format"
     return OFF[name] if _value(name, config) is True else MEANT[name]
 
 

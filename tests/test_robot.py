@@ -181,3 +181,48 @@ def test_a_mapping_that_is_changed_later_is_asked_for_again_by_what_collects_alo
     main(["train", "codec", str(run), *ONE])
     assert len(open_run(run).config.task.mapping.streams) == 2
     assert "would set aside what is trained" in refused(capsys, "run", run, *ONE)
+
+
+def test_a_run_goes_on_from_another_folder_than_it_was_begun_in(logs, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(logs.parent)
+    main(["collect", "robot-debug", "--logs", "logs", "--run", str(tmp_path / "run"), *ONE])
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["logs"] == str(logs)
+    main(["train", "codec", "robot-debug", "--run", str(tmp_path / "run"), "--logs", "./logs", *ONE])
+    monkeypatch.chdir(tmp_path)
+    main(["train", "global", "run", *ONE])
+    main(["status", "run"])
+    assert "collect done" in said(capsys)
+    before = (tmp_path / "run" / "config.json").read_text()  # as earlier versions left it
+    (tmp_path / "run" / "config.json").write_text(before.replace(str(logs), logs.name))
+    monkeypatch.chdir(logs.parent)
+    main(["train", "local", str(tmp_path / "run"), *ONE])
+    main(["gates", str(tmp_path / "run"), *ONE])
+
+
+@pytest.mark.parametrize("verb", ["run", "collect"])
+def test_help_says_that_the_preset_needs_logs(verb, capsys):
+    with pytest.raises(SystemExit):
+        main([verb, "robot", "--help"])
+    found = said(capsys)
+    assert "--logs PATH the dataset to train on, of any robot" in found and "play is recorded" not in found
+
+
+def test_a_preset_whose_robot_is_not_known_yet_is_checked_in_silence(tmp_path, capsys, recwarn):
+    assert "on Push-T alone" in refused(capsys, "compare", "robot-debug", "--run", tmp_path / "study")
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "flipped"])
+def test_what_was_kept_for_the_data_checks_is_named_where_it_is_damaged(tmp_path, capsys, damage):
+    logs, run = robot_logs(tmp_path / "logs", episodes=3), tmp_path / "run"
+    write_json(beside(logs), to_dict(robot_mapping_of(logs, open_dataset(logs))) | {"reward": None})
+    collect = ("collect", "robot-debug", "--logs", logs, "--run", run, *ONE)
+    assert "reward: there is none" in refused(capsys, *collect)
+    look = run / "data.recording" / "look-000001.npz"
+    content = look.read_bytes()
+    damaged = {"cut": content[:200], "empty": b"", "text": b"x" * 99, "flipped": content[:90] + b"?" + content[91:]}
+    look.write_bytes(damaged[damage])
+    found = refused(capsys, *collect)
+    assert f"{look}, what was kept of episode 1 for the data checks, is missing or damaged" in found
+    look.unlink()
+    assert "reward: there is none" in refused(capsys, *collect) and look.is_file()

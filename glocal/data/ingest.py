@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
@@ -28,6 +30,8 @@ from glocal.progress import quoted
 
 NOTES = ("README", "LICENSE", "LICENCE", "CITATION")
 """What files beside the data are called that say something about them."""
+DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, SyntaxError)
+"""What reading an archive of arrays raises that is not what was written."""
 ZARR = ".z"
 """How zarr's own hidden files begin: .zarray, .zgroup."""
 
@@ -143,7 +147,8 @@ def ingest(
 
     Raises `UserError` naming file and episode where one is damaged; what was written before stays.
     """
-    missing = [number for number in numbers if number not in recorded(folder)]
+    standing = {number for number in recorded(folder) if _look(folder, number).is_file()}
+    missing = [number for number in numbers if number not in standing]
     work = partial(_ingest, path, reading, folder)
     for done, _ in enumerate(over_episodes(path, work, missing, processes), len(numbers) - len(missing) + 1):
         tick(done)
@@ -164,9 +169,16 @@ def _keep(folder: Path, number: int, seen: dict[str, Array]) -> None:
 
 
 def kept(folder: Path, number: int) -> dict[str, Array]:
-    """What was kept of an episode for the doctor."""
-    with np.load(_look(folder, number), allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    """What was kept of an episode for the doctor; raises `UserError` where it is damaged."""
+    path = _look(folder, number)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except DAMAGED as error:
+        raise UserError(
+            f"{path}, what was kept of episode {number} for the data checks, is missing or damaged ({error}); delete "
+            "it and collect again"
+        ) from error
 
 
 def looks(folder: Path, numbers: Sequence[int]) -> list[Seen]:

@@ -44,8 +44,8 @@ def propose_robot(dataset: Dataset) -> tuple[RobotMapping, list[str]]:
     action = tuple(part for name in told for part in _action(name, parts, streams, said))
     mapping = replace(RobotMapping(streams, action, fps, fps / stride, cameras=cameras), **outcomes)
     said += conventions(outcomes)
-    if mapping.reward is not None:
-        rewards = [part[mapping.reward] for part in parts]
+    if (reward := mapping.reward) is not None:
+        rewards = [part[reward] for part in parts]
         mapping = replace(mapping, reward_over=over_which(rewards))
         mapping = replace(mapping, reward_scale=reward_scale(mapping, rewards))
         said.append(f"a decision has the {mapping.reward_over} of its rewards, over {mapping.reward_scale:g}")

@@ -1,6 +1,5 @@
 """The real environment's verdict: episodes from fixed initial states, counted with intervals, and filmed."""
 
-import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import av
 import numpy as np
 
+from glocal.evaluate.filming import grid
 from glocal.evaluate.intervals import wilson
 from glocal.files import appearing
 from glocal.tasks.pusht import (
@@ -127,9 +127,4 @@ def _gather(history: Sequence[Sequence[Seen]], frames: list[Array]) -> Episodes:
 
 
 def _grid(envs: Sequence[PushT]) -> Array:
-    pictures = [env.picture() for env in envs]
-    columns = math.ceil(math.sqrt(len(pictures)))
-    rows = math.ceil(len(pictures) / columns)
-    blank = np.full_like(pictures[0], 255)
-    pictures += [blank] * (rows * columns - len(pictures))
-    return np.concatenate([np.concatenate(pictures[r * columns : (r + 1) * columns], 1) for r in range(rows)], 0)
+    return grid([env.picture() for env in envs])

@@ -59,7 +59,7 @@ def write_report(folder: Path, store: EpisodeStore) -> None:
     """Write `report.html`, self-contained, from what the stages have left in a run's folder."""
     results = read_json(folder / "results.json")
     sections = [
-        ("What the real environment says", _results_table(results) + _videos(folder)),
+        ("What the real environment says", _results_table(results) + _videos(folder, results)),
         ("Success against imagined steps", figure_html(_plot_learning(read_log(folder / "policy")))),
         ("Could imagination be trusted?", trust_section(read_log(folder / "policy"))),
         ("Can the models be trusted?", _gates(folder)),
@@ -343,9 +343,11 @@ def _seconds_table(results: Mapping[str, Any]) -> str:
     return table_html(["stage", "seconds"], rows) + f"<p>Peak memory: {results['peak_memory_mib']} MiB.</p>"
 
 
-def _videos(folder: Path) -> str:
+def _videos(folder: Path, results: Mapping[str, Any]) -> str:
     parts = []
     for name in ("policy", "cloning"):
+        if reason := results.get(name, {}).get("not_filmed"):
+            parts.append(f"<p>{name} is not filmed: {html.escape(reason)}.</p>")
         path = folder / "evaluation" / f"{name}.mp4"
         if path.is_file():
             data = base64.b64encode(path.read_bytes()).decode()

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
+from glocal.evaluate.filming import Film
 from glocal.evaluate.intervals import wilson
 from glocal.evaluate.real import Array
 from glocal.tasks.robot import GymRobot
@@ -24,6 +26,9 @@ class RobotEpisodes:
     decisions: Array
     """(n,) decisions until success was first told, or T."""
     frames: list[Array] = field(default_factory=list)
+    """Pictures of the filmed episodes in a grid, (h, w, 3) per decision."""
+    not_filmed: str = ""
+    """Why there are none, where there should be."""
 
     @property
     def scores(self) -> dict[str, Array]:
@@ -39,7 +44,8 @@ class RobotEpisodes:
         """Counts with Wilson intervals, and how long success took."""
         found = {name: wilson(int(score.sum()), len(score)) for name, score in self.scores.items()}
         took = float(np.median(self.decisions[self.success])) if self.success.any() else None
-        return {**found, "median_decisions_to_success": took}
+        not_filmed = {"not_filmed": self.not_filmed} if self.not_filmed else {}
+        return {**found, "median_decisions_to_success": took, **not_filmed}
 
 
 def run_robot_episodes(
@@ -49,21 +55,25 @@ def run_robot_episodes(
     episodes: int,
     first_seed: int,
     tick: Callable[[int], None] | None = None,
+    film: Film[GymRobot] | None = None,
 ) -> RobotEpisodes:
     """Run episodes from the initial states of seeds `first_seed` and following, a few side by side.
 
     `controllers` makes a controller for the episodes from a seed on; `tick` is called with the number of decisions that
     all episodes have behind them.
     """
-    pool = [robots() for _ in range(min(AT_ONCE, episodes))]
+    filmed = 0 if film is None else film.wanted
+    pool = [film.robots() if film and i < filmed else robots() for i in range(min(AT_ONCE, episodes))]
     parts = []
     for begin in range(0, episodes, len(pool)):
         some = pool[: episodes - begin]
-        parts.append(_side_by_side(some, controllers(first_seed + begin), decisions, first_seed + begin))
+        look = None if film is None else partial(film.look, begin)
+        parts.append(_side_by_side(some, controllers(first_seed + begin), decisions, first_seed + begin, look))
         if tick is not None:
             tick(decisions * (begin + len(some)) // episodes)
     success, at_end, took = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return RobotEpisodes(success, at_end, took)
+    shown = ([], "") if film is None else (film.frames, film.failed)
+    return RobotEpisodes(success, at_end, took, *shown)
 
 
 def _side_by_side(
@@ -71,10 +81,16 @@ def _side_by_side(
     controller: Generator[Array, Sequence[dict[str, Array]], None],
     decisions: int,
     first_seed: int,
+    look: Callable[[Sequence[GymRobot]], None] | None = None,
 ) -> tuple[Array, Array, Array]:
-    """Success at any time, at the end, and when it came first, of one episode of each robot."""
+    """Success at any time, at the end, and when it came first, of one episode of each robot.
+
+    Robots are looked at when they begin and after each decision.
+    """
+    look = look or (lambda _: None)
     next(controller)
     seen = [robot.reset(first_seed + i) for i, robot in enumerate(robots)]
+    look(robots)
     told: Array = np.zeros((decisions, len(robots)), bool)
     ended = np.zeros(len(robots), bool)
     for t in range(decisions):
@@ -85,5 +101,6 @@ def _side_by_side(
                 continue
             outcome = robot.step(actions[i])
             seen[i], told[t, i], ended[i] = outcome.fields, outcome.success, outcome.ended
+        look(robots)
     any_time = np.any(told, axis=0)
     return any_time, told[-1], np.where(any_time, told.argmax(0) + 1, decisions)

@@ -93,6 +93,10 @@ class GymRobot:
                 break
         return Decided(self._look(obs), success, bool(ended))
 
+    def picture(self) -> Any:
+        """How it looks now, (h, w, 3), where its environment was made to be filmed; raises what that raises."""
+        return self.env.render()
+
     def _look(self, obs: Any) -> dict[str, Array]:
         """What models see: numbers, and pictures by camera."""
         return sense(obs, self.sensed) | {one.name: one.shown(self._picture(obs, one)) for one in self.viewed}
@@ -145,6 +149,15 @@ def make(name: str, **options: Any) -> gymnasium.Env[Any, Any]:
         given = " ".join(f"{key}={value}" for key, value in options.items()) or "no options"
         said = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{name} cannot be made with {given} ({said}); name its options with --env.options") from error
+
+
+def make_filmed(name: str, **options: Any) -> gymnasium.Env[Any, Any]:
+    """The same, to be filmed where it says that it can be."""
+    env = make(name, **options)
+    if "rgb_array" not in (env.metadata or {}).get("render_modes", ()):
+        return env
+    env.close()
+    return make(name, **{"render_mode": "rgb_array", **options})
 
 
 def check_spaces(
