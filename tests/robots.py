@@ -1,7 +1,7 @@
 """A robot that nobody has seen before: logs of it, and an environment that stands for it."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -10,6 +10,7 @@ from glocal.data.dataset import Feature
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 
 ID = "glocal-tests/Reach-v0"
+SHOWN = "glocal-tests/ShownReach-v0"
 FPS = 20
 
 
@@ -44,8 +45,25 @@ class Reach(gymnasium.Env[Any, Any]):
         return {"state": self.state.astype(np.float32), "goal": self.goal.astype(np.float32)}
 
 
+class Shown(Reach):
+    """The same, that can be looked at."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__()
+        self.render_mode = render_mode
+
+    def render(self) -> Any:
+        x, y = np.clip((self.state[:2] + 2) * 12, 0, 47).astype(int)
+        picture = np.full((48, 64, 3), 255, np.uint8)
+        picture[y, x] = 0
+        return picture
+
+
 if ID not in gymnasium.registry:
     gymnasium.register(ID, Reach)
+    gymnasium.register(SHOWN, Shown)
 
 FEATURES = {
     "observation.state": Feature((4,), "float32", names=("x", "y", "z", "gripper")),

@@ -13,7 +13,8 @@ from tests.logs import ROOT, script
 
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs" / "own_robot.md").read_text(), re.MULTILINE | re.DOTALL)
 SHRUNK = {
-    "record_arms.py": "--episodes 8 --steps 160",
+    "record_arms.py": "--episodes 12 --steps 160",
+    "doctor out/arms --run": "--updates 3",
     "data doctor": "--processes 1",
     "run robot": "--threads 1 --processes 1 --held-out 0.3",
     "--imagined 6": "--decisions 10",
@@ -56,3 +57,16 @@ def test_imagined_episodes_are_of_the_robots_own_features(walked):
     assert {name: dataset.features[name].shape for name in ("observation.state", "action")} == {
         "observation.state": (14,), "action": (14,)
     }  # fmt: skip
+
+
+def test_labels_are_read_by_the_mapping_beside_them(walked):
+    for name, success in (("posture", "next.success"), ("gripper", None), ("seen", "next.success")):
+        mapping = json.loads((walked / f"arms-{name}" / "glocal.json").read_text())
+        assert (mapping["reward"], mapping["success"]) == ("next.reward", success) and mapping["rate"] == 12.5
+    best = open_dataset(walked / "arms-posture").episode(0, ["next.reward"])["next.reward"]
+    assert best[23, 0] == max(best) == 1
+
+
+def test_the_doctor_says_whether_logs_are_enough(walked):
+    findings = json.loads((walked / "arms-run" / "doctor.json").read_text())["findings"]
+    assert "is forecast with 16" in next(one["found"] for one in findings if one["name"] == "enough")

@@ -13,7 +13,7 @@ from glocal.data.ingest import beside, robot_mapping_of
 from glocal.data.streams import to_dict
 from glocal.files import write_json
 from glocal.run import open_run, status
-from tests.robots import FEATURES, ID, robot_logs
+from tests.robots import FEATURES, ID, SHOWN, robot_logs
 
 ONE = ("--threads", "1", "--processes", "1")
 
@@ -64,6 +64,15 @@ def test_an_environment_judges_what_was_trained_without_it(alone, capsys):
     assert results["episodes"] == 4 and results["random"]["success"]["n"] == 4
     main(["report", str(alone)])
     assert "success at the end" in said(capsys)
+    assert "policy is not filmed: its environment cannot be filmed" in (alone / "report.html").read_text()
+
+
+def test_an_environment_that_can_be_looked_at_is_filmed(alone, capsys):
+    main(["evaluate", str(alone), "--env", SHOWN, *ONE])
+    main(["report", str(alone)])
+    assert "cannot be filmed" not in said(capsys)
+    page = (alone / "report.html").read_text()
+    assert page.count("<video") == 2 and "is not filmed" not in page
 
 
 def test_plans_are_judged_beside_the_policy_where_they_are_asked_for(alone, capsys):

@@ -30,7 +30,7 @@ from glocal.progress import quoted
 
 NOTES = ("README", "LICENSE", "LICENCE", "CITATION")
 """What files beside the data are called that say something about them."""
-DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, SyntaxError)
+DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, SyntaxError)
 """What reading an archive of arrays raises that is not what was written."""
 ZARR = ".z"
 """How zarr's own hidden files begin: .zarray, .zgroup."""

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -42,7 +43,8 @@ class Film(Generic[R]):
     def _take(self, take: list[Array], robot: Pictured) -> None:
         loud, sys.unraisablehook = sys.unraisablehook, lambda _: None  # half-made viewers complain when they go
         try:
-            picture = robot.picture()
+            with warnings.catch_warnings(action="ignore"):
+                picture = robot.picture()
             if not isinstance(picture, np.ndarray) or picture.ndim != 3 or picture.dtype != np.uint8:
                 raise ValueError(f"it shows {type(picture).__name__}, and no picture")
             take.append(small(picture))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from glocal.evaluate.filming import Film
 from glocal.evaluate.robots import RobotEpisodes, run_robot_episodes
 from glocal.tasks.robot import Decided
 
@@ -52,3 +53,38 @@ def test_a_summary_counts_and_says_how_long_it_took():
     assert (found["success"]["k"], found["success"]["n"], found["success_at_end"]["k"]) == (4, 6, 3)
     assert found["median_decisions_to_success"] == 2.5
     assert run(1, 20).summary()["median_decisions_to_success"] is None
+
+
+class Drawn(Scripted):
+    """Shows how many decisions it has behind it, or fails to."""
+
+    fails = False
+
+    def picture(self):
+        if self.fails:
+            raise RuntimeError("no screen")
+        return np.full((20, 30, 3), 10 * self.t, np.uint8)
+
+
+class Blind(Drawn):
+    fails = True
+
+
+def test_the_first_episodes_are_filmed_decision_by_decision():
+    film = Film(3, Drawn)
+    found = run_robot_episodes(Scripted, echo, 4, 23, 20, film=film)
+    assert len(found.frames) == 5 and found.frames[0].shape == (2 * 128, 2 * 192, 3) and found.not_filmed == ""
+    corners = [[int(one[y, x, 0]) for y, x in ((0, 0), (0, 200), (130, 0), (130, 200))] for one in found.frames]
+    # seeds 20 to 22: never at an end, ended after one decision, never; and nobody
+    assert corners == [[0, 0, 0, 255], [10, 10, 10, 255], [20, 10, 20, 255], [30, 10, 30, 255], [40, 10, 40, 255]]
+
+
+def test_more_filmed_episodes_than_robots_are_all_in_the_film():
+    found = run_robot_episodes(Scripted, echo, 4, 12, 20, film=Film(12, Drawn))
+    assert {one.shape for one in found.frames} == {(3 * 128, 4 * 192, 3)} and len(found.frames) == 5
+
+
+def test_what_cannot_be_filmed_says_why_and_is_counted_all_the_same():
+    found = run_robot_episodes(Scripted, echo, 4, 6, 20, film=Film(3, Blind))
+    assert found.frames == [] and found.summary()["not_filmed"] == "its environment cannot be filmed: no screen"
+    assert found.success.tolist() == run(6, 20).success.tolist() and "not_filmed" not in run(6, 20).summary()
