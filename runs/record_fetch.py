@@ -4,8 +4,8 @@
 
 A script holds the controls (Cartesian steps of the gripper, and its width). Its intent changes every second or two: to
 bring the object to the goal, or elsewhere, or to shove it about from any side and at any speed, or to wander, or to
-jerk the controls at random; it is clumsy to different degrees, and more or less in a hurry. Every episode begins where the environment resets to, and lasts `--steps`. Rewards and success are the
-environment's own.
+jerk the controls at random; it is clumsy to different degrees, and more or less in a hurry. Every episode begins where
+the environment resets to, and lasts `--steps`. Rewards and success are the environment's own.
 """
 
 from collections.abc import Generator, Iterator

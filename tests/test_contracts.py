@@ -20,6 +20,7 @@ from glocal.rigid2d.scene import SceneConfig, scene_spec
 from glocal.surrogates.mlp import MLPSurrogate, MLPSurrogateConfig
 from glocal.surrogates.rssm import RSSM, RSSMConfig
 from glocal.worlds.cameras import CamerasWorld, CamerasWorldConfig
+from glocal.worlds.diffusion import DiffusionWorld
 from glocal.worlds.ensemble import EnsembleConfig, EnsembleWorld
 from glocal.worlds.grid import GridWorld, GridWorldConfig
 from glocal.worlds.vectors import VectorWorld, VectorWorldConfig
@@ -132,6 +133,15 @@ class TestWorlds:
         after = world.step(world.begin(segment, 0), action)[1]
         assert torch.allclose(before.obs[[0, 2]], after.obs[[0, 2]], atol=1e-6)
         assert not torch.allclose(before.obs[1], after.obs[1], atol=1e-6)
+
+    def test_noise_covers_the_largest_recorded_change(self, name):
+        make, spec = WORLDS[name]
+        world, still = make(), experience(spec, 50).obs[:, 0]
+        after = still.clone()
+        after[3] += 0.5  # one in fifty moves, and far
+        world.fit_statistics(still, after, torch.zeros(50))
+        if isinstance(world, DiffusionWorld):
+            assert world.first_sigma >= world.delta(still, after).abs().max()
 
     def test_its_loss_is_a_finite_scalar(self, name):
         make, spec = WORLDS[name]

@@ -102,7 +102,7 @@ class CamerasWorld(DiffusionWorld):
         self.denoiser = CamerasDenoiser(*SIZES[cfg.size], (cells, self.side), self.numbers, seen)
         self.head = PlainOutcome(spec.obs_dim, cfg.head_width)
 
-    def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
+    def fit_scales(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
         """Take the typical change of every number and of each grid's channels from recorded pairs (N, d)."""
         self.features.fit_statistics(before, after, reward)
 

@@ -19,6 +19,8 @@ from glocal.core.ranges import Amount, Finite, Positive, Small, Width
 from glocal.core.spec import Spec
 from glocal.core.types import Batched, Segment, Step
 
+AT_ONCE = 4096
+"""Recorded pairs that are looked at together."""
 LEVEL_WAVES = 4
 LEVEL_FEATURES = 1 + 2 * LEVEL_WAVES
 
@@ -35,6 +37,8 @@ class DiffusionConfig:
     """Euler steps; each is one evaluation of the network."""
     sigma_min: Positive = 0.02
     sigma_max: Positive = 5.0
+    """Of the sampler's first noise, or the largest recorded change where that is larger: a sample that starts below it
+    already shows that little moved."""
     sigma_data: Positive = 1.0
     """Changes are normalised to about one."""
     sigma_mean: Finite = -0.4
@@ -45,11 +49,11 @@ class DiffusionConfig:
     """Largest noise on the context in training, in observation units; the model is told how much there is."""
     head_width: Width = 128
 
-    def schedule(self) -> list[float]:
-        """The noise levels of the sampler, from `sigma_max` to 0 (arXiv 2206.00364, Eq. 5)."""
+    def schedule(self, first: Tensor) -> list[Tensor]:
+        """The noise levels of the sampler, from the first one (a scalar) to 0 (arXiv 2206.00364, Eq. 5)."""
         steps = self.sampling_steps
-        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
-        return [(high + i / max(1, steps - 1) * (low - high)) ** self.rho for i in range(steps)] + [0.0]
+        low, high = self.sigma_min ** (1 / self.rho), first ** (1 / self.rho)
+        return [*((high + i / max(1, steps - 1) * (low - high)) ** self.rho for i in range(steps)), 0 * first]
 
 
 @dataclass(frozen=True)
@@ -64,18 +68,30 @@ class Context(Batched):
 class DiffusionWorld(nn.Module, ABC):
     """Answers actions. Each step is a draw from p(next observation | last `context` of them and their actions)."""
 
+    first_sigma: Tensor
+    """The noise that a sample begins with: above every recorded change."""
+
     def __init__(self, cfg: DiffusionConfig, spec: Spec):
         super().__init__()
         self.cfg, self.spec = cfg, spec
+        self.register_buffer("first_sigma", torch.tensor(cfg.sigma_max))
 
     @property
     def length(self) -> int:
         """Rows of a window that its loss reads."""
         return self.cfg.context + 1
 
-    @abstractmethod
+    @torch.no_grad()
     def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
         """Take statistics from recorded pairs of successive observations (N, d), and the rewards (N,) of the latter."""
+        self.fit_scales(before, after, reward)
+        pairs = zip(before.split(AT_ONCE), after.split(AT_ONCE), strict=True)
+        largest = torch.stack([self.delta(*pair).abs().amax() for pair in pairs]).amax()
+        self.first_sigma.copy_(largest.clamp_min(self.cfg.sigma_max))
+
+    @abstractmethod
+    def fit_scales(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
+        """Take the units of changes, and whatever else a world needs, from recorded pairs."""
 
     @abstractmethod
     def outcome(self, obs: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,10 +134,10 @@ class DiffusionWorld(nn.Module, ABC):
     ) -> Float[Tensor, "b d"]:
         """The next observation, made of unit noise by Euler's method (arXiv 2206.00364, Alg. 1)."""
         seen = self.see(obs, action, torch.zeros_like(obs[:, 0, :1]))
-        sigmas = self.cfg.schedule()
+        sigmas = self.cfg.schedule(self.first_sigma)
         change = sigmas[0] * noise
         for sigma, after in pairwise(sigmas):
-            clean = self.denoise(change, change.new_full((len(change), 1), sigma), seen)
+            clean = self.denoise(change, sigma.expand(len(change), 1), seen)
             change = clean + after / sigma * (change - clean)
         return self.advance(obs[:, -1], change)
 

@@ -80,7 +80,7 @@ class GridWorld(DiffusionWorld):
         self.head = outcome_head(spec.obs_dim, cfg.head_width)
 
     @torch.no_grad()
-    def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
+    def fit_scales(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
         """Take the typical change of each channel and of the agent from recorded pairs (N, d)."""
         rows = torch.randperm(len(before), device=before.device)[:4096]
         change = (after[rows] - before[rows]).pow(2)

@@ -53,7 +53,7 @@ class VectorWorld(DiffusionWorld):
         self.head = self.features.outcome(cfg.head_width)
 
     @torch.no_grad()
-    def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
+    def fit_scales(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
         """Take the statistics of features and head from recorded pairs (N, d) and rewards (N,)."""
         self.features.fit_statistics(before, after, reward)
         self.head.fit_statistics(after, reward)

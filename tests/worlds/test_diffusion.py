@@ -30,7 +30,7 @@ class Telling(DiffusionWorld):
         self.clean, self.told = clean, []
         self.head = nn.Parameter(torch.tensor([0.25, 2.0]))
 
-    def fit_statistics(self, before, after, reward):
+    def fit_scales(self, before, after, reward):
         pass
 
     def outcome(self, obs):
@@ -154,7 +154,7 @@ def test_a_step_moves_the_context_on_by_one():
 def test_the_sampler_is_eulers_method_by_hand():
     """A denoiser that expects 1 moves x at sigma to 1 + after / sigma (x - 1): over three levels, down to 1."""
     world = Telling(clean=1.0)
-    sigmas = CONFIG.schedule()
+    sigmas = CONFIG.schedule(torch.tensor(5.0))
     x, seen = sigmas[0] * 0.5, segment()
     for sigma, after in pairwise(sigmas):
         x = 1 + after / sigma * (x - 1)
@@ -170,7 +170,19 @@ def test_with_nothing_denoised_the_first_noise_is_what_comes_out():
 def test_the_levels_of_the_sampler_by_hand():
     """(5^(1/7) + i / 2 (0.02^(1/7) - 5^(1/7)))^7 for i = 0, 1, 2, and then none."""
     middle = ((5 ** (1 / 7) + 0.02 ** (1 / 7)) / 2) ** 7
-    assert CONFIG.schedule() == pytest.approx([5.0, middle, 0.02, 0.0])
+    assert torch.stack(CONFIG.schedule(torch.tensor(5.0))).tolist() == pytest.approx([5.0, middle, 0.02, 0.0])
+
+
+@pytest.mark.parametrize("largest, first", [(3.0, 5.0), (-40.0, 40.0)])
+def test_a_sample_begins_above_the_largest_recorded_change(largest, first):
+    """Where noise is smaller than what can happen, what it begins as already shows that it did not."""
+    world, before = Telling(), torch.zeros(9, DIM)
+    after = before.clone()
+    after[7, 11] = largest
+    world.fit_statistics(before, after, torch.zeros(9))
+    seen = segment()
+    found = world.sample(seen.obs[:, :3], seen.action[:, :3], torch.full((2, DIM), 0.5))
+    assert torch.allclose(found, seen.obs[:, 2] + first * 0.5, rtol=1e-5)
 
 
 def test_noise_follows_from_its_key_alone():
