@@ -15,12 +15,12 @@ from pathlib import Path
 
 import torch
 
-from glocal import models
 from glocal.core.types import Segment
 from glocal.data.segments import Recorded
-from glocal.run import open_run
-from glocal.training import Fit, FitConfig
-from glocal.workspace import Run
+from glocal.pipeline import build
+from glocal.pipeline.run import open_run
+from glocal.pipeline.run_dir import Run
+from glocal.runtime.trainer import Fit, FitConfig
 
 MEASURED = 10
 """Updates by which the speed is measured, after as many that are not counted."""
@@ -36,7 +36,7 @@ def held_out_loss(world: torch.nn.Module, windows: Segment) -> float:
 def fitted(run: Run, size: int, cfg: FitConfig, experience: Recorded) -> Fit:
     torch.manual_seed(0)
     config = replace(run.config, world=replace(run.config.world, size=size))
-    world = models.build_world(config).to(run.device)
+    world = build.build_world(config).to(run.device)
     world.fit_statistics(*experience.pairs())
     length = config.world.context + 1
     return Fit(cfg, world, lambda: world.loss(experience.draw(cfg.batch, length)))

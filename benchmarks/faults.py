@@ -30,12 +30,12 @@ from typing import Any
 import torch
 import tyro
 
-from glocal.checkpoints import load
 from glocal.cli import main
 from glocal.data.store import EpisodeStore
-from glocal.files import remove, sha256
-from glocal.plan import STAGES
-from glocal.progress import Ticker
+from glocal.pipeline.plan import STAGES
+from glocal.runtime.checkpoints import load
+from glocal.runtime.files import remove, sha256
+from glocal.runtime.progress import Ticker
 
 DISK_MIB = 64
 TRAINED = ("codec", "global", "local", "cloning", "policy")

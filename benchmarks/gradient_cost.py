@@ -19,10 +19,10 @@ import torch
 import tyro
 from speed import build
 
-from glocal.config import PRESETS, Config
 from glocal.core.gradients import LINKS
 from glocal.core.improve import PolicyIteration
 from glocal.core.rollout import rollout
+from glocal.pipeline.config import PRESETS, Config
 
 HORIZONS = (8, 16, 32, 64)
 ALONE = "rollout alone"

@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 
-from glocal import models
 from glocal.core.gradients import LINKS
 from glocal.evaluate.gradients import Question, agreement
-from glocal.gating import gate_windows, reader
-from glocal.run import open_run
-from glocal.stages import local_loss
-from glocal.training import Fit
-from glocal.workspace import Run
+from glocal.pipeline import build
+from glocal.pipeline.run import open_run
+from glocal.pipeline.run_dir import Run
+from glocal.pipeline.stages import local_loss
+from glocal.pipeline.validate import gate_windows, reader
+from glocal.runtime.trainer import Fit
 
 WINDOWS = 64
 FIRST = 8
@@ -42,7 +42,7 @@ def trained(run: Run, width: int, updates: int, weight: float) -> Any:
     )
     experience, _ = run.experience
     torch.manual_seed(config.seed)
-    surrogate, cfg = models.build_surrogate(config).to(run.device), config.surrogate_fit
+    surrogate, cfg = build.build_surrogate(config).to(run.device), config.surrogate_fit
     surrogate.fit_statistics(*experience.pairs())
     fit = Fit(cfg, surrogate, local_loss(Run(run.folder, config), surrogate))
     for _ in range(updates):

@@ -33,8 +33,8 @@ import tyro
 ROOT = Path(__file__).parent.parent
 PLACES = (
     "glocal/core/*.py",
-    "glocal/surrogates/*.py",
-    "glocal/rigid2d/*.py",
+    "glocal/models/surrogates/*.py",
+    "glocal/models/rigid2d/*.py",
     "glocal/data/streams.py",
     "glocal/data/mapping.py",
     "glocal/data/outcomes.py",
@@ -45,7 +45,7 @@ TESTS = (
     *("agents", "codecs", "core", "data", "deploy", "evaluate", "rigid2d", "surrogates", "worlds"),
     *("test_contracts.py", "test_diagnose.py", "test_watch.py"),
 )
-PAGES = ("glocal/evaluate/report.py", "glocal/evaluate/page.py", "glocal/evaluate/labels.py")
+PAGES = ("glocal/evaluate/report/run.py", "glocal/evaluate/report/page.py", "glocal/evaluate/labels.py")
 DRAWING = re.compile(r"_?(plot|draw|write|page|table_html|figure_html)|_(cells|table|against)$|\w+_(section|table)$")
 SLOW = 10.0
 PATIENCE = 60.0

@@ -15,31 +15,31 @@ from statistics import median
 import torch
 import tyro
 
-from glocal import models
-from glocal.config import PRESETS, Config
 from glocal.core.improve import PolicyIteration
 from glocal.core.types import Segment
+from glocal.pipeline import build
+from glocal.pipeline.config import PRESETS, Config
 
 
 def resting(config: Config, count: int, length: int) -> Segment:
     """Scenes in which nothing happens."""
-    spec = models.build_spec(config)
+    spec = build.build_spec(config)
     obs = (torch.rand(count, 1, spec.obs_dim) - 0.5).expand(-1, length, -1).clone()
     return Segment(
         obs, torch.zeros(count, length, spec.action_dim), torch.rand(count, length), torch.ones(count, length)
     )
 
 
-def build(config: Config, device: torch.device) -> PolicyIteration:
-    world = models.build_world(config).to(device).requires_grad_(False)
-    surrogate = models.build_surrogate(config).to(device)
+def assembled(config: Config, device: torch.device) -> PolicyIteration:
+    world = build.build_world(config).to(device).requires_grad_(False)
+    surrogate = build.build_surrogate(config).to(device)
     seen = resting(config, 64, 2).tensors(lambda x: x.to(device))
     for model in (world, surrogate):
         if hasattr(model, "fit_statistics"):
             model.fit_statistics(seen.obs[:, 0], seen.obs[:, 1] + 0.01, seen.reward[:, 1])
-    world.sample = models.compiled(world.sample, device)
-    pilot = models.build_pilot(config, surrogate).to(device)
-    critics = models.build_critics(config, surrogate).to(device)
+    world.sample = build.compiled(world.sample, device)
+    pilot = build.build_pilot(config, surrogate).to(device)
+    critics = build.build_critics(config, surrogate).to(device)
     kept = resting(config, config.learn.envs, config.learn.warm_up + config.learn.horizon)
     kept = kept.tensors(lambda x: x.to(device))
 
@@ -93,7 +93,7 @@ def main() -> None:
     device = torch.device(chosen.device)
     torch.set_num_threads(chosen.threads)
     config = tyro.cli(tyro.conf.AvoidSubcommands[Config], default=PRESETS[chosen.preset], args=options)
-    work = build(config, device)
+    work = assembled(config, device)
     work.iterate()
     spent = timed(work, device)
     for _ in range(chosen.iterations):

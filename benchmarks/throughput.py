@@ -14,15 +14,15 @@ from statistics import median
 
 import torch
 
-from glocal import models
-from glocal.config import PRESETS, Config
 from glocal.core.types import Segment
-from glocal.training import Fit
+from glocal.pipeline import build
+from glocal.pipeline.config import PRESETS, Config
+from glocal.runtime.trainer import Fit
 
 
 def recorded(config: Config, count: int, length: int, device: torch.device) -> Segment:
     """Scenes in which nothing much happens."""
-    spec = models.build_spec(config)
+    spec = build.build_spec(config)
     obs = (torch.rand(count, 1, spec.obs_dim) - 0.5) + 0.01 * torch.randn(count, length, spec.obs_dim)
     flat = torch.ones(count, length)
     return Segment(obs, torch.zeros(count, length, spec.action_dim), flat, flat).tensors(lambda x: x.to(device))
@@ -42,13 +42,13 @@ def per_second(work: Callable[[], object], count: int, repeats: int, device: tor
 
 def world_speeds(config: Config, batch: int, repeats: int, device: torch.device) -> tuple[float, float]:
     """Training samples and imagined steps per second."""
-    world, length = models.build_world(config).to(device), config.world.context + 1
+    world, length = build.build_world(config).to(device), config.world.context + 1
     seen = recorded(config, batch, length, device)
     world.fit_statistics(seen.obs[:, 0], seen.obs[:, 1], seen.reward[:, 1])
-    loss = models.compiled(world.loss, device)
+    loss = build.compiled(world.loss, device)
     fit = Fit(config.world_fit, world, lambda: loss(seen))
     trained = per_second(fit.iterate, batch, repeats, device)
-    world.sample = models.compiled(world.sample, device)
+    world.sample = build.compiled(world.sample, device)
     context = world.begin(seen, 0)
 
     def imagine() -> None:
@@ -60,10 +60,10 @@ def world_speeds(config: Config, batch: int, repeats: int, device: torch.device)
 
 def codec_speeds(config: Config, batch: int, repeats: int, device: torch.device) -> tuple[float, float]:
     """Training images and encoded images per second."""
-    codec = models.build_codec(config).to(device)
+    codec = build.build_codec(config).to(device)
     fields = {"image": torch.randint(256, (batch, 64, 64, 3)).byte().to(device), "agent": torch.rand(batch, 2) * 512}
     fields["agent"] = fields["agent"].to(device)
-    loss = models.compiled(codec.loss, device)
+    loss = build.compiled(codec.loss, device)
     fit = Fit(config.codec_fit, codec, lambda: loss(fields))
     trained = per_second(fit.iterate, batch, repeats, device)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 
-from glocal.training import read_log
+from glocal.runtime.trainer import read_log
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -11,9 +11,9 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 
-from glocal.evaluate.report import draw_scene, empty_table
+from glocal.evaluate.report.run import draw_scene, empty_table
+from glocal.runtime.trainer import read_log
 from glocal.tasks.pusht import TABLE
-from glocal.training import read_log
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -11,11 +11,11 @@ import tyro
 from rich.text import Text
 
 from glocal.core.ranges import Range, Seed
-from glocal.files import FULL, UserError
-from glocal.progress import console, printable
+from glocal.runtime.files import FULL, UserError
+from glocal.runtime.progress import console, printable
 
 if TYPE_CHECKING:
-    from glocal.config import Config
+    from glocal.pipeline.config import Config
 
 USAGE = """usage: glocal VERB TARGET [--run FOLDER] [options]
 
@@ -113,27 +113,27 @@ def _data(arguments: list[str]) -> None:
         found = f"found {arguments[0]!r}" if arguments else "found nothing"
         raise UserError(f"`glocal data` needs one of {', '.join(LOGS)}; {found}")
     if arguments[:1] == ["label"]:
-        from glocal.labelling.ways import main as label
+        from glocal.pipeline.label.ways import main as label
 
         label(arguments[1:])
         return
     if arguments[:1] == ["export"]:
-        from glocal.export import main as export
+        from glocal.pipeline.export import main as export
 
         export(arguments[1:])
         return
-    from glocal.logs import main as data
+    from glocal.pipeline.logs import main as data
 
     data(arguments)
 
 
 def _compare(target: str, options: list[str]) -> None:
-    from glocal.agents.ppo import PPOConfig
-    from glocal.checking import check_values
-    from glocal.compare import compare
-    from glocal.config import PRESETS, Config, rooted
-    from glocal.methods import METHODS, Study, usual_steps
-    from glocal.usage import read, short_help
+    from glocal.models.policies.ppo import PPOConfig
+    from glocal.pipeline.check import check_values
+    from glocal.pipeline.compare import compare
+    from glocal.pipeline.config import PRESETS, Config, rooted
+    from glocal.pipeline.methods import METHODS, Study, usual_steps
+    from glocal.pipeline.usage import read, short_help
 
     if target not in PRESETS:
         raise UserError(
@@ -183,23 +183,23 @@ def _compare(target: str, options: list[str]) -> None:
 
 
 def _usage() -> str:
-    from glocal.config import PRESETS
+    from glocal.pipeline.config import PRESETS
 
     return USAGE.format(presets=", ".join(PRESETS))
 
 
 def _perform(verb: str, stage: str, target: str, options: list[str]) -> None:
-    from glocal.opening import KEPT, create_run, view_run
-    from glocal.plan import STAGES
-    from glocal.run import perform, run_all
-    from glocal.status import status
+    from glocal.pipeline.opening import KEPT, create_run, view_run
+    from glocal.pipeline.plan import STAGES
+    from glocal.pipeline.run import perform, run_all
+    from glocal.pipeline.status import status
 
     folder, config, replace = _chosen(verb, stage, target, options)
     if verb == "status":
         _show_status(folder, config)
         return
     if verb == "diagnose":
-        from glocal.diagnose import diagnose, show
+        from glocal.pipeline.diagnose import diagnose, show
 
         show(diagnose(view_run(folder, config, verb)))
         console.print(f"see {folder / 'diagnosis.html'}")
@@ -219,17 +219,17 @@ def _perform(verb: str, stage: str, target: str, options: list[str]) -> None:
                 console.print(f"note: {need} is stale ({'; '.join(found[need].reasons)}); it is used as it is")
         perform(run, STAGES[stage])
     if verb in ("run", "report"):
-        from glocal.evaluate.report import verdict
+        from glocal.evaluate.report.run import verdict
 
         console.print(verdict(run.folder), soft_wrap=True)
 
 
 def _show_status(folder: Path, config: "Config") -> None:
     """Print what is done; with options, what would be if they were given."""
-    from glocal.checking import check
-    from glocal.run import open_run
-    from glocal.status import status
-    from glocal.workspace import Run
+    from glocal.pipeline.check import check
+    from glocal.pipeline.run import open_run
+    from glocal.pipeline.run_dir import Run
+    from glocal.pipeline.status import status
 
     if open_run(folder).config != config:
         check(config)
@@ -239,10 +239,10 @@ def _show_status(folder: Path, config: "Config") -> None:
 
 def _chosen(verb: str, stage: str, target: str, options: list[str]) -> "tuple[Path, Config, bool]":
     """The folder of a run, the configuration that it is to have, and whether what is trained may be set aside."""
-    from glocal.config import PRESETS, Config, rooted
-    from glocal.opening import spoken
-    from glocal.run import open_run
-    from glocal.usage import read, short_help
+    from glocal.pipeline.config import PRESETS, Config, rooted
+    from glocal.pipeline.opening import spoken
+    from glocal.pipeline.run import open_run
+    from glocal.pipeline.usage import read, short_help
 
     is_preset = target in PRESETS
     if not is_preset and not Path(target).is_dir():

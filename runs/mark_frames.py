@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from glocal.files import appearing
+from glocal.runtime.files import appearing
 
 
 def main(

@@ -21,7 +21,7 @@ import tyro
 
 from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
-from glocal.progress import Ticker
+from glocal.runtime.progress import Ticker
 from glocal_envs.push_cube import LIMITS, NAMES, PushCube
 from glocal_envs.scripted import from_robot, go, push
 

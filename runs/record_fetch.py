@@ -19,7 +19,7 @@ import tyro
 
 from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
-from glocal.progress import Ticker
+from glocal.runtime.progress import Ticker
 from glocal.tasks.robot import make
 
 FPS, HOLD = 25, 2

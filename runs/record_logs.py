@@ -21,8 +21,8 @@ from PIL import Image
 
 from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
-from glocal.files import appearing
-from glocal.progress import Ticker
+from glocal.runtime.files import appearing
+from glocal.runtime.progress import Ticker
 from glocal.tasks.play import PlayConfig, draw_placement, player
 from glocal.tasks.pusht import GOAL, HOLD, REACH, TABLE, PushT, PushTConfig, Seen, pose_reached, reward_of
 

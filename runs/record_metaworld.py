@@ -24,8 +24,8 @@ from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, check_new, write_lerobot
 from glocal.data.ingest import beside
 from glocal.data.streams import ActionPart, RobotMapping, Stream, to_dict
-from glocal.files import UserError, write_json
-from glocal.progress import Ticker
+from glocal.runtime.files import UserError, write_json
+from glocal.runtime.progress import Ticker
 from glocal.tasks.robot import begin, make
 
 FPS, HOLD = 80, 5

@@ -15,5 +15,5 @@ settings.register_profile("long", settings.get_profile("few"), max_examples=2000
 settings.load_profile("few")
 torch.set_num_threads(1)
 install_import_hook(
-    ["glocal.core", "glocal.worlds", "glocal.surrogates", "glocal.agents"], "beartype.beartype"
+    ["glocal.core", "glocal.models.worlds", "glocal.models.surrogates", "glocal.models.policies"], "beartype.beartype"
 ).__enter__()

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from glocal.config import PRESETS, Config, to_dict
 from glocal.data.store import seal, write_episode
-from glocal.files import sha256, write_json
-from glocal.plan import STAGES
-from glocal.stamps import stamp_path, write
-from glocal.status import plan_of, stamped
-from glocal.workspace import Run
+from glocal.pipeline.config import PRESETS, Config, to_dict
+from glocal.pipeline.plan import STAGES
+from glocal.pipeline.run_dir import Run
+from glocal.pipeline.stamps import stamp_path, write
+from glocal.pipeline.status import plan_of, stamped
+from glocal.runtime.files import sha256, write_json
 
 DEBUG = replace(PRESETS["pusht-keypoints-debug"], judge=0.3)
 

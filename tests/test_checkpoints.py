@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from glocal import checkpoints
-from glocal.files import UserError, sha256
+from glocal.runtime import checkpoints
+from glocal.runtime.files import UserError, sha256
 
 
 def saved(folder, iteration=3):

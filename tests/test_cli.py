@@ -12,9 +12,9 @@ import pytest
 
 from glocal import cli
 from glocal.cli import LOGS, TRAINED, VERBS, main
-from glocal.config import PRESETS
+from glocal.pipeline.config import PRESETS
+from glocal.pipeline.usage import CHOSEN, MEANT
 from glocal.tasks.pusht import PushTConfig
-from glocal.usage import CHOSEN, MEANT
 
 ROOT = Path(__file__).parent.parent
 TRAINING = [f"train {stage}" for stage in TRAINED]

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from glocal.cli import main
-from glocal.compare import named
-from glocal.config import PRESETS
 from glocal.core.improve import ImproveConfig
-from glocal.evaluate.comparison import PUSHT, ROBOT, claimed, looked, steps_to, summary
-from glocal.files import UserError, write_json
-from glocal.methods import CLONED, PLANNED, STEPS, Study, usual_steps
-from glocal.methods import METHODS as METHODS_KNOWN
-from glocal.training import read_log
+from glocal.evaluate.report.comparison import PUSHT, ROBOT, claimed, looked, steps_to, summary
+from glocal.pipeline.compare import named
+from glocal.pipeline.config import PRESETS
+from glocal.pipeline.methods import CLONED, PLANNED, STEPS, Study, usual_steps
+from glocal.pipeline.methods import METHODS as METHODS_KNOWN
+from glocal.runtime.files import UserError, write_json
+from glocal.runtime.trainer import read_log
 from tests.finished import DEBUG, finished_run
 from tests.robots import ID, robot_logs
 

@@ -7,23 +7,23 @@ from typing import Any
 import pytest
 import torch
 
-from glocal.codecs.cameras import CamerasCodec
-from glocal.codecs.grid import GridCodec, GridCodecConfig
-from glocal.codecs.identity import IdentityCodec
-from glocal.codecs.keypoints import KeypointCodec, KeypointCodecConfig
 from glocal.core.features import StandardConfig
 from glocal.core.gradients import decouple, infer_noise
 from glocal.core.rollout import warm_up
 from glocal.core.spec import Part, Spec
 from glocal.core.types import Segment, World
-from glocal.rigid2d.scene import SceneConfig, scene_spec
-from glocal.surrogates.mlp import MLPSurrogate, MLPSurrogateConfig
-from glocal.surrogates.rssm import RSSM, RSSMConfig
-from glocal.worlds.cameras import CamerasWorld, CamerasWorldConfig
-from glocal.worlds.diffusion import DiffusionWorld
-from glocal.worlds.ensemble import EnsembleConfig, EnsembleWorld
-from glocal.worlds.grid import GridWorld, GridWorldConfig
-from glocal.worlds.vectors import VectorWorld, VectorWorldConfig
+from glocal.models.codecs.cameras import CamerasCodec
+from glocal.models.codecs.grid import GridCodec, GridCodecConfig
+from glocal.models.codecs.identity import IdentityCodec
+from glocal.models.codecs.keypoints import KeypointCodec, KeypointCodecConfig
+from glocal.models.rigid2d.scene import SceneConfig, scene_spec
+from glocal.models.surrogates.mlp import MLPSurrogate, MLPSurrogateConfig
+from glocal.models.surrogates.rssm import RSSM, RSSMConfig
+from glocal.models.worlds.cameras import CamerasWorld, CamerasWorldConfig
+from glocal.models.worlds.diffusion import DiffusionWorld
+from glocal.models.worlds.ensemble import EnsembleConfig, EnsembleWorld
+from glocal.models.worlds.grid import GridWorld, GridWorldConfig
+from glocal.models.worlds.vectors import VectorWorld, VectorWorldConfig
 
 RIGID, LOOSE = scene_spec(8), scene_spec(5)
 BODY, POINTS = SceneConfig(rigid=True, reach=0.2), SceneConfig(rigid=False, reach=0.2)
@@ -199,7 +199,7 @@ class TestSurrogates:
         assert torch.equal(slope[[0, 2]], torch.zeros(2, spec.action_dim))
 
     def test_a_belief_does_not_look_ahead_and_does_look_at_all_before(self, name):
-        """Which rows the losses look at is tested by hand in tests/surrogates."""
+        """Which rows the losses look at is tested by hand in tests/models/surrogates."""
         make, spec = SURROGATES[name]
         surrogate, segment = built(make, spec), experience(spec)
         obs, action = segment.obs.clone().requires_grad_(), segment.action.clone().requires_grad_()

@@ -9,16 +9,16 @@ import sys
 import pytest
 
 from glocal.cli import main
-from glocal.config import typed
 from glocal.data.store import EpisodeStore
-from glocal.evaluate.report import _doctor_section, _plot_training
-from glocal.files import UserError, answered, read_json, sha256
-from glocal.plan import STAGES
-from glocal.run import open_run, perform
-from glocal.stamps import Attempt, attempt_path, read_attempt, stage_seconds, stamp_path, write
-from glocal.status import is_begun, plan_of, status
-from glocal.training import read_log
-from glocal.workspace import Run
+from glocal.evaluate.report.run import _doctor_section, _plot_training
+from glocal.pipeline.config import typed
+from glocal.pipeline.plan import STAGES
+from glocal.pipeline.run import open_run, perform
+from glocal.pipeline.run_dir import Run
+from glocal.pipeline.stamps import Attempt, attempt_path, read_attempt, stage_seconds, stamp_path, write
+from glocal.pipeline.status import is_begun, plan_of, status
+from glocal.runtime.files import UserError, answered, read_json, sha256
+from glocal.runtime.trainer import read_log
 from tests.finished import finished_run
 
 GARBAGE = ["", "[]", "{}", "null", "3", "{", '"text"', "[" * 100_000, '{"plan": 3, "seconds": {}}', "\x00\xff"]
@@ -134,11 +134,11 @@ BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteu
 LOCKED = """
 import sys
 from pathlib import Path
-from glocal.checkpoints import load
+from glocal.runtime.checkpoints import load
 from glocal.cli import main
 from glocal.data.store import EpisodeStore
-from glocal.files import UserError, sha256
-from glocal.training import read_log
+from glocal.runtime.files import UserError, sha256
+from glocal.runtime.trainer import read_log
 folder = Path(sys.argv[1])
 ways = {
     "log": lambda path: read_log(path.parent),

@@ -11,14 +11,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from glocal import models
-from glocal.config import PRESETS, RobotConfig
 from glocal.core.improve import PolicyIteration
 from glocal.core.types import Segment
 from glocal.data.segments import Recorded
 from glocal.data.streams import ActionPart, RobotMapping, Stream
-from glocal.training import Fit
-from glocal.worlds import diffusion, ensemble
+from glocal.models.worlds import diffusion, ensemble
+from glocal.pipeline import build
+from glocal.pipeline.config import PRESETS, RobotConfig
+from glocal.runtime.trainer import Fit
 
 META = torch.device("meta")
 DEBUG = [name for name in PRESETS if name.endswith("-debug")]
@@ -32,7 +32,7 @@ def without_generators(monkeypatch):
 
 
 def source(config):
-    spec = models.build_spec(config)
+    spec = build.build_spec(config)
 
     def draw(count, length):
         rows = {"obs": spec.obs_dim, "action": spec.action_dim}
@@ -56,8 +56,8 @@ def configured(preset):
 @pytest.mark.parametrize("preset", DEBUG)
 def test_a_policy_iteration_stays_on_its_device(preset):
     config = configured(preset)
-    world, surrogate = models.build_world(config).to(META), models.build_surrogate(config).to(META)
-    pilot, critics = models.build_pilot(config, surrogate).to(META), models.build_critics(config, surrogate).to(META)
+    world, surrogate = build.build_world(config).to(META), build.build_surrogate(config).to(META)
+    pilot, critics = build.build_pilot(config, surrogate).to(META), build.build_critics(config, surrogate).to(META)
     work = PolicyIteration(config.learn, world.requires_grad_(False), pilot, critics, source(config), source(config))
     for _ in range(3):
         metrics = work.iterate()
@@ -68,10 +68,10 @@ def test_a_policy_iteration_stays_on_its_device(preset):
 @pytest.mark.parametrize("preset", DEBUG)
 def test_fitting_the_models_stays_on_their_device(preset):
     config = configured(preset)
-    draw, world = source(config), models.build_world(config).to(META)
+    draw, world = source(config), build.build_world(config).to(META)
     models_and_lengths = (
         (world, world.length),
-        (models.build_surrogate(config).to(META), config.surrogate_length),
+        (build.build_surrogate(config).to(META), config.surrogate_length),
     )
     for model, length in models_and_lengths:
         fit = Fit(config.world_fit, model, lambda m=model, n=length: m.loss(draw(16, n)))
@@ -81,7 +81,7 @@ def test_fitting_the_models_stays_on_their_device(preset):
 @pytest.mark.parametrize("preset", ["pusht-debug", "pusht-images-debug", "pusht-grid-debug"])
 def test_fitting_a_codec_stays_on_its_device(preset):
     config = PRESETS[preset]
-    codec = models.build_codec(config).to(META)
+    codec = build.build_codec(config).to(META)
     shapes = {"image": (64, 64, 3), "agent": (2,)}
     fields = {name: torch.zeros(16, *shapes[name], device=META) for name in codec.reads}
     fields["image"] = fields["image"].byte()
@@ -99,14 +99,14 @@ def test_windows_are_cut_where_the_experience_is():
 
 COMPILE = """
 import torch
-from glocal import models
-from glocal.config import PRESETS, RobotConfig
+from glocal.pipeline import build
+from glocal.pipeline.config import PRESETS, RobotConfig
 from glocal.data.streams import ActionPart, RobotMapping, Stream
 
 torch.manual_seed(0)
 for preset in ("pusht-debug", "pusht-grid-debug"):
     config = PRESETS[preset]
-    world, length, dim = models.build_world(config), config.world.context, models.build_spec(config).obs_dim
+    world, length, dim = build.build_world(config), config.world.context, build.build_spec(config).obs_dim
     obs, action, noise = torch.rand(4, length, dim), torch.rand(4, length, 2), torch.randn(4, dim)
     fast = torch.compile(world.sample, backend="eager", fullgraph=True)
     with torch.no_grad():

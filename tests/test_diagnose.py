@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from glocal import diagnose
 from glocal.cli import main
 from glocal.core.types import Segment, Step
-from glocal.evaluate.diagnosis import calibration, model_checks, rank_correlation, recommended, usable_horizon
-from glocal.gating import gate_windows, reader
-from glocal.run import open_run
-from glocal.workspace import Run
+from glocal.evaluate.report.diagnosis import calibration, model_checks, rank_correlation, recommended, usable_horizon
+from glocal.pipeline import diagnose
+from glocal.pipeline.run import open_run
+from glocal.pipeline.run_dir import Run
+from glocal.pipeline.validate import gate_windows, reader
 
 
 @pytest.fixture(scope="module")

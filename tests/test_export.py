@@ -8,9 +8,9 @@ import pytest
 from glocal.cli import main
 from glocal.data.formats import open_dataset
 from glocal.data.mapping import apply
-from glocal.export import MAPPING
-from glocal.run import open_run
-from glocal.stamps import stamp_path
+from glocal.pipeline.export import MAPPING
+from glocal.pipeline.run import open_run
+from glocal.pipeline.stamps import stamp_path
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from glocal import models
-from glocal.config import PRESETS, Config
 from glocal.core.improve import PolicyIteration
 from glocal.core.types import Segment
-from glocal.training import Fit
+from glocal.pipeline import build
+from glocal.pipeline.config import PRESETS, Config
+from glocal.runtime.trainer import Fit
 
 FOLDER = Path(__file__).parent / "golden"
 TOLERANCE = 1e-4
@@ -22,7 +22,7 @@ TOLERANCE = 1e-4
 
 def experience(config: Config) -> Callable[[int, int], Segment]:
     """Windows of a scene that drifts."""
-    dim = models.build_spec(config).obs_dim
+    dim = build.build_spec(config).obs_dim
     start = torch.rand(dim) - 0.5
 
     def draw(count: int, length: int) -> Segment:
@@ -45,10 +45,10 @@ def losses(name: str) -> Iterator[float]:
     config = PRESETS[preset]
     torch.manual_seed(0)
     draw = experience(config)
-    world = measured(models.build_world(config), draw(32, 2))
-    surrogate = measured(models.build_surrogate(config), draw(32, 2))
+    world = measured(build.build_world(config), draw(32, 2))
+    surrogate = measured(build.build_surrogate(config), draw(32, 2))
     if kind == "policy":
-        pilot, critics = models.build_pilot(config, surrogate), models.build_critics(config, surrogate)
+        pilot, critics = build.build_pilot(config, surrogate), build.build_critics(config, surrogate)
         work = PolicyIteration(config.learn, world.requires_grad_(False), pilot, critics, draw, draw)
         yield from (float(work.iterate()["imag/return"]) for _ in range(10))
     else:

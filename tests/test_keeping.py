@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from glocal.cli import main
-from glocal.config import from_dict, to_dict
-from glocal.files import UserError
-from glocal.opening import check_run
-from glocal.plan import STAGES
-from glocal.previous import alone, set_aside
-from glocal.run import open_run
-from glocal.status import status
-from glocal.workspace import Run
+from glocal.pipeline.config import from_dict, to_dict
+from glocal.pipeline.opening import check_run
+from glocal.pipeline.plan import STAGES
+from glocal.pipeline.previous import alone, set_aside
+from glocal.pipeline.run import open_run
+from glocal.pipeline.run_dir import Run
+from glocal.pipeline.status import status
+from glocal.runtime.files import UserError
 from tests.finished import finished_run
 
 PRESET = "pusht-keypoints-debug"

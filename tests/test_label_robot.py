@@ -15,9 +15,9 @@ from glocal.data.formats import open_dataset
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.ingest import beside, robot_mapping_of
 from glocal.data.streams import RobotMapping, misfits
-from glocal.labelling import labelled
-from glocal.labelling.job import shaped
-from glocal.run import open_run
+from glocal.pipeline.label import labelled
+from glocal.pipeline.label.job import shaped
+from glocal.pipeline.run import open_run
 from tests.hostile.case import tree
 from tests.robots import FEATURES, robot_logs
 

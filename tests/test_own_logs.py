@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glocal.checkpoints import load
 from glocal.cli import main
 from glocal.data import mapping
 from glocal.data.dataset import Feature
@@ -17,10 +16,11 @@ from glocal.data.ingest import ingest
 from glocal.data.propose import propose
 from glocal.data.reading import PlanarReading
 from glocal.data.store import recorded
-from glocal.deploy.view import check_planar, check_robot, through
-from glocal.files import UserError
-from glocal.models import build_scene
-from glocal.run import open_run, status
+from glocal.deploy.preprocess import check_planar, check_robot, through
+from glocal.pipeline.build import build_scene
+from glocal.pipeline.run import open_run, status
+from glocal.runtime.checkpoints import load
+from glocal.runtime.files import UserError
 from glocal.tasks.pusht import PushT, PushTConfig
 from tests.logs import EPISODES, STEPS, small_logs
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glocal import diagnose
 from glocal.cli import main
 from glocal.data.formats import open_dataset
 from glocal.data.ingest import beside, robot_mapping_of
 from glocal.data.streams import to_dict
-from glocal.files import write_json
-from glocal.run import open_run, status
+from glocal.pipeline import diagnose
+from glocal.pipeline.run import open_run, status
+from glocal.runtime.files import write_json
 from tests.robots import FEATURES, ID, SHOWN, robot_logs
 
 ONE = ("--threads", "1", "--processes", "1")

@@ -10,8 +10,8 @@ from glocal.cli import main
 from glocal.data.formats import open_dataset
 from glocal.data.ingest import beside, robot_mapping_of
 from glocal.data.streams import to_dict
-from glocal.files import write_json
-from glocal.run import open_run, status
+from glocal.pipeline.run import open_run, status
+from glocal.runtime.files import write_json
 from tests.robots import ID, robot_logs, seeing_logs
 
 ONE = ("--threads", "1", "--processes", "1")

@@ -15,20 +15,21 @@ from typing import Any
 import pytest
 import torch
 
-from glocal import cli, watch
-from glocal.agents.ppo import PPOConfig
-from glocal.checkpoints import load, save
-from glocal.config import PRESETS, from_dict, to_dict
+from glocal import cli
 from glocal.core.improve import ImproveConfig
-from glocal.plan import STAGES
-from glocal.run import alone, open_run, status
-from glocal.stages import imagined_steps
-from glocal.training import read_log
-from glocal.workspace import Run
+from glocal.models.policies.ppo import PPOConfig
+from glocal.pipeline import monitor
+from glocal.pipeline.config import PRESETS, from_dict, to_dict
+from glocal.pipeline.plan import STAGES
+from glocal.pipeline.run import alone, open_run, status
+from glocal.pipeline.run_dir import Run
+from glocal.pipeline.stages import imagined_steps
+from glocal.runtime.checkpoints import load, save
+from glocal.runtime.trainer import read_log
 
 LONGER = [
     "--world-fit.updates", "150", "--surrogate-fit.updates", "150", "--cloning-fit.updates", "150",
-    "--learn.iterations", "60", "--clock.checkpoint-seconds", "0.05", "--watch.every", "40",
+    "--learn.iterations", "60", "--clock.checkpoint-seconds", "0.05", "--monitor.every", "40",
 ]  # fmt: skip
 TRAINED = ("global", "local", "cloning", "policy")
 
@@ -252,7 +253,7 @@ def test_help_lists_verbs_and_options(capsys):
 
 
 def test_the_learning_rate_warms_up_and_falls():
-    from glocal.training import Fit, FitConfig
+    from glocal.runtime.trainer import Fit, FitConfig
 
     fit = Fit(FitConfig(updates=100, rate=1.0, warm_up=10), torch.nn.Linear(1, 1), lambda: (torch.zeros(()), {}))
     rates = []
@@ -264,8 +265,8 @@ def test_the_learning_rate_warms_up_and_falls():
 
 def test_the_last_trusted_policy_is_deployed_where_that_is_asked_for(tmp_path, monkeypatch):
     rings = iter([False, True])
-    monkeypatch.setattr(watch, "alarm", lambda looks: next(rings))
-    glocal("run", "pusht-keypoints-debug", "--run", tmp_path / "run", "--judge", "0.3", "--watch.keep", "trusted")
+    monkeypatch.setattr(monitor, "alarm", lambda looks: next(rings))
+    glocal("run", "pusht-keypoints-debug", "--run", tmp_path / "run", "--judge", "0.3", "--monitor.keep", "trusted")
     run = open_run(tmp_path / "run")
     looks = [row for row in read_log(run.folder / "policy") if "trust/alarm" in row]
     assert [row["trust/alarm"] for row in looks] == [0.0, 1.0]
@@ -276,8 +277,8 @@ def test_the_last_trusted_policy_is_deployed_where_that_is_asked_for(tmp_path, m
 @pytest.mark.parametrize(
     "options, reason",
     [
-        (["--watch.keep", "trusted"], "needs a judge"),
-        (["--watch.keep", "best", "--watch.every", "0"], "needs looks"),
+        (["--monitor.keep", "trusted"], "needs a judge"),
+        (["--monitor.keep", "best", "--monitor.every", "0"], "needs looks"),
         (["--judge", "0.95"], "are too few to hold out"),
     ],
 )

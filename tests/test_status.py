@@ -9,14 +9,14 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-from glocal.config import PRESETS, Config
-from glocal.declarations import UndeclaredError, declared
-from glocal.files import UserError, sha256
-from glocal.plan import FREE, STAGES
-from glocal.run import perform
-from glocal.stamps import read_stamp, stamp_path, write
-from glocal.status import plan_of, stamped, status
-from glocal.workspace import Run
+from glocal.pipeline.config import PRESETS, Config
+from glocal.pipeline.plan import FREE, STAGES
+from glocal.pipeline.run import perform
+from glocal.pipeline.run_dir import Run
+from glocal.pipeline.stamps import read_stamp, stamp_path, write
+from glocal.pipeline.status import plan_of, stamped, status
+from glocal.runtime.declarations import UndeclaredError, declared
+from glocal.runtime.files import UserError, sha256
 from tests.finished import DEBUG, finished_run
 
 
@@ -234,7 +234,7 @@ def test_status_reads_large_files_once(run, monkeypatch):
         os.utime(path, (1e9, 1e9))
     status(run)
     read: list[Path] = []
-    monkeypatch.setattr("glocal.digests.sha256", lambda path: read.append(path) or sha256(path))
+    monkeypatch.setattr("glocal.runtime.digests.sha256", lambda path: read.append(path) or sha256(path))
     status(run)
     assert not [path for path in read if path.suffix == ".safetensors"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from glocal.sufficiency import fitted
+from glocal.pipeline.sufficiency import fitted
 
 
 def test_a_law_that_losses_follow_is_found_and_foretells_the_next_one():

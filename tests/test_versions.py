@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import glocal
-from glocal.plan import LOADED, STAGES, code_version
-from glocal.stamps import read_stamp
-from glocal.versions import Package
+from glocal.pipeline.plan import LOADED, STAGES, code_version
+from glocal.pipeline.stamps import read_stamp
+from glocal.runtime.versions import Package
 
 SOURCES = {
     "toy": "",
@@ -129,56 +129,56 @@ BELIEFS = {"local", "gates", "cloning", "policy", "evaluate"}
 """Stages with a local model."""
 POLICIES = {"cloning", "policy", "evaluate"}
 EDITS = {
-    "collecting.take_in": {"collect"},
+    "pipeline.collect.take_in": {"collect"},
     "data.formats.lerobot._records": {"collect"},
     "data.mapping.apply": {"collect"},
     "data.store.seal": {"collect"},
     "tasks.collect.record_episode": {"collect"},
     "tasks.play.best_stroke": {"collect", "evaluate"},
-    "stages.train_codec": {"codec"},
-    "codecs.keypoints.KeypointCodec": {"codec", *MODELS},
-    "workspace.split_recorded": {"codec", *MODELS},
-    "workspace.encode_store": MODELS,
-    "workspace.Recordings": MODELS,
+    "pipeline.stages.train_codec": {"codec"},
+    "models.codecs.keypoints.KeypointCodec": {"codec", *MODELS},
+    "pipeline.run_dir.split_recorded": {"codec", *MODELS},
+    "pipeline.run_dir.encode_store": MODELS,
+    "pipeline.run_dir.Recordings": MODELS,
     "data.segments.Recorded": MODELS,
-    "models.build_scene": MODELS,
+    "pipeline.build.build_scene": MODELS,
     "core.features.Standard": MODELS,
-    "rigid2d.scene.Scene": MODELS,
-    "worlds.ensemble.EnsembleWorld": MODELS,
-    "real.real_of": {"policy", "evaluate"},
-    "models.build_world": MODELS,
-    "worlds.vectors.VectorWorld": MODELS,
+    "models.rigid2d.scene.Scene": MODELS,
+    "models.worlds.ensemble.EnsembleWorld": MODELS,
+    "pipeline.real.real_of": {"policy", "evaluate"},
+    "pipeline.build.build_world": MODELS,
+    "models.worlds.vectors.VectorWorld": MODELS,
     "core.nets.Residual": MODELS,
-    "stages._fit_world": {"global", "judge"},
-    "stages.train_judge": {"judge"},
-    "training.Fit": {"codec", *MODELS} - {"evaluate"},
-    "stages.local_loss": {"local"},
-    "surrogates.rssm.GaussianSpace": BELIEFS,
-    "workspace.Modelled": BELIEFS,
+    "pipeline.stages._fit_world": {"global", "judge"},
+    "pipeline.stages.train_judge": {"judge"},
+    "runtime.trainer.Fit": {"codec", *MODELS} - {"evaluate"},
+    "pipeline.stages.local_loss": {"local"},
+    "models.surrogates.rssm.GaussianSpace": BELIEFS,
+    "pipeline.run_dir.Modelled": BELIEFS,
     "core.matching.Matching": BELIEFS,
-    "gating.gate_windows": {"gates"},
-    "gating.FAR": {"gates"},
+    "pipeline.validate.gate_windows": {"gates"},
+    "pipeline.validate.FAR": {"gates"},
     "evaluate.probe.Probe": {"gates"},
     "evaluate.gradients.Question": {"gates", "policy"},
     "core.gradients.LINKS": {"gates", "policy"},
-    "workspace.Run": {"policy", "evaluate"},
-    "models.build_pilot": POLICIES,
-    "agents.cloning.cloning_loss": {"cloning", "policy"},
-    "agents.ppo.PPOIteration": {"policy"},
+    "pipeline.run_dir.Run": {"policy", "evaluate"},
+    "pipeline.build.build_pilot": POLICIES,
+    "models.policies.cloning.cloning_loss": {"cloning", "policy"},
+    "models.policies.ppo.PPOIteration": {"policy"},
     "core.improve.PolicyIteration": {"policy"},
     "core.returns.lambda_return": {"policy"},
-    "watch.Watch": {"policy"},
+    "pipeline.monitor.Watch": {"policy"},
     "evaluate.trust.alarm": {"policy"},
-    "evaluate.real.run_episodes": {"policy", "evaluate"},
-    "stages.evaluate": {"evaluate"},
-    "evaluate.report.write_report": {"report"},
-    "evaluate.diagnosis.trust_section": {"report"},
-    "plan.seed_of": set(STAGES),
+    "evaluate.episodes.run_episodes": {"policy", "evaluate"},
+    "pipeline.stages.evaluate": {"evaluate"},
+    "evaluate.report.run.write_report": {"report"},
+    "evaluate.report.diagnosis.trust_section": {"report"},
+    "pipeline.plan.seed_of": set(STAGES),
     "cli.main": set(),
-    "run.perform": set(),
-    "compare.compare": set(),
-    "config.PRESETS": set(),
-    "logs.doctor": set(),
+    "pipeline.run.perform": set(),
+    "pipeline.compare.compare": set(),
+    "pipeline.config.PRESETS": set(),
+    "pipeline.logs.doctor": set(),
 }
 
 
@@ -231,11 +231,11 @@ def test_every_stage_is_told_apart_by_its_code():
 
 COLLECT = """
 from pathlib import Path
-import glocal.run
+import glocal.pipeline.run
 from glocal.cli import main
 
 if __name__ == "__main__":
-    place = Path(glocal.run.__file__).with_name("collecting.py")
+    place = Path(glocal.pipeline.run.__file__).with_name("collect.py")
     place.write_text(place.read_text().replace("def record(", "LATER = 1\\n\\n\\ndef record(").replace(
         "    count = ", "    assert LATER\\n    count = "))
     options = ["--processes", "1", "--play.decisions", "300"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from glocal.data.dataset import Array, Dataset
 from glocal.data.mappings import AnyMapping
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 
 
 class Merged(Dataset):

@@ -12,7 +12,7 @@ from glocal.data.dimensions import extreme, finite, outliers, spans
 from glocal.data.findings import Finding, few, lengths
 from glocal.data.looks import Seen
 from glocal.data.mapping import Mapping, check, moments, ways
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 
 LAGS = range(-3, 7)
 """Steps by which images may lag actions."""

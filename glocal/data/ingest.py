@@ -25,8 +25,8 @@ from glocal.data.propose_robot import propose_robot
 from glocal.data.reading import Reading
 from glocal.data.store import recorded, recording_folder, write_episode
 from glocal.data.streams import RobotMapping, from_dict
-from glocal.files import UserError, appearing, cannot_write, sha256
-from glocal.progress import quoted
+from glocal.runtime.files import UserError, appearing, cannot_write, sha256
+from glocal.runtime.progress import quoted
 
 NOTES = ("README", "LICENSE", "LICENCE", "CITATION")
 """What files beside the data are called that say something about them."""

@@ -17,7 +17,7 @@ from glocal.core.ranges import Finite, Positive, Range, outside
 from glocal.data.dataset import Array, Dataset, Feature
 from glocal.data.formats.inside import read_foreign_json
 from glocal.data.outcomes import At, Over, any_of_decisions, of_decisions
-from glocal.files import UserError, write_json
+from glocal.runtime.files import UserError, write_json
 
 M = typing.TypeVar("M")
 NAME = "glocal.json"

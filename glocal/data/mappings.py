@@ -6,7 +6,7 @@ from typing import Any
 from glocal.data import mapping, streams
 from glocal.data.mapping import Mapping
 from glocal.data.streams import RobotMapping
-from glocal.files import write_json
+from glocal.runtime.files import write_json
 
 AnyMapping = Mapping | RobotMapping
 

@@ -10,7 +10,7 @@ from glocal.data.dataset import Array, Dataset
 from glocal.data.dimensions import IMPOSSIBLE
 from glocal.data.mapping import Mapping, cameras_of, check, moments, motion, numbers, reach_in_pixels, ways
 from glocal.data.outcomes import over_which
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 
 CAMERAS = (
     "observation.image",

@@ -11,7 +11,7 @@ from glocal.data.mappings import AnyMapping
 from glocal.data.outcomes import of_decisions, over_which
 from glocal.data.propose import LOOKED_AT, OUTCOMES, conventions, named
 from glocal.data.streams import FIELDS, ActionPart, Camera, RobotMapping, Stream, asked
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 
 FASTEST = 12.5
 """Decisions per second that are proposed at most: models that step finer have to step longer."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from glocal.data.dataset import Array
-from glocal.files import UserError, appearing, read_json, sha256, write_json
+from glocal.runtime.files import UserError, appearing, read_json, sha256, write_json
 
 
 def remembered(path: Path, rows: int, make: Callable[[], Array]) -> Array:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from glocal.core.types import Segment
 from glocal.data.store import EpisodeStore
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glocal.files import UserError, appearing, read_json, reading, remove, write_json
+from glocal.runtime.files import UserError, appearing, read_json, reading, remove, write_json
 
 Array = NDArray[Any]
 FORMAT = 1

@@ -13,7 +13,7 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from glocal.files import UserError, appearing
+from glocal.runtime.files import UserError, appearing
 
 Frame = NDArray[np.uint8]
 """A picture (h, w, 3), RGB."""

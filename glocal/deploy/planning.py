@@ -12,8 +12,8 @@ from torch import Tensor
 from glocal.core.ranges import Amount, Part, Positive, Range, Share, Small
 from glocal.core.returns import discount_weights
 from glocal.core.types import Codec, Segment, World
-from glocal.deploy.policy import Controller, recorded_fields
-from glocal.deploy.view import View, plain
+from glocal.deploy.controllers import Controller, recorded_fields
+from glocal.deploy.preprocess import View, plain
 
 
 @dataclass(frozen=True)

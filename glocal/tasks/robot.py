@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 
 Array = NDArray[Any]
 PLUGINS = ("gymnasium_robotics", "metaworld", "glocal_envs")

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from glocal.agents.actor import Actor, ActorConfig, TwinCritics
 from glocal.core.improve import ImproveConfig, Pilot, PolicyIteration
 from glocal.core.matching import Matching, MatchingConfig
 from glocal.core.types import Segment, Step, Trajectory, cat, stack
+from glocal.models.policies.actor import Actor, ActorConfig, TwinCritics
 from tests.toys import LinearSurrogate, LinearWorld, PlaceBelief, resting
 
 CONFIG = ImproveConfig(

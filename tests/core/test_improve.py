@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from glocal.agents.actor import Actor, ActorConfig, TwinCritics
 from glocal.core.improve import ImproveConfig, Pilot, PolicyIteration
 from glocal.core.memory import Memory
 from glocal.core.types import Segment, Step, Trajectory, stack
+from glocal.models.policies.actor import Actor, ActorConfig, TwinCritics
 from tests.toys import EndingSurrogate, EndingWorld, LinearSurrogate, QuantisedWorld, resting
 
 CONFIG = ImproveConfig(

@@ -8,7 +8,7 @@ from torch import Tensor
 from glocal.core.gradients import Draw, decouple, imagine
 from glocal.core.rollout import distance, replay, replay_surrogate, rollout, warm_up
 from glocal.core.types import Segment
-from glocal.surrogates.rssm import Recurrent
+from glocal.models.surrogates.rssm import Recurrent
 from tests.toys import EndingSurrogate, LinearSurrogate, LinearWorld, Place, PlaceBelief
 
 ROWS = torch.tensor([[0.0, 1.0, 2.0, 3.0]])

@@ -11,7 +11,7 @@ import pytest
 from glocal.data.dataset import Dataset, Feature
 from glocal.data.formats import aside
 from glocal.data.formats.aside import Aside
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 
 
 class Moody(Dataset):

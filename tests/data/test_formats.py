@@ -23,7 +23,7 @@ from glocal.data.dataset import Feature
 from glocal.data.formats import aside, open_dataset
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.video import read_frames, write_frames
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 
 STRUCTURE = 6000
 """Bytes at a file's beginning, where damage does most."""

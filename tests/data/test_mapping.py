@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from glocal.data.mapping import Mapping, apply, check, from_dict, from_pixels, load, pixels, save, shown, to_dict
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 from tests.data.memory import Logs
 
 STEPS = 5

@@ -8,7 +8,7 @@ import pytest
 from glocal.data.dataset import Feature
 from glocal.data.propose_robot import propose_robot
 from glocal.data.streams import ActionPart, Stream, misfits
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 from tests.data.memory import Logs
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from glocal.data.ingest import source_digest
 from glocal.data.mapping import NAME
-from glocal.files import UserError, sha256
-from glocal.plan import STAGES
-from glocal.stamps import stamp_path, write
-from glocal.status import digests_of, plan_of, stamped, status
-from glocal.workspace import Run
+from glocal.pipeline.plan import STAGES
+from glocal.pipeline.run_dir import Run
+from glocal.pipeline.stamps import stamp_path, write
+from glocal.pipeline.status import digests_of, plan_of, stamped, status
+from glocal.runtime.files import UserError, sha256
 from tests.finished import DEBUG, finished_run
 
 

@@ -15,7 +15,7 @@ import torch
 from glocal.data import store as store_module
 from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore, recorded, recording_folder, seal, write_episode
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 
 
 def episode(rows: int, value: float) -> dict[str, np.ndarray]:
@@ -127,7 +127,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from glocal.data.store import seal, write_episode
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 folder = Path(sys.argv[1])
 for number in range(8):
     write_episode(folder, number, {"action": np.zeros((1000, 2), np.float32), "image": np.zeros((1000, 99), np.uint8)})

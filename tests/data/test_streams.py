@@ -22,7 +22,7 @@ from glocal.data.streams import (
     to_robot,
     unused,
 )
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 from tests.data.memory import Logs
 
 JOINTS, CUBE = Stream("joints", "observation.state", (0, 1)), Stream("cube", "observation.cube", (2, 0))

@@ -5,12 +5,12 @@ import pytest
 
 from glocal.data.formats import open_dataset
 from glocal.data.propose_robot import propose_robot
-from glocal.real import check_environment
+from glocal.pipeline.real import check_environment
 from tests.logs import script
 
 pytest.importorskip("mujoco", reason="mujoco is not installed, which Push-Cube needs: pip install -e '.[tasks]'")
 
-from glocal.config import EnvConfig, RobotConfig
+from glocal.pipeline.config import EnvConfig, RobotConfig
 
 
 def test_what_is_proposed_for_the_logs_fits_the_environment(tmp_path):

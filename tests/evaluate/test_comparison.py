@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from glocal.evaluate.comparison import PUSHT, write_comparison
+from glocal.evaluate.report.comparison import PUSHT, write_comparison
 
 
 def cell(pose: int, seed: int) -> dict:

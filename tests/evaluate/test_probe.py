@@ -9,7 +9,7 @@ from torch import nn
 
 from glocal.core.spec import Part, Spec
 from glocal.evaluate.probe import Probe, ProbeConfig
-from glocal.rigid2d.scene import scene_spec
+from glocal.models.rigid2d.scene import scene_spec
 
 SMALL = ProbeConfig(width=8, channels=8)
 

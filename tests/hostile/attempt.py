@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from glocal import cli
-from glocal.progress import console
+from glocal.runtime.progress import console
 from tests.hostile.case import Case, tree
 
 SECONDS = 20

@@ -8,7 +8,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from glocal.labels.marking import ANSWER, TOKEN, Marks, Server
+from glocal.data.rewards.marking import ANSWER, TOKEN, Marks, Server
 
 MARK = b'{"episode": 0, "frame": 0, "success": true}'
 DEEP = b"[" * 50_000

@@ -8,12 +8,12 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import pytest
 
-from glocal.agents.ppo import PPOConfig
 from glocal.cli import main
-from glocal.config import PRESETS, Config, from_dict, to_dict
 from glocal.core.ranges import Range, range_of
 from glocal.data import mapping
-from glocal.labelling.job import Job
+from glocal.models.policies.ppo import PPOConfig
+from glocal.pipeline.config import PRESETS, Config, from_dict, to_dict
+from glocal.pipeline.label.job import Job
 
 KEYPOINTS, IMAGES = "pusht-keypoints-debug", "pusht-debug"
 RUN = (
@@ -282,7 +282,7 @@ def test_every_number_among_the_options_has_a_range(kind):
 
 
 def test_every_preset_is_within_the_ranges_and_survives_json():
-    from glocal.checking import check
+    from glocal.pipeline.check import check
 
     for config in PRESETS.values():
         check(from_dict(json.loads(json.dumps(to_dict(config))), "a test"))

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glocal.config import EnvConfig, RobotConfig
 from glocal.data.formats import open_dataset
 from glocal.data.ingest import robot_mapping_of
 from glocal.data.streams import ActionPart, RobotMapping, Stream, misfits
-from glocal.files import UserError
-from glocal.real import check_environment, open_robot
+from glocal.pipeline.config import EnvConfig, RobotConfig
+from glocal.pipeline.real import check_environment, open_robot
+from glocal.runtime.files import UserError
 from glocal.tasks.robot import begin, make
 from tests.logs import script
 

@@ -4,8 +4,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-from glocal.config import EnvConfig
-from glocal.files import UserError
+from glocal.pipeline.config import EnvConfig
+from glocal.runtime.files import UserError
 from glocal.tasks.robot import RENDERED, GymRobot, Sensed, Viewed, check_spaces, make, sense
 from tests.robots import ID, Reach
 

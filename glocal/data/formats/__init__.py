@@ -6,7 +6,7 @@ from glocal.data.dataset import Dataset, Format
 from glocal.data.formats import flat, folder, lerobot, minari
 from glocal.data.formats.bounds import check_dataset
 from glocal.data.formats.inside import sealed
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 
 FORMATS = (lerobot.FORMAT, minari.FORMAT, flat.ZARR, flat.HDF5, folder.FORMAT)
 WHOLE = (lerobot.FORMAT, minari.FORMAT, flat.ZARR)

@@ -21,7 +21,7 @@ import numpy as np
 
 from glocal.data.dataset import Array, Dataset
 from glocal.data.formats.bounds import EPISODE_BYTES
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 
 PATIENCE = 120.0
 """Seconds that an answer may take: opening a dataset, or reading an episode."""

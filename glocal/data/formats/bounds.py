@@ -9,7 +9,7 @@ import numpy as np
 
 from glocal.data.dataset import Dataset
 from glocal.data.video import SIDE
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 
 NUMBERS = 1_000_000
 """Numbers that a feature has in a step, where it is no picture."""

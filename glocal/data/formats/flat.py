@@ -16,7 +16,7 @@ from glocal.data.dataset import Array, Dataset, Feature, Format
 from glocal.data.formats.aside import Aside
 from glocal.data.formats.bounds import EPISODES, KINDS, STEPS, check_shape, check_size
 from glocal.data.formats.pictures import as_bytes, brightest, feature_of
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 
 H5_ENDINGS = (".h5", ".hdf5")
 LENGTHS = ("ep_len", "lengths")

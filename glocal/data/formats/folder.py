@@ -13,7 +13,7 @@ from glocal.data.dataset import Array, Dataset, Feature, Format
 from glocal.data.formats.bounds import KINDS, check_size, check_zip
 from glocal.data.formats.pictures import as_bytes, brightest, feature_of
 from glocal.data.video import read_frames, stacked, video_info
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 
 VIDEO, ACTION = "image", "action"
 """What a video's pictures and an npy's rows are called."""

@@ -9,7 +9,7 @@ from pathlib import Path, PureWindowsPath
 from string import Formatter
 from typing import Any
 
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 
 ENTRIES = 2_000_000
 """Files and folders in a data set, at most."""

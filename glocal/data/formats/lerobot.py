@@ -20,7 +20,7 @@ from glocal.data.formats.bounds import NUMBERS as NUMBERS_A_STEP
 from glocal.data.formats.bounds import RATE, TABLE_BYTES, TABLE_ROWS, check_length, check_shape
 from glocal.data.formats.inside import JSON_BYTES, expanded, inside, parse, read_foreign_json, regular
 from glocal.data.video import read_frames, stacked
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 
 VERSIONS = ("v3.0", "v2.1")
 KEPT_BY_THE_FORMAT = ("timestamp", "frame_index", "episode_index", "index", "task_index")

@@ -13,7 +13,7 @@ from glocal.data.dataset import Array, Feature
 from glocal.data.formats.inside import apart, check_names, read_foreign_json, sealed
 from glocal.data.formats.lerobot import LeRobotDataset, index_of, read_table
 from glocal.data.formats.lerobot_writer import Statistics, column_of, told_of
-from glocal.files import UserError, appearing, write_json
+from glocal.runtime.files import UserError, appearing, write_json
 
 
 def relabel(

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from glocal.data.dataset import Array, Feature
 from glocal.data.formats.inside import check_names
 from glocal.data.video import VideoWriter
-from glocal.files import UserError, appearing, write_json
+from glocal.runtime.files import UserError, appearing, write_json
 
 FILES_IN_A_CHUNK = 1000
 TABLE_MB, VIDEO_MB = 100, 200

@@ -11,7 +11,7 @@ from glocal.data.dataset import Array, Dataset, Feature, Format
 from glocal.data.formats.aside import Aside
 from glocal.data.formats.flat import check_own_tree, library, own_names
 from glocal.data.formats.inside import read_foreign_json
-from glocal.files import UserError
+from glocal.runtime.files import UserError
 
 OUTCOMES = {"next.reward": "rewards", "next.done": "terminations"}
 DATA = "main_data.hdf5"

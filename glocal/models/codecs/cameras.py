@@ -1,0 +1,67 @@
+"""What any robot senses: numbers, standardised, and what each of its cameras shows, as a latent grid."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from glocal.core.spec import Part, Spec
+from glocal.core.types import LearnedCodec
+from glocal.models.codecs.grid import GridAutoencoder, GridCodecConfig
+from glocal.models.codecs.standard import StandardCodec
+
+
+class CamerasCodec(LearnedCodec):
+    """Vectors by name, and pictures (size, size, 3) uint8 by the name of their camera.
+
+    Each camera has an autoencoder of its own, or all share one.
+    """
+
+    def __init__(self, cfg: GridCodecConfig, vectors: tuple[Part, ...], cameras: Mapping[str, int]):
+        """`cameras` are the sides of the pictures that each camera shows; there is at least one."""
+        super().__init__()
+        self.cameras, self.vectors = tuple(cameras), StandardCodec(vectors)
+        self.drawn_by = {name: f"pictures_of_{size}" if cfg.shared else name for name, size in cameras.items()}
+        """By camera the name of its autoencoder."""
+        sizes = {self.drawn_by[name]: size for name, size in cameras.items()}
+        self.grids = nn.ModuleDict({name: GridAutoencoder(cfg, size) for name, size in sizes.items()})
+        self.spec = Spec((*vectors, *(Part(name, cfg.shape) for name in cameras)), 0)
+        self.reads = tuple(part.name for part in self.spec.parts)
+
+    @torch.no_grad()
+    def fit_statistics(self, fields: Mapping[str, Tensor]) -> None:
+        """Take the background of each camera, and mean and deviation of the vectors, from recorded fields (n, ...)."""
+        self.fit_vectors(fields)
+        for known in self.grids:
+            seen = [fields[name] for name in self.cameras if self.drawn_by[name] == known]
+            self._grid(known).fit_statistics(torch.cat(seen))
+
+    def fit_vectors(self, fields: Mapping[str, Tensor]) -> None:
+        """Take mean and deviation of the vectors alone, of which more can be looked at than of pictures."""
+        if self.vectors.parts:
+            self.vectors.fit_statistics(fields)
+
+    def encode(self, fields: Mapping[str, Tensor]) -> Tensor:
+        grids = [self._grid(self.drawn_by[name]).encode(fields[name]) for name in self.cameras]
+        vectors = [self.vectors.encode(fields)] if self.vectors.parts else []
+        return torch.cat([*vectors, *grids], dim=-1)
+
+    def decode(self, obs: Tensor) -> dict[str, Tensor]:
+        columns = {name: obs[..., self.spec.columns(name)] for name in self.cameras}
+        drawn = {name: self._grid(self.drawn_by[name]).decode(grid) for name, grid in columns.items()}
+        vectors = self.vectors.decode(obs[..., : len(self.vectors.mean)]) if self.vectors.parts else {}
+        return vectors | drawn
+
+    def loss(self, fields: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean over cameras of what each one's autoencoder minimises."""
+        losses, metrics = [], {}
+        for name in self.cameras:
+            loss, found = self._grid(self.drawn_by[name]).loss(fields[name])
+            losses.append(loss)
+            metrics |= {f"{name}/{key}": value for key, value in found.items()}
+        return torch.stack(losses).mean(), metrics
+
+    def _grid(self, known: str) -> GridAutoencoder:
+        grid = self.grids[known]
+        assert isinstance(grid, GridAutoencoder)
+        return grid

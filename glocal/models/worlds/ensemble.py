@@ -1,0 +1,155 @@
+"""The Robotic World Model (arXiv 2501.10100) as a global model: recurrent networks trained on their own predictions.
+
+Several of them, begun differently, make an ensemble. Where they do not agree, little was recorded, and imagined rewards
+can be made to pay for it (RWM-U, arXiv 2504.16680).
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glocal.core.features import FeaturesConfig
+from glocal.core.ranges import Amount, Part, Range, Small, Width
+from glocal.core.returns import alive, weighted_mean
+from glocal.core.spec import Spec
+from glocal.core.types import Batched, Segment, Step
+from glocal.models.worlds.diffusion import unit_noise
+
+SIZES = (16, 128, 256, 384, 512)
+"""Width by `size`."""
+LEAST_LOG_STD, LARGEST_LOG_STD = -5.0, 1.0
+
+
+@dataclass(frozen=True)
+class EnsembleConfig:
+    """Choices for the ensemble."""
+
+    context: Small = 8
+    """Observations that it begins with; the paper's M."""
+    forecast: Small = 8
+    """Steps of its own predictions that it is trained on; the paper's N."""
+    members: Annotated[int, Range(2, 64)] = 5
+    size: Literal[0, 1, 2, 3, 4] = 2
+    """0 (for tests) to 4: the width of the networks."""
+    scales: Annotated[int, Range(1, 16)] = 3
+    """Wavelengths of the positional features, halving from one to the next."""
+    left_out: Part = 0.2
+    """Share of the windows of a minibatch that each member does not see, so that members stay apart."""
+    penalty: Amount = 0.0
+    """What a reward is lowered by for each unit of the members' disagreement about the next observation."""
+    head_width: Width = 128
+
+
+@dataclass(frozen=True)
+class Hidden(Batched):
+    """The members' memories (B, K, h), the last observation (B, d), and the key of the next draw."""
+
+    h: Float[Tensor, "b k h"]
+    obs: Float[Tensor, "b d"]
+    key: int
+
+
+class Member(nn.Module):
+    """One network: what it remembers, and the Gaussian of the next change."""
+
+    def __init__(self, inputs: int, width: int, obs_dim: int):
+        super().__init__()
+        self.enter = nn.Sequential(nn.Linear(inputs, width), nn.LayerNorm(width), nn.SiLU())
+        self.cell = nn.GRUCell(width, width)
+        self.leave = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 2 * obs_dim))
+
+    def forward(self, seen: Float[Tensor, "b f"], h: Float[Tensor, "b h"]) -> tuple[Tensor, Tensor, Tensor]:
+        """The memory after what is seen and done, and the mean and log standard deviation of the change."""
+        entered = self.enter(seen)
+        h = self.cell(entered, h)
+        mean, log_std = self.leave(torch.cat([h, entered], dim=-1)).chunk(2, dim=-1)
+        return h, mean, log_std.clamp(LEAST_LOG_STD, LARGEST_LOG_STD)
+
+
+class EnsembleWorld(nn.Module):
+    """Answers actions by the members' mean prediction, with the noise that they expect."""
+
+    def __init__(self, cfg: EnsembleConfig, spec: Spec, features: FeaturesConfig):
+        super().__init__()
+        self.cfg, self.spec, self.width = cfg, spec, SIZES[cfg.size]
+        self.features = features.build(spec, 1, cfg.scales)
+        inputs = self.features.dynamics_dim()
+        self.members = nn.ModuleList([Member(inputs, self.width, spec.obs_dim) for _ in range(cfg.members)])
+        self.head = self.features.outcome(cfg.head_width)
+
+    @property
+    def length(self) -> int:
+        """Rows of a window that its loss reads."""
+        return self.cfg.context + self.cfg.forecast
+
+    @torch.no_grad()
+    def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
+        """Take the statistics of features and head from recorded pairs (N, d) and rewards (N,)."""
+        self.features.fit_statistics(before, after, reward)
+        self.head.fit_statistics(after, reward)
+
+    def outcome(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Reward (*batch,) and the logit of continuation (*batch,) of observations (*batch, d)."""
+        return self.head(obs)
+
+    def begin(self, segment: Segment, key: int) -> Hidden:
+        """See `World.begin`; needs at least `context` steps."""
+        length, wanted = segment.obs.shape[1], self.cfg.context
+        if length < wanted:
+            raise ValueError(f"the world needs {wanted} observations to begin, found {length}")
+        obs, action = segment.obs[:, -wanted:], segment.action[:, -wanted:]
+        h = obs.new_zeros(len(obs), self.cfg.members, self.width)
+        for t in range(1, wanted):
+            h, _, _ = self._predict(obs[:, t - 1], action[:, t], h)
+        return Hidden(h, obs[:, -1], key)
+
+    def step(self, context: Hidden, action: Float[Tensor, "b a"]) -> tuple[Hidden, Step]:
+        """See `World.step`."""
+        h, mean, log_std = self._predict(context.obs, action, context.h)
+        noise = unit_noise(context.key, (len(action), self.spec.obs_dim), action.device)
+        obs = self.features.advance(context.obs, mean.mean(1) + log_std.exp().mean(1) * noise)
+        reward, cont = self.outcome(obs)
+        reward = reward - self.cfg.penalty * disagreement(mean)
+        return Hidden(h, obs, context.key + 1), Step(obs, reward, cont.sigmoid())
+
+    def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
+        """Negative log likelihoods of the changes in segments (B, length, ...): step by step through the context, then
+        of each member's own predictions; and the head's losses."""
+        count, lived = len(segment.obs), alive(segment.cont)
+        h = segment.obs.new_zeros(count, self.cfg.members, self.width)
+        seen = (torch.rand(count, self.cfg.members, device=h.device) >= self.cfg.left_out).to(h)
+        before = segment.obs[:, :1].expand(-1, self.cfg.members, -1)
+        losses = []
+        for t in range(1, segment.obs.shape[1]):
+            known = t <= self.cfg.context
+            now = segment.obs[:, t - 1 : t].expand_as(before) if known else before
+            h, mean, log_std = self._predict(now, segment.action[:, t], h)
+            target = self.features.delta(now.flatten(0, 1), segment.obs[:, t].repeat_interleave(self.cfg.members, 0))
+            off = (target.view_as(mean) - mean) / log_std.exp()
+            likelihood = (0.5 * off.pow(2) + log_std).mean(-1)
+            losses.append(weighted_mean(likelihood, seen * lived[:, t, None]))
+            before = self.features.advance(now.flatten(0, 1), mean.flatten(0, 1)).view_as(now)
+        prediction = torch.stack(losses).mean()
+        reward, cont = self.outcome(segment.obs[:, 1:])
+        off = nn.functional.smooth_l1_loss(reward, segment.reward[:, 1:], beta=0.02, reduction="none")
+        surprise = nn.functional.binary_cross_entropy_with_logits(cont, segment.cont[:, 1:], reduction="none")
+        metrics = {"reward": weighted_mean(off, lived[:, 1:]), "cont": weighted_mean(surprise, lived[:, 1:])}
+        loss = prediction + metrics["reward"] + metrics["cont"]
+        return loss, {"likelihood": prediction, "forecast": losses[-1], **metrics}
+
+    def _predict(self, obs: Tensor, action: Float[Tensor, "b a"], h: Float[Tensor, "b k h"]) -> tuple[Tensor, ...]:
+        """The members' memories (B, K, h), means and log standard deviations (B, K, d) of the change, from one
+        observation (B, d) for all of them, or one for each (B, K, d)."""
+        found = []
+        for k, member in enumerate(self.members):
+            own = obs if obs.ndim == 2 else obs[:, k]
+            found.append(member(self.features.dynamics(own[:, None], action[:, None], self.cfg.scales), h[:, k]))
+        return tuple(torch.stack(parts, 1) for parts in zip(*found, strict=True))
+
+
+def disagreement(mean: Float[Tensor, "b k d"]) -> Float[Tensor, " b"]:
+    """How far the members' means are apart, in typical changes: the mean over numbers of their standard deviation."""
+    return mean.std(1, correction=0).mean(-1)

@@ -1,0 +1,155 @@
+"""From a configuration to models, and from checkpoints to models with their weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glocal.core.features import FeaturesConfig, StandardConfig
+from glocal.core.improve import Pilot
+from glocal.core.spec import Part, Spec
+from glocal.core.types import Codec
+from glocal.models.codecs.cameras import CamerasCodec
+from glocal.models.codecs.grid import GridCodec, GridCodecConfig
+from glocal.models.codecs.identity import IdentityCodec
+from glocal.models.codecs.keypoints import KeypointCodec
+from glocal.models.codecs.standard import StandardCodec
+from glocal.models.policies.actor import Actor, TwinCritics
+from glocal.models.policies.cloning import ChunkActor
+from glocal.models.policies.ppo import NETWORKS, PPOConfig
+from glocal.models.rigid2d.scene import SceneConfig, scene_spec
+from glocal.models.surrogates.mlp import MLPSurrogate
+from glocal.models.surrogates.rssm import RSSM, RSSMConfig
+from glocal.models.worlds.cameras import CamerasWorld, CamerasWorldConfig
+from glocal.models.worlds.diffusion import DiffusionWorld
+from glocal.models.worlds.ensemble import EnsembleConfig, EnsembleWorld
+from glocal.models.worlds.grid import GridWorld, GridWorldConfig
+from glocal.models.worlds.vectors import VectorWorld
+from glocal.pipeline.config import Config, RobotConfig
+from glocal.runtime import checkpoints
+from glocal.runtime.checkpoints import Checkpoint
+from glocal.runtime.files import UserError
+from glocal.tasks.pusht import IMAGE_SIZE, KEYPOINTS, TABLE, PushTConfig
+
+
+def build_spec(config: Config) -> Spec:
+    """What the models see: a robot's streams, the T's own keypoints, or what the codec makes of images."""
+    task = config.task
+    if isinstance(task, RobotConfig):
+        grid = config.codec.shape if isinstance(config.codec, GridCodecConfig) else None
+        cameras = [Part(name, grid) for name in _cameras(task)] if grid else []
+        return Spec((*_streams(task), *cameras), task.mapping.action_dim)
+    if not config.task.images:
+        return scene_spec(KEYPOINTS)
+    return Spec(config.codec.parts, action_dim=2)
+
+
+def _streams(task: RobotConfig) -> tuple[Part, ...]:
+    return tuple(Part(stream.name, (len(stream.columns),)) for stream in task.mapping.streams)
+
+
+def _cameras(task: RobotConfig) -> dict[str, int]:
+    """The sides of the pictures that each camera shows."""
+    return {camera.name: camera.size for camera in task.mapping.cameras}
+
+
+def build_features(config: Config) -> FeaturesConfig:
+    """How models look at what they see: as plain numbers, or as a rigid body and an agent in a plane."""
+    return StandardConfig() if isinstance(config.task, RobotConfig) else build_scene(config.task)
+
+
+def build_scene(task: PushTConfig) -> SceneConfig:
+    """What is known of Push-T's scene."""
+    return SceneConfig(rigid=True, reach=2 * task.reach / TABLE)
+
+
+def build_codec(config: Config) -> Codec:
+    """Between what is recorded and what models see."""
+    task, cfg = config.task, config.codec
+    if isinstance(task, RobotConfig):
+        if not task.mapping.cameras:
+            return StandardCodec(_streams(task))
+        if not isinstance(cfg, GridCodecConfig):
+            raise UserError("a robot's cameras are seen as latent grids; use the preset robot-images")
+        return CamerasCodec(cfg, _streams(task), _cameras(task))
+    if not task.images:
+        return IdentityCodec(TABLE)
+    agent = task.agent
+    if isinstance(cfg, GridCodecConfig):
+        if not agent:
+            raise UserError("a latent grid does not tell where the agent is from images alone; use --task.agent")
+        return GridCodec(cfg, TABLE, IMAGE_SIZE)
+    return KeypointCodec(cfg, TABLE, IMAGE_SIZE, agent)
+
+
+def build_world(config: Config) -> DiffusionWorld | EnsembleWorld:
+    cfg, spec = config.world, build_spec(config)
+    _check_parts(_is_grid(spec) == isinstance(cfg, GridWorldConfig | CamerasWorldConfig), "world", spec)
+    if isinstance(cfg, CamerasWorldConfig):
+        return CamerasWorld(cfg, spec)
+    if isinstance(cfg, GridWorldConfig):
+        if not isinstance(config.task, PushTConfig):
+            raise UserError("the grid world is of one camera and an agent in a plane; use the preset robot-images")
+        return GridWorld(cfg, spec, build_scene(config.task))
+    if isinstance(cfg, EnsembleConfig):
+        return EnsembleWorld(cfg, spec, build_features(config))
+    return VectorWorld(cfg, spec, build_features(config))
+
+
+def build_surrogate(config: Config) -> MLPSurrogate | RSSM:
+    cfg, spec = config.surrogate, build_spec(config)
+    _check_parts(isinstance(cfg, RSSMConfig) or not _is_grid(spec), "surrogate", spec)
+    return RSSM(cfg, spec) if isinstance(cfg, RSSMConfig) else MLPSurrogate(cfg, spec, build_features(config))
+
+
+def _is_grid(spec: Spec) -> bool:
+    return any(len(part.shape) == 3 for part in spec.parts)
+
+
+def _check_parts(fits: bool, model: str, spec: Spec) -> None:
+    if not fits:
+        found = ", ".join(part.name for part in spec.parts)
+        raise UserError(f"this {model} does not take what the codec makes ({found}); see how presets pair them")
+
+
+def build_critics(config: Config, surrogate: MLPSurrogate | RSSM) -> TwinCritics:
+    return TwinCritics(config.agent, surrogate.feat_dim)
+
+
+def device_of(config: Config) -> torch.device:
+    """Where models are trained; raises `UserError` where a GPU is asked for and there is none."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda was asked for, but torch finds no GPU here; use --device cpu or auto")
+    wanted = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    return torch.device(wanted)
+
+
+def compiled(function: Any, device: torch.device) -> Any:
+    """The function as one compiled program on a GPU; on CPUs it stays as it is, where compiling gained nothing."""
+    return torch.compile(function, dynamic=False) if device.type == "cuda" else function
+
+
+def load_trained(module: Any, folder: Path, kind: str, check: Callable[[Checkpoint], None] | None = None) -> Any:
+    """The module with its stage's weights, frozen; raises `UserError` where the stage has not finished.
+
+    `check` may refuse the checkpoint before its weights are used.
+    """
+    checkpoint = checkpoints.load(folder, kind)
+    if checkpoint is None:
+        raise UserError(f"there is no trained {kind} model in {folder}; run `glocal train {kind}` first")
+    if check is not None:
+        check(checkpoint)
+    checkpoints.restore(module, checkpoint)
+    return module.requires_grad_(False).eval()
+
+
+def build_pilot(config: Config, surrogate: MLPSurrogate | RSSM, kind: str = "policy") -> Pilot:
+    """What the stage `kind` (policy or cloning) trains."""
+    actions = build_spec(config).action_dim
+    if kind == "policy" and isinstance(config.learn, PPOConfig):
+        actor = NETWORKS[config.learn.networks].actor
+        return Pilot(surrogate, actor(config.learn, config.agent, surrogate.feat_dim, actions))
+    if kind == "cloning" and config.cloning.chunk > 1:
+        return Pilot(surrogate, ChunkActor(config.agent, surrogate.feat_dim, actions, config.cloning.chunk))
+    return Pilot(surrogate, Actor(config.agent, surrogate.feat_dim, actions))

@@ -1,0 +1,52 @@
+"""What imagination claims of a policy: its success in imagined episodes that begin where real ones do."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glocal.core.types import Segment, World
+from glocal.deploy.controllers import Act, acting, recorded_fields
+from glocal.evaluate.gates import Reader
+from glocal.evaluate.gradients import acted
+from glocal.evaluate.intervals import wilson
+from glocal.pipeline import build
+from glocal.pipeline.run_dir import Run
+from glocal.tasks.pusht import Array, PushT, PushTConfig, pose_reached
+
+
+def claims(run: Run, kind: str, read: Reader, real: Array) -> dict[str, Any]:
+    """Successes by pose in the policy's own world, and in the judge's where there is one.
+
+    `true` counts the episodes that ended in reality as they were imagined.
+
+    `real` (n,) says which of the real episodes from the evaluation's initial states succeeded.
+    """
+    pilot, cfg = run.pilot(kind), run.config.evaluate
+    begin = _beginnings(run, len(real), cfg.first_seed)
+    found = {}
+    for name, world in {"own": run.world(), "judge": run.judge()}.items():
+        if world is not None:
+            claimed = _succeeded(run, acting(pilot, run.config.cloning.forget), pilot.surrogate, world, begin, read)
+            found[name] = wilson(int(claimed.sum()), len(claimed)) | {"true": int((claimed == real).sum())}
+    return found
+
+
+def _succeeded(run: Run, act: Act, surrogate: Any, world: World, begin: Segment, read: Reader) -> Array:
+    """Which of the imagined episodes (n,) reach the goal's pose."""
+    obs = acted(act, world, surrogate, begin, run.config.task.decisions, run.config.seed).seen.obs
+    pose = read(obs)
+    return np.any(pose_reached(np.concatenate([pose.block, pose.angle[..., None]], -1)), axis=1)
+
+
+def _beginnings(run: Run, count: int, first_seed: int) -> Segment:
+    """The agent at rest before the evaluation's initial states, as it is seen, (n, W, ...)."""
+    task, window = run.config.task, run.config.world.context
+    assert isinstance(task, PushTConfig)
+    env = PushT(task, run.picture)
+    fields = recorded_fields([run.view(env.reset(first_seed + i)) for i in range(count)], run.codec.reads)
+    obs: Tensor = run.codec.encode({name: field.to(run.device) for name, field in fields.items()})
+    nothing = torch.zeros(count, window, device=run.device)
+    action = nothing[..., None].expand(-1, -1, build.build_spec(run.config).action_dim)
+    return Segment(obs[:, None].expand(-1, window, -1), action, nothing, nothing + 1)

@@ -1,0 +1,354 @@
+"""What a person chooses: one frozen `Config`, and presets of it as plain values."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import cattrs
+import tyro
+from cattrs.strategies import configure_tagged_union
+
+from glocal.core.improve import ImproveConfig
+from glocal.core.matching import MatchingConfig
+from glocal.core.ranges import Inner, Many, Part, Processes, Range, Seed, Small
+from glocal.data.streams import RobotMapping
+from glocal.deploy.planning import ICEMConfig
+from glocal.evaluate.gates import GateConfig
+from glocal.evaluate.probe import ProbeConfig
+from glocal.models.codecs.grid import GridCodecConfig
+from glocal.models.codecs.keypoints import KeypointCodecConfig
+from glocal.models.policies.actor import ActorConfig
+from glocal.models.policies.cloning import CloningConfig
+from glocal.models.policies.ppo import PPOConfig
+from glocal.models.surrogates.mlp import MLPSurrogateConfig
+from glocal.models.surrogates.rssm import RSSMConfig
+from glocal.models.worlds.cameras import CamerasWorldConfig
+from glocal.models.worlds.ensemble import EnsembleConfig
+from glocal.models.worlds.grid import GridWorldConfig
+from glocal.models.worlds.vectors import VectorWorldConfig
+from glocal.runtime.declarations import whole
+from glocal.runtime.files import UserError
+from glocal.runtime.progress import quoted
+from glocal.runtime.trainer import Clock, FitConfig
+from glocal.tasks.play import PlayConfig
+from glocal.tasks.pusht import PushTConfig
+
+WorldConfig = VectorWorldConfig | EnsembleConfig | CamerasWorldConfig | GridWorldConfig
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How the real environment is asked; its seeds overlap with nothing else's."""
+
+    episodes: Annotated[int, Range(1, 100_000)] = 100
+    first_seed: Seed = 1_000_000
+    """Initial states are those that the environment draws from this seed and the following ones."""
+    filmed: Annotated[int, Range(0, 1000)] = 16
+    """Episodes shown in the video."""
+    planned: Annotated[int, Range(0, 100_000)] = 0
+    """Episodes, of the same, in which iCEM plans in the global model at every decision; 0 for none."""
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """Looks while the policy is trained, at the real environment and at the imagined ones: for the report, and unless
+    asked for, nothing else."""
+
+    every: Many = 60
+    """Policy iterations between looks; 0 for none."""
+    episodes: Annotated[int, Range(1, 100_000)] = 20
+    """In the real environment."""
+    first_seed: Seed = 2_000_000
+    """Other initial states than the final evaluation's."""
+    keep: Literal["last", "best", "trusted"] = "last"
+    """What is deployed: the last policy; the one that did best in these looks, by pose and then coverage; or the last
+    one before the judge's alarm, which asks the real environment nothing."""
+    imagined: Annotated[int, Range(0, 100_000)] = 64
+    """Imagined episodes in a look, from which it is told whether imagination can still be trusted; 0 for none."""
+
+
+@dataclass(frozen=True)
+class RobotConfig:
+    """Any robot, as its logs show it."""
+
+    mapping: tyro.conf.Fixed[RobotMapping] = field(default_factory=RobotMapping)
+    """What is sensed and told, from the file beside the logs, or as it is proposed; a preset has none yet."""
+    decisions: Annotated[int, Range(2, 10_000)] = 100
+    """Decisions in an episode."""
+    images: bool = False
+    """Observe what the logs' cameras show, beside the numbers; without, numbers alone."""
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """A Gymnasium environment that stands for a robot which is known by its logs; without one, policies are judged
+    offline alone."""
+
+    id: str = ""
+    options: tuple[str, ...] = ()
+    """KEY=VALUE, of what it is made with; values are read as JSON where they are JSON, and are words otherwise."""
+    success: str = "is_success"
+    """Key of its info that says success."""
+    senses: tuple[str, ...] = ()
+    """FEATURE=ENTRY, where an entry of its observation is not called as the logs' feature is, less `observation.`;
+    FEATURE= alone for the whole observation, and FEATURE=render() for the picture that its `render` makes."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments that it is made with."""
+        return {name: _read(value) for name, value in (one.split("=", 1) for one in self.options)}
+
+
+def _read(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run: all that it depends on besides the code."""
+
+    preset: str = "pusht-keypoints"
+    seed: Seed = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where models are trained; auto is a GPU where there is one. Which one it was is part of no result's identity."""
+    threads: Processes = 2
+    """Of torch. Use 1 where anything else is running: two busy processes of two threads each collapse."""
+    processes: Processes = 2
+    """That record at once."""
+    held_out: Inner = 0.1
+    """Share of the recorded episodes, the last ones, that no model is trained on."""
+    judge: Part = 0.0
+    """Share of the recorded episodes that nothing but the judge is trained on: a second global model, which says what
+    an imagined return is worth to one that the policy was not trained in. 0 for none."""
+    logs: str = ""
+    """Path of a dataset in any known format that models are trained on; without one, play on Push-T is recorded, and
+    the preset robot needs one."""
+    task: PushTConfig | RobotConfig = field(default_factory=PushTConfig)
+    env: EnvConfig = field(default_factory=EnvConfig)
+    play: PlayConfig = field(default_factory=PlayConfig)
+    codec: KeypointCodecConfig | GridCodecConfig = field(default_factory=KeypointCodecConfig)
+    codec_fit: FitConfig = field(default_factory=FitConfig)
+    world: WorldConfig = field(default_factory=VectorWorldConfig)
+    world_fit: FitConfig = field(default_factory=FitConfig)
+    surrogate: MLPSurrogateConfig | RSSMConfig = field(default_factory=MLPSurrogateConfig)
+    surrogate_fit: FitConfig = field(default_factory=FitConfig)
+    surrogate_length: Small = 10
+    """Steps in the recorded windows that the local model is pretrained on."""
+    matching: MatchingConfig = field(default_factory=MatchingConfig)
+    agent: ActorConfig = field(default_factory=ActorConfig)
+    learn: ImproveConfig | PPOConfig = field(default_factory=ImproveConfig)
+    policy_seed: Seed = 0
+    """Of policies alone: with another one, other policies are trained between the same models."""
+    warm_start: Many = 0
+    """Updates of behaviour cloning, in batches of 512, that the policy begins with."""
+    cloning: CloningConfig = field(default_factory=CloningConfig)
+    cloning_fit: FitConfig = field(default_factory=FitConfig)
+    gates: GateConfig = field(default_factory=GateConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    probe_fit: FitConfig = field(default_factory=FitConfig)
+    watch: WatchConfig = field(default_factory=WatchConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    icem: ICEMConfig = field(default_factory=ICEMConfig)
+    clock: Clock = field(default_factory=Clock)
+
+
+def _pusht_keypoints() -> Config:
+    return Config(
+        preset="pusht-keypoints",
+        world_fit=FitConfig(updates=6000, batch=512),
+        surrogate_fit=FitConfig(updates=2500, batch=64, average=0.99),
+        cloning_fit=FitConfig(updates=3000, batch=512, average=0.99),
+    )
+
+
+def _pusht_keypoints_long() -> Config:
+    short = _pusht_keypoints()
+    return replace(
+        short,
+        preset="pusht-keypoints-long",
+        world_fit=replace(short.world_fit, updates=12_000),
+        learn=replace(short.learn, iterations=1250),
+        watch=replace(short.watch, every=125),
+    )
+
+
+def _pusht_keypoints_rssm() -> Config:
+    return replace(
+        _pusht_keypoints(),
+        preset="pusht-keypoints-rssm",
+        surrogate=RSSMConfig(),
+        surrogate_fit=FitConfig(updates=4000, batch=32, average=0.99),
+        surrogate_length=20,
+    )
+
+
+def _pusht() -> Config:
+    long = _pusht_keypoints_long()
+    return replace(
+        long,
+        preset="pusht",
+        task=PushTConfig(images=True),
+        codec_fit=FitConfig(updates=2000, batch=32, rate=2e-3, average=0.99),
+        probe_fit=FitConfig(updates=4000, batch=512),
+    )
+
+
+def _pusht_images() -> Config:
+    return replace(_pusht(), preset="pusht-images", task=PushTConfig(images=True, agent=False))
+
+
+def _pusht_grid() -> Config:
+    images = _pusht()
+    return replace(
+        images,
+        preset="pusht-grid",
+        codec=GridCodecConfig(),
+        codec_fit=FitConfig(updates=12_000, batch=64, rate=1e-3, average=0.999),
+        world=GridWorldConfig(),
+        world_fit=FitConfig(updates=40_000, batch=64),
+        surrogate=RSSMConfig(),
+        surrogate_fit=FitConfig(updates=6000, batch=32, average=0.99),
+        surrogate_length=20,
+        gates=GateConfig(codec=(8.0, 6.0, 0.1)),
+        probe_fit=FitConfig(updates=4000, batch=128),
+    )
+
+
+def _robot() -> Config:
+    keypoints = _pusht_keypoints()
+    return replace(
+        keypoints,
+        preset="robot",
+        task=RobotConfig(),
+        world_fit=FitConfig(updates=10_000, batch=256),
+        learn=replace(keypoints.learn, iterations=500, gamma=0.95),
+        matching=MatchingConfig(),
+    )
+
+
+def _robot_ensemble() -> Config:
+    robot, world = _robot(), EnsembleConfig()
+    learn = replace(robot.learn, warm_up=world.context)
+    return replace(
+        robot, preset="robot-ensemble", world=world, world_fit=replace(robot.world_fit, batch=128), learn=learn
+    )
+
+
+def _robot_images() -> Config:
+    robot = _robot()
+    return replace(
+        robot,
+        preset="robot-images",
+        task=RobotConfig(images=True),
+        codec=GridCodecConfig(),
+        codec_fit=FitConfig(updates=6000, batch=64, rate=1e-3, average=0.999),
+        world=CamerasWorldConfig(),
+        world_fit=FitConfig(updates=20_000, batch=64),
+        surrogate=RSSMConfig(),
+        surrogate_fit=FitConfig(updates=6000, batch=32, average=0.99),
+        surrogate_length=20,
+    )
+
+
+def shrunk(config: Config) -> Config:
+    """The same run with every axis shrunk, to be through in seconds; for tests."""
+    tiny = FitConfig(updates=20, batch=16, warm_up=5, average=0.9)
+    wide = 16
+    fits = dict.fromkeys(("codec_fit", "world_fit", "surrogate_fit", "cloning_fit", "probe_fit"), tiny)
+    codec: Any = (
+        replace(config.codec, channels=2, width=8, blocks=1)
+        if isinstance(config.codec, GridCodecConfig)
+        else replace(config.codec, points=4, width=8)
+    )
+    surrogate: Any = (
+        replace(config.surrogate, recurrent=wide, stochastic=4, width=wide)
+        if isinstance(config.surrogate, RSSMConfig)
+        else replace(config.surrogate, width=wide, blocks=1)
+    )
+    return replace(
+        config,
+        preset=f"{config.preset}-debug",
+        threads=1,
+        task=replace(config.task, decisions=10 if isinstance(config.task, RobotConfig) else 30),
+        play=replace(config.play, decisions=600),
+        codec=codec,
+        world=replace(config.world, size=0),
+        surrogate=surrogate,
+        agent=replace(config.agent, width=wide),
+        learn=replace(config.learn, iterations=12, envs=8, horizon=4, episode=8, memory=64, refresh_size=4),
+        watch=replace(config.watch, every=6, episodes=2, imagined=4),
+        evaluate=replace(config.evaluate, episodes=4, filmed=2),
+        icem=replace(config.icem, samples=4, iterations=2, horizon=3, elites=2),
+        probe=replace(config.probe, width=8, channels=8),
+        clock=replace(config.clock, checkpoint_seconds=0.2, log_every=2),
+        **fits,
+    )
+
+
+_SHORT = (
+    _pusht_keypoints(),
+    _pusht_keypoints_rssm(),
+    _pusht(),
+    _pusht_images(),
+    _pusht_grid(),
+    _robot(),
+    _robot_ensemble(),
+    _robot_images(),
+)
+_ALL = (*_SHORT, _pusht_keypoints_long(), *map(shrunk, _SHORT))
+PRESETS: dict[str, Config] = {config.preset: config for config in _ALL}
+
+
+@cache
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    configure_tagged_union(PushTConfig | RobotConfig, converter)
+    configure_tagged_union(KeypointCodecConfig | GridCodecConfig, converter)
+    configure_tagged_union(WorldConfig, converter)
+    configure_tagged_union(MLPSurrogateConfig | RSSMConfig, converter)
+    configure_tagged_union(ImproveConfig | PPOConfig, converter)
+    return converter
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The configuration as plain values, for JSON."""
+    return _converter().unstructure(whole(config))
+
+
+def from_dict(values: Mapping[str, Any], source: object) -> Config:
+    """The configuration that `to_dict` wrote; raises `UserError` naming `source` where it does not fit."""
+    try:
+        return _converter().structure(dict(values), Config)
+    except Exception as error:
+        reasons = "; ".join(cattrs.transform_error(error)) if isinstance(error, Exception) else str(error)
+        raise UserError(f"{source} is not a configuration of this version: {reasons}") from error
+
+
+def rooted(config: Config) -> Config:
+    """With the whole path of its logs, where they are: a run goes on from any folder that a person works in."""
+    path = Path(config.logs)
+    return replace(config, logs=str(path.absolute())) if config.logs and path.exists() else config
+
+
+def flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """What `to_dict` makes, by dotted names."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def typed(name: str, value: Any = None) -> str:
+    """An option as it is typed, with its value where one is given; flags stand by themselves."""
+    *above, last = name.replace("_", "-").split(".")
+    if isinstance(value, bool):
+        return "--" + ".".join([*above, last if value else f"no-{last}"])
+    values = [] if value is None else value if isinstance(value, list | tuple) else [value]
+    return " ".join(["--" + ".".join([*above, last]), *map(quoted, values)])

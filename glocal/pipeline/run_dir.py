@@ -1,0 +1,215 @@
+"""A run as it lies on the disk: its folder, its configuration, and what its stages have left there."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glocal.core.improve import Pilot
+from glocal.core.matching import Matching
+from glocal.core.types import Codec, FittedCodec
+from glocal.data.mapping import Mapping, sight
+from glocal.data.mapping import from_dict as mapping_from
+from glocal.data.remembered import remembered
+from glocal.data.segments import Recorded
+from glocal.data.store import EpisodeStore
+from glocal.deploy.preprocess import View, plain, through
+from glocal.pipeline.build import (
+    build_codec,
+    build_pilot,
+    build_spec,
+    build_surrogate,
+    build_world,
+    device_of,
+    load_trained,
+)
+from glocal.pipeline.config import Config, to_dict
+from glocal.runtime.checkpoints import Checkpoint
+from glocal.runtime.files import UserError, sha256
+from glocal.tasks.pusht import IMAGE_SIZE, PushTConfig
+
+ENCODED_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder and configuration, and the data that was collected in it.
+
+    The classes below add what later stages make. A stage asks for the one that is enough for it, and depends on the
+    code of no other.
+    """
+
+    folder: Path
+    config: Config
+    """Within a stage, what the stage has declared of it."""
+
+    @cached_property
+    def device(self) -> torch.device:
+        return device_of(self.config)
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @cached_property
+    def store(self) -> EpisodeStore:
+        return EpisodeStore.open(self.data)
+
+    def about(self) -> dict[str, Any]:
+        """What every checkpoint says of its origin."""
+        origin = {"config": json.dumps(to_dict(self.config)), "data": self.store.hash}
+        told = self.store.about.get("mapping")
+        return origin if told is None else origin | {"mapping": json.dumps(told)}
+
+
+@dataclass(frozen=True)
+class Recordings(RunFolder):
+    """A run's recorded experience, as its models see it."""
+
+    @cached_property
+    def mapping(self) -> Mapping | None:
+        """How the logs that models are trained on became what they see; None where play was recorded."""
+        told = self.store.about.get("mapping")
+        return None if told is None else mapping_from(told, self.data / "index.json")
+
+    @cached_property
+    def codec(self) -> Any:
+        codec = build_codec(self.config)
+        return self._trained(codec, self.folder / "codec", "codec") if isinstance(codec, FittedCodec) else codec
+
+    @cached_property
+    def experience(self) -> tuple[Recorded, Recorded]:
+        """Recorded experience to train on, and held out."""
+        train, _, held_out = split_recorded(self.config, len(self.store))
+        return self.recorded(train), self.recorded(held_out)
+
+    @cached_property
+    def set_aside(self) -> Recorded:
+        """Recorded experience that nothing but the judge is trained on."""
+        return self.recorded(split_recorded(self.config, len(self.store))[1])
+
+    @property
+    def everything(self) -> Recorded:
+        """All recorded experience: to look at, not to train on."""
+        return self.recorded(range(len(self.store)))
+
+    def recorded(self, episodes: range) -> Recorded:
+        """The experience in some episodes, on the run's device."""
+        return Recorded.of(self.store, self.observations, episodes).to(self.device)
+
+    @cached_property
+    def observations(self) -> Tensor:
+        """Everything recorded as the models see it, (rows, d); images are encoded once and kept beside their codec."""
+        if not self.config.task.images:
+            return encode_store(self.codec, self.store, self.device)
+        weights = self.folder / "codec" / "last" / "model.safetensors"
+        path = self.folder / "codec" / f"obs-{self.store.hash[:16]}-{sha256(weights)[:16]}.npy"
+        rows = int(self.store.starts[-1])
+        found = remembered(path, rows, lambda: encode_store(self.codec, self.store, self.device).numpy())
+        return torch.from_numpy(found)
+
+    def _trained(self, module: Any, folder: Path, kind: str) -> Any:
+        trained = load_trained(module, folder, kind, self._check_sight)
+        return trained.to(self.device)
+
+    def _check_sight(self, checkpoint: Checkpoint) -> None:
+        """Raise `UserError` where a model was trained to see the robot otherwise than the data of this run show it."""
+        then = _sight_of(checkpoint)
+        now = None if self.mapping is None else sight(self.mapping)
+        if then != now:
+            raise UserError(
+                f"the model in {checkpoint.path} was trained on what {_through(then)} shows; {self.data} holds what "
+                f"{_through(now)} shows; train it again, or collect with the mapping that it had"
+            )
+
+
+@dataclass(frozen=True)
+class Modelled(Recordings):
+    """A run's recordings and the models that were trained on them."""
+
+    def world(self) -> Any:
+        return self._trained(build_world(self.config), self.folder / "global", "global")
+
+    def judge(self) -> Any:
+        """The second global model, where episodes are set aside for one, or None."""
+        return self._trained(build_world(self.config), self.folder / "judge", "judge") if self.config.judge else None
+
+    def surrogate(self) -> Any:
+        return self._trained(build_surrogate(self.config), self.folder / "local", "local")
+
+    def matching(self) -> Matching | None:
+        """What the local model's slopes are held to, where that is asked for."""
+        if not self.config.matching.weight:
+            return None
+        before, after, _ = self.experience[0].pairs()
+        scale = (after - before).std(0).clamp_min(1e-3)
+        spec = build_spec(self.config)
+        own = torch.arange(spec.obs_dim, device=self.device)
+        own = own[spec.columns("agent")] if isinstance(self.config.task, PushTConfig) else own
+        return Matching(self.config.matching, self.world(), scale, own, self.config.world.context + 1)
+
+
+@dataclass(frozen=True)
+class Run(Modelled):
+    """A whole run: what all of its stages have left in its folder."""
+
+    @property
+    def view(self) -> View:
+        """How what the robot sees becomes what models see."""
+        return plain if self.mapping is None else through(self.mapping)
+
+    @property
+    def picture(self) -> tuple[int, int]:
+        """Height and width of the robot's pictures."""
+        return (IMAGE_SIZE, IMAGE_SIZE) if self.mapping is None else self.mapping.picture
+
+    def pilot(self, kind: str) -> Pilot:
+        """What the stage `kind` (policy or cloning) trained, and is deployed."""
+        pilot = build_pilot(self.config, build_surrogate(self.config), kind)
+        return self._trained(pilot, self.kept(kind), kind)
+
+    def kept(self, kind: str) -> Path:
+        """The folder of the checkpoint that is deployed: of the last policy, the best one or the last trusted one."""
+        keep = self.config.watch.keep
+        return self.folder / kind if kind != "policy" or keep == "last" else self.folder / "policy" / keep
+
+
+def _sight_of(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """How a model was trained to see the robot; None where that is the task's own way."""
+    told = checkpoint.about.get("mapping")
+    try:
+        return None if told is None else sight(mapping_from(json.loads(told), checkpoint.path))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{checkpoint.path / 'config.json'} is damaged: {told!r} is no mapping; train again") from error
+
+
+def _through(seen: dict[str, Any] | None) -> str:
+    return "the task itself" if seen is None else f"the mapping {seen}"
+
+
+@torch.no_grad()
+def encode_store(codec: Codec, store: EpisodeStore, device: torch.device) -> Tensor:
+    """Observations (rows, d) of everything recorded."""
+    total = int(store.starts[-1])
+    parts = []
+    for start in range(0, total, ENCODED_AT_ONCE):
+        rows = slice(start, start + ENCODED_AT_ONCE)
+        fields = {name: torch.tensor(store.fields[name][rows]).to(device) for name in codec.reads}
+        parts.append(codec.encode(fields).cpu())
+    return torch.cat(parts)
+
+
+def split_recorded(config: Config, count: int) -> tuple[range, range, range]:
+    """Of so many recorded episodes those that models are trained on, the judge's, and, the last ones, nobody's."""
+    kept = max(1, round(count * (1 - config.held_out)))
+    own = kept - round(count * config.judge)
+    if kept == count or own < 1 or (config.judge and own == kept):
+        raise UserError(
+            f"{count} recorded episodes are too few to hold out a share of {config.held_out} and to set aside "
+            f"{config.judge} for the judge; collect more decisions, or lower the shares"
+        )
+    return range(own), range(own, kept), range(kept, count)

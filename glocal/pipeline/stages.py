@@ -1,0 +1,237 @@
+"""What each stage of a run does: from its predecessors' folders to its own."""
+
+import json
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from glocal.core.improve import Metrics, Pilot, PolicyIteration
+from glocal.core.rollout import warm_up
+from glocal.core.types import FittedCodec, LearnedCodec
+from glocal.data.segments import Recorded
+from glocal.data.store import EpisodeStore
+from glocal.deploy.controllers import Controller, aimless, learned, playing
+from glocal.deploy.planning import planning
+from glocal.evaluate.episodes import write_video
+from glocal.evaluate.report.run import write_report
+from glocal.models.codecs.cameras import CamerasCodec
+from glocal.models.policies.cloning import chunk_loss, cloning_loss
+from glocal.models.policies.ppo import PPOActor, PPOConfig, PPOIteration
+from glocal.models.surrogates.mlp import MLPSurrogate
+from glocal.models.worlds.diffusion import DiffusionWorld
+from glocal.pipeline import build
+from glocal.pipeline.monitor import Watch
+from glocal.pipeline.real import NOT_ASKED, Happened, Real, real_of
+from glocal.pipeline.run_dir import Modelled, Recordings, Run, RunFolder, split_recorded
+from glocal.pipeline.stamps import stage_seconds
+from glocal.runtime import checkpoints
+from glocal.runtime.files import appearing, write_json
+from glocal.runtime.progress import Ticker, console
+from glocal.runtime.trainer import Fit, FitConfig, train
+from glocal.tasks.pusht import PushTConfig
+
+MEASURED = 400
+"""Recorded frames that a codec takes its statistics from."""
+
+
+def train_codec(run: RunFolder) -> None:
+    """Fit the codec to images, or standardise vectors; tracked keypoints need none."""
+    codec, store = build.build_codec(run.config), run.store
+    if not isinstance(codec, FittedCodec):
+        console.print("codec: the keypoints are tracked, there is nothing to train")
+        return
+    kept = int(store.starts[split_recorded(run.config, len(store))[0].stop])
+    draw = _frames(store, codec.reads, kept, run.device)
+    if not isinstance(codec, LearnedCodec):
+        codec.fit_statistics(draw(torch.arange(kept)))
+        checkpoints.save(run.folder / "codec", "codec", 0, run.about(), codec, {})
+        return
+    codec.to(run.device).fit_statistics(draw(torch.randperm(kept)[:MEASURED]))
+    if isinstance(codec, CamerasCodec):
+        codec.fit_vectors(_frames(store, codec.vectors.reads, kept, run.device)(torch.arange(kept)))
+    fast = build.compiled(codec.loss, run.device)
+    batch = run.config.codec_fit.batch
+    _fit(run, "codec", codec, run.config.codec_fit, lambda: fast(draw(torch.randint(kept, (batch,)))))
+
+
+def _frames(
+    store: EpisodeStore, names: Sequence[str], rows: int, device: torch.device
+) -> Callable[[Tensor], dict[str, Tensor]]:
+    """Recorded fields by row: read from the memory map as they are wanted, or moved to a GPU once, as bytes."""
+    if device.type == "cpu":
+        return lambda chosen: {
+            name: torch.from_numpy(store.fields[name][chosen.sort().values.numpy()]) for name in names
+        }
+    kept = {name: torch.tensor(store.fields[name][:rows]).pin_memory().to(device) for name in names}
+    return lambda chosen: {name: field[chosen.to(device, non_blocking=True)] for name, field in kept.items()}
+
+
+def train_global(run: Recordings) -> None:
+    """Fit the global model to recorded windows."""
+    _fit_world(run, "global", run.experience[0])
+
+
+def train_judge(run: Recordings) -> None:
+    """Fit a second global model to the episodes that are set aside for it."""
+    if not run.config.judge:
+        console.print("judge: no episodes are set aside for one (--judge), there is nothing to train")
+        return
+    _fit_world(run, "judge", run.set_aside)
+
+
+def _fit_world(run: Recordings, kind: str, experience: Recorded) -> None:
+    world, cfg = build.build_world(run.config).to(run.device), run.config.world_fit
+    world.fit_statistics(*experience.pairs())
+    fast = build.compiled(world.loss, run.device)
+    _fit(run, kind, world, cfg, lambda: fast(experience.draw(cfg.batch, world.length)))
+
+
+def train_local(run: Modelled) -> None:
+    """Pretrain the local model on recorded windows."""
+    experience, _ = run.experience
+    surrogate, cfg = build.build_surrogate(run.config).to(run.device), run.config.surrogate_fit
+    if isinstance(surrogate, MLPSurrogate):
+        surrogate.fit_statistics(*experience.pairs())
+    _fit(run, "local", surrogate, cfg, local_loss(run, surrogate))
+
+
+def local_loss(run: Modelled, surrogate: Any) -> Callable[[], tuple[Tensor, Metrics]]:
+    """What pretraining descends: the local model's own loss, and where it is asked for, that of its slopes."""
+    experience, _ = run.experience
+    batch, length, told = run.config.surrogate_fit.batch, run.config.surrogate_length, run.config.matching
+    matching = run.matching()
+
+    def loss() -> tuple[Tensor, Metrics]:
+        found, metrics = surrogate.loss(experience.draw(batch, length))
+        if matching is None:
+            return found, metrics
+        slopes = matching.loss(surrogate, experience.draw(told.batch, matching.length))
+        return found + told.weight * slopes, metrics | {"slopes": slopes}
+
+    return loss
+
+
+def train_cloning(run: Modelled) -> None:
+    """Behaviour cloning on the same logs, or the best of their episodes, with the same network and beliefs."""
+    surrogate, cfg, told = run.surrogate(), run.config.cloning_fit, run.config.cloning
+    experience = run.experience[0].best(told.best)
+    pilot = build.build_pilot(run.config, surrogate, "cloning").to(run.device)
+    loss = partial(chunk_loss, chunk=told.chunk) if told.chunk > 1 else cloning_loss
+    length = told.window - 1 + told.chunk
+    _fit(run, "cloning", pilot, cfg, lambda: loss(pilot, experience.draw(cfg.batch, length)))
+
+
+def _fit(run: RunFolder, kind: str, module: nn.Module, cfg: FitConfig, loss: Any, folder: Path | None = None) -> None:
+    train(Fit(cfg, module, loss), folder or run.folder / kind, kind, run.about(), run.config.clock)
+
+
+def train_policy(run: Run) -> None:
+    """Improve the policy in imagination; now and then the real environment is looked at, for the report."""
+    config = run.config
+    experience, _ = run.experience
+    surrogate = run.surrogate().requires_grad_(True)
+    pilot = build.build_pilot(config, surrogate).to(run.device)
+    if config.warm_start:
+        _warm_start(run, pilot)
+    world = run.world()
+    if isinstance(world, DiffusionWorld):
+        world.sample = build.compiled(world.sample, run.device)
+    if isinstance(config.learn, PPOConfig):
+        pilot.surrogate.requires_grad_(False)
+        job = PPOIteration(config.learn, world, pilot, experience.starts)
+    else:
+        critics = build.build_critics(config, surrogate).to(run.device)
+        draw, starts = experience.draw, experience.starts
+        job = PolicyIteration(config.learn, world, pilot, critics, starts, draw, run.matching())
+    clock = replace(config.clock, look_every=config.watch.every)
+    train(job, run.folder / "policy", "policy", run.about(), clock, "steps", Watch(run, job))
+
+
+def _warm_start(run: Run, pilot: Pilot) -> None:
+    """Let the policy begin where behaviour cloning of its own network on the logs ends."""
+    experience, _ = run.experience
+    cfg, window = FitConfig(updates=run.config.warm_start, batch=512, average=0.99), run.config.learn.warm_up + 1
+    if isinstance(pilot.actor, PPOActor):
+        with torch.no_grad():
+            pilot.actor.fit_statistics(warm_up(pilot.surrogate, experience.draw(4096, window)).feat)
+    fit = Fit(cfg, pilot.actor, lambda: cloning_loss(pilot, experience.draw(cfg.batch, window)))
+    folder = run.folder / "policy" / "warm_start"
+    train(fit, folder, "actor", run.about(), run.config.clock)
+    checkpoint = checkpoints.load(folder, "actor")
+    assert checkpoint is not None
+    checkpoints.restore(pilot.actor, checkpoint)
+
+
+def evaluate(run: Run) -> None:
+    """Policy, cloning, play and random actions from the same initial states; writes `results.json` and videos."""
+    config, began = run.config, time.monotonic()
+    results: dict[str, Any] = {"episodes": 0, "verdict": NOT_ASKED}
+    if real := real_of(run):
+        results = {"episodes": config.evaluate.episodes}
+        for name, controllers in _controllers(run).items():
+            results[name] = _judged(run, name, controllers, real, config.evaluate.episodes).summary()
+        if planned := min(config.evaluate.planned, config.evaluate.episodes):
+            results["icem"] = _judged(run, "icem", planner(run), real, planned).summary()
+    else:
+        console.print(f"evaluate: {NOT_ASKED}")
+    results["imagined_steps"] = imagined_steps(run)
+    results["seconds"] = stage_seconds(run.folder) | {"evaluate": round(time.monotonic() - began, 1)}
+    results["peak_memory_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    results |= {"seed": config.seed, "first_seed": config.evaluate.first_seed, "preset": config.preset}
+    write_json(run.folder / "results.json", results)
+
+
+def imagined_steps(run: Run) -> int:
+    """For how many imagined steps the judged policy was trained, as its checkpoint says."""
+    checkpoint = checkpoints.load(run.kept("policy"), "policy")
+    assert checkpoint is not None
+    learn = json.loads(checkpoint.about["config"])["learn"]
+    return checkpoint.iteration * learn["envs"] * learn["horizon"]
+
+
+def _controllers(run: Run) -> dict[str, Callable[[int], Controller]]:
+    """By name what makes the controller of the episodes from a seed on."""
+    config, policy, cloning = run.config, run.pilot("policy"), run.pilot("cloning")
+    controllers: dict[str, Callable[[int], Controller]] = {
+        "policy": lambda _: learned(run.codec, policy, view=run.view),
+        "cloning": lambda _: learned(run.codec, cloning, config.cloning.forget, run.view),
+    }
+    if isinstance(config.task, PushTConfig) and run.mapping is None:  # else somebody else recorded the logs
+        reach = config.task.reach
+        controllers["play"] = lambda seed: playing(config.play, seed, reach)
+    return {**controllers, "random": lambda seed: aimless(seed, build.build_spec(config).action_dim)}
+
+
+def planner(run: Run) -> Callable[[int], Controller]:
+    """What makes, for the episodes from a seed on, the controller that plans in the run's global model."""
+    config, world = run.config, run.world()
+    size = build.build_spec(config).action_dim
+    return lambda seed: planning(run.codec, world, config.icem, config.world.context, size, seed, run.view)
+
+
+def _judged(run: Run, name: str, controllers: Callable[[int], Controller], real: Real, episodes: int) -> Happened:
+    """What came of the evaluation's episodes, which are kept and, of what was trained, filmed."""
+    cfg, decisions = run.config.evaluate, run.config.task.decisions
+    torch.manual_seed(run.config.seed)
+    filmed = cfg.filmed if name in ("policy", "cloning") else 0
+    with Ticker(name, decisions, unit="decisions", per_iteration=episodes) as tick:
+        happened = real(controllers, episodes, cfg.first_seed, filmed, tick)
+    folder = run.folder / "evaluation"
+    with appearing(folder / f"{name}.npz") as draft, draft.open("wb") as file:
+        np.savez(file, allow_pickle=False, **happened.arrays)
+    if happened.frames:
+        write_video(folder / f"{name}.mp4", happened.frames)
+    return happened
+
+
+def report(run: RunFolder) -> None:
+    """Write `report.html`."""
+    write_report(run.folder, run.store)

@@ -1,0 +1,318 @@
+"""The gates as a stage: rollouts of the models on held-out episodes, compared with what was recorded."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glocal.core.gradients import LINKS
+from glocal.core.improve import Metrics
+from glocal.core.rollout import replay, replay_surrogate
+from glocal.core.spec import Spec
+from glocal.core.types import Segment, Step
+from glocal.evaluate.gates import (
+    HORIZONS,
+    Pose,
+    Reader,
+    checks,
+    drift,
+    errors,
+    moving,
+    shuffled,
+    stream_checks,
+    stream_drift,
+    stream_table,
+    summary,
+    table,
+)
+from glocal.evaluate.gradients import Question, agreement
+from glocal.evaluate.probe import Probe
+from glocal.models.codecs.cameras import CamerasCodec
+from glocal.models.rigid2d.scene import Scene
+from glocal.models.worlds.diffusion import DiffusionWorld
+from glocal.models.worlds.vectors import VectorWorld
+from glocal.pipeline import build
+from glocal.pipeline.config import RobotConfig
+from glocal.pipeline.run_dir import Modelled
+from glocal.runtime.files import UserError, appearing, write_json
+from glocal.runtime.progress import console
+from glocal.runtime.trainer import Fit, train
+from glocal.tasks.pusht import TABLE, pose_of
+
+SHOWN = 6
+"""Rollouts kept for the report."""
+NEAR = 0.7
+"""Rewards above this count as near the goal."""
+FAR = 30.0
+"""Pixels that the block moves in the windows that global models of images are judged by."""
+COMPARED = 64
+"""Windows in which gradients are compared."""
+FRAMES = 2000
+"""Held-out frames that a codec is judged by."""
+
+
+def keypoint_reader(run: Modelled) -> Reader:
+    """Reads poses off tracked keypoints."""
+
+    def read(obs: Tensor) -> Pose:
+        fields = {name: field.cpu().numpy() for name, field in run.codec.decode(obs).items()}
+        pose = pose_of(fields["keypoints"])
+        return Pose(fields["agent"], pose[..., :2], pose[..., 2])
+
+    return read
+
+
+def train_probe(run: Modelled) -> Probe:
+    """The network that reads poses off what the codec made of recorded images."""
+    config, store = run.config, run.store
+    experience, _ = run.experience
+    recorded = (torch.tensor(store.fields[name][: len(experience)]) for name in ("agent", "pose"))
+    agent, pose = (field.to(run.device) for field in recorded)
+
+    def loss() -> tuple[Tensor, Metrics]:
+        rows = torch.randint(len(experience), (config.probe_fit.batch,), device=run.device)
+        return probe.loss(experience.steps.obs[rows], agent[rows], pose[rows], TABLE)
+
+    probe = Probe(config.probe, build.build_spec(config)).to(run.device)
+    folder = run.folder / "gates" / "probe"
+    train(Fit(config.probe_fit, probe, loss), folder, "probe", run.about(), config.clock)
+    return build.load_trained(probe, folder, "probe")
+
+
+def check_gates(run: Modelled) -> None:
+    """Measure codec and models on held-out episodes; prints what was found, writes `gates.json`."""
+    check_robot_gates(run) if isinstance(run.config.task, RobotConfig) else check_planar_gates(run)
+
+
+def check_planar_gates(run: Modelled) -> None:
+    """Gates of a planar robot: where agent and block are, in pixels and radians."""
+    images = run.config.task.images
+    read = reader(run)
+    window, horizon = run.config.world.context, max(HORIZONS)
+    whole, truth, everything = gate_windows(run, read, window, horizon)
+    begin, action = whole[:, :window], whole.action[:, window:]
+    world, surrogate = run.world(), run.surrogate()
+    answer = replay(world, begin, action, key=run.config.seed)
+    rollouts = {
+        "global model": answer.obs,
+        "global, shuffled actions": replay(world, begin, shuffled(action), run.config.seed).obs,
+        "local model": replay_surrogate(surrogate, begin, action),
+        "nothing moves": begin.obs[:, -1:].expand(-1, horizon, -1),
+        "recorded, as it is read": whole.obs[:, window:],
+    }
+    found = {name: read(obs) for name, obs in rollouts.items()}
+    far = moving(truth, pixels=FAR)
+    gates: dict[str, Any] = {
+        "windows": len(action),
+        "windows_looked_at": everything,
+        "windows_far": int(far.sum()),
+        "drift": {name: drift(poses, truth) for name, poses in found.items()},
+        "drift_far": {
+            name: drift(_chosen(poses, far), _chosen(truth, far)) for name, poses in found.items() if far.any()
+        },
+        "reward_head": reward_errors(world, whole[:, window:], answer),
+        "gradient": gradients(run, world, surrogate, begin, action),
+    }
+    if images:
+        gates["codec"] = check_codec(run, read)
+    gates["checks"] = checks(gates, run.config.gates)
+    _keep_rollouts(run, whole, answer.obs)
+    write_json(run.folder / "gates.json", gates)
+    console.print("gates: agent px, block px, angle rad (medians over held-out windows in which the block moves)")
+    for line in (*table(gates["drift"]), *summary(gates)):
+        console.print(line)
+
+
+def gradients(run: Modelled, world: DiffusionWorld, surrogate: Any, begin: Segment, action: Tensor) -> dict[str, Any]:
+    """How far each link's gradient by recorded actions is from a finite difference of the global model's return."""
+    rows = torch.arange(0, len(action), max(1, len(action) // COMPARED))[:COMPARED]
+    learn = run.config.learn
+    question = Question(world, surrogate, begin[rows], action[rows, : learn.horizon], learn.gamma, learn.horizon)
+    found = agreement(question, {name: LINKS[name] for name in ("decouple", "imagine", "bptt")})
+    return {name: asdict(one) for name, one in found.items()}
+
+
+@torch.no_grad()
+def check_codec(run: Modelled, read: Reader) -> dict[str, float]:
+    """How well held-out frames can be read (medians; where poses are recorded), and drawn again (peak signal-to-noise
+    ratio, in dB)."""
+    _, held_out = run.experience
+    rows = torch.arange(0, len(held_out), max(1, len(held_out) // FRAMES))
+    stored = (int(run.store.starts[-1]) - len(held_out) + rows).numpy()
+    fields, obs = run.store.fields, held_out.steps.obs[rows]
+    error = {}
+    if _tracked(run):
+        pose = fields["pose"][stored]
+        error = errors(read(obs), Pose(fields["agent"][stored], pose[:, :2], pose[:, 2]))
+    drawn = torch.cat([run.codec.decode(part)["image"].cpu() for part in obs.split(256)])
+    found = psnr(drawn, torch.from_numpy(fields["image"][stored]))
+    return {name: float(np.median(each)) for name, each in error.items()} | {"psnr_db": found}
+
+
+def shape_reader(run: Modelled) -> Reader:
+    """Reads poses off a body's learned points, where no pose was ever recorded: its angle counts from that of the
+    shape that the global model found."""
+    world = run.world()
+    if not isinstance(world, VectorWorld) or not isinstance(scene := world.features, Scene):
+        raise UserError(
+            "these logs hold no poses, and a latent grid cannot be read without; use a preset of keypoints, or "
+            "`glocal data label tracker`, which writes them"
+        )
+
+    def read(obs: Tensor) -> Pose:
+        flat = obs.flatten(0, -2)
+        centre, turn = (part.unflatten(0, obs.shape[:-1]) for part in scene.frame(flat))
+        angle = torch.atan2(turn[..., 1], turn[..., 0])
+        agent, block = ((part + 1) * (TABLE / 2) for part in (obs[..., -2:], centre))
+        return Pose(agent.cpu().numpy(), block.cpu().numpy(), angle.cpu().numpy())
+
+    return read
+
+
+def reader(run: Modelled) -> Reader:
+    """Reads poses off a run's observations: exactly from tracked keypoints, by a probe from what codecs make."""
+    if not run.config.task.images:
+        return keypoint_reader(run)
+    if not _tracked(run):
+        return shape_reader(run)
+    probe = train_probe(run)
+    return lambda obs: probe.read(obs, TABLE)
+
+
+def _tracked(run: Modelled) -> bool:
+    """Whether agent and block were tracked in what is recorded."""
+    return {"agent", "pose"} <= set(run.store.fields)
+
+
+@torch.no_grad()
+def reward_errors(world: DiffusionWorld, seen: Segment, answer: Step) -> dict[str, Any]:
+    """Mean errors of the reward head on recorded observations, near the goal, and along the model's own rollouts."""
+    error = (world.outcome(seen.obs)[0] - seen.reward).abs()
+    along = (answer.reward - seen.reward).abs().mean(0)
+    near = seen.reward > NEAR
+    return {
+        "mean_error": float(error.mean()),
+        "mean_error_near_goal": float(error[near].mean()) if near.any() else None,
+        "rollout_error": {str(h): float(along[h - 1]) for h in HORIZONS},
+    }
+
+
+@torch.no_grad()
+def _keep_rollouts(run: Modelled, whole: Segment, imagined: Tensor) -> None:
+    """Keep a few recorded and imagined rollouts for the report, decoded, and as points where they are made of those."""
+    shown = torch.linspace(0, len(imagined) - 1, min(SHOWN, len(imagined))).long()
+    spec, kept = build.build_spec(run.config), {}
+    for side, obs in (("recorded", whole.obs[shown, -imagined.shape[1] :]), ("imagined", imagined[shown])):
+        kept |= {f"{side}_{name}": field.cpu().numpy() for name, field in run.codec.decode(obs).items()}
+        if spec.parts[0].name == "points":
+            kept[f"{side}_points"] = ((obs[..., spec.columns("points")] + 1) * (TABLE / 2)).cpu().numpy()
+    with appearing(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
+        np.savez(file, **kept)
+
+
+def gate_windows(run: Modelled, read: Reader, window: int, horizon: int, every: int = 7) -> tuple[Segment, Pose, int]:
+    """Held-out windows (n, window + horizon, ...) in which the block moves, their poses, and the number looked at.
+
+    Poses are the recorded ones, or else what is read off the recorded observations.
+    """
+    _, held_out = run.experience
+    last = torch.arange(horizon, len(held_out), every)
+    last = last[held_out.first.cpu()[last] <= last - horizon]
+    rows = last[:, None] + torch.arange(-horizon, 1)
+    if _tracked(run):
+        stored = (int(run.store.starts[-1]) - len(held_out) + rows).numpy()
+        agent, pose = run.store.fields["agent"][stored], run.store.fields["pose"][stored]
+        truth = Pose(agent, pose[..., :2], pose[..., 2])
+    else:
+        truth = read(held_out.steps.obs[rows.to(run.device)])
+    keep = moving(truth, pixels=10.0, radians=0.15)
+    if not keep.any():
+        raise UserError(f"the block moves in none of {len(last)} held-out windows; collect more decisions")
+    whole = held_out.windows(last[torch.from_numpy(keep)].to(run.device), window + horizon)
+    return whole, Pose(*(part[keep, 1:] for part in truth)), len(last)
+
+
+def _chosen(poses: Pose, rows: NDArray[np.bool_]) -> Pose:
+    return Pose(*(part[rows] for part in poses))
+
+
+def check_robot_gates(run: Modelled) -> None:
+    """Gates of any robot: each stream, in standard deviations of what was recorded, where much of it moves."""
+    window, horizon = run.config.world.context, max(HORIZONS)
+    whole, everything = moving_windows(run, window, horizon)
+    begin, action, truth = whole[:, :window], whole.action[:, window:], whole.obs[:, window:]
+    world, surrogate, key = run.world(), run.surrogate(), run.config.seed
+    answer = replay(world, begin, action, key)
+    rollouts = {
+        "global model": answer.obs,
+        "global, shuffled actions": replay(world, begin, shuffled(action), key).obs,
+        "local model": replay_surrogate(surrogate, begin, action),
+        "nothing moves": begin.obs[:, -1:].expand(-1, horizon, -1),
+    }
+    spec = build.build_spec(run.config)
+    gates: dict[str, Any] = {
+        "windows": len(action),
+        "windows_looked_at": everything,
+        "drift": {name: stream_drift(spec, obs, truth) for name, obs in rollouts.items()},
+        "reward_head": reward_errors(world, whole[:, window:], answer),
+        "gradient": gradients(run, world, surrogate, begin, action),
+    }
+    if isinstance(run.codec, CamerasCodec):
+        gates["cameras"] = draws_again(run, run.codec)
+    gates["checks"] = stream_checks(gates["drift"])
+    _keep_streams(run, truth[:SHOWN], answer.obs[:SHOWN])
+    write_json(run.folder / "gates.json", gates)
+    console.print("gates: root mean square error of each stream, in its standard deviations (medians over windows)")
+    for line in (*stream_table(gates["drift"]), *summary(gates)):
+        console.print(line)
+
+
+@torch.no_grad()
+def draws_again(run: Modelled, codec: CamerasCodec) -> dict[str, dict[str, float]]:
+    """How well each camera's held-out pictures are drawn again: peak signal-to-noise ratio, in dB."""
+    _, held_out = run.experience
+    rows = torch.arange(0, len(held_out), max(1, len(held_out) // FRAMES))
+    stored = (int(run.store.starts[-1]) - len(held_out) + rows).numpy()
+    drawn = [codec.decode(part) for part in held_out.steps.obs[rows.to(run.device)].split(256)]
+    found = {name: torch.cat([part[name].cpu() for part in drawn]) for name in codec.cameras}
+    truth = {name: torch.from_numpy(run.store.fields[name][stored]) for name in codec.cameras}
+    return {name: {"psnr_db": psnr(found[name], truth[name])} for name in codec.cameras}
+
+
+def psnr(found: Tensor, truth: Tensor) -> float:
+    """Peak signal-to-noise ratio of pictures of bytes, in dB."""
+    return float(-10 * (found.float() - truth.float()).div(255).pow(2).mean().clamp_min(1e-10).log10())
+
+
+@torch.no_grad()
+def _keep_streams(run: Modelled, recorded: Tensor, imagined: Tensor) -> None:
+    """Keep a few rollouts (n, H, d) for the report, as numbers and, of cameras, as pictures."""
+    sides, columns = {"recorded": recorded, "imagined": imagined}, _numbers(build.build_spec(run.config))
+    kept = {name: obs[..., columns].cpu().numpy() for name, obs in sides.items()}
+    if isinstance(run.codec, CamerasCodec):
+        drawn = {name: run.codec.decode(obs) for name, obs in sides.items()}
+        kept |= {f"{side}_{name}": drawn[side][name].cpu().numpy() for side in sides for name in run.codec.cameras}
+    with appearing(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
+        np.savez(file, allow_pickle=False, **kept)
+
+
+def _numbers(spec: Spec) -> list[int]:
+    """Which numbers of an observation are no part of a picture."""
+    grids = {part.name for part in spec.parts if len(part.shape) == 3}
+    columns = (spec.columns(part.name) for part in spec.parts if part.name not in grids)
+    return [i for one in columns for i in range(one.start, one.stop)]
+
+
+def moving_windows(run: Modelled, window: int, horizon: int, every: int = 7) -> tuple[Segment, int]:
+    """The half of held-out windows (n, window + horizon, ...) in which most moves, and the number looked at."""
+    _, held_out = run.experience
+    last = torch.arange(horizon, len(held_out), every)
+    last = last[held_out.first.cpu()[last] <= last - horizon]
+    if not len(last):
+        raise UserError(f"no held-out episode is longer than {horizon} decisions, which the gates look ahead")
+    whole = held_out.windows(last.to(run.device), window + horizon)
+    way = (whole.obs[:, -1] - whole.obs[:, window - 1]).norm(dim=-1)
+    return whole[way >= way.median()], len(last)

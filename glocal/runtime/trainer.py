@@ -1,0 +1,314 @@
+"""Training that can be cut off anywhere: a loop around anything that iterates, and gradient descent on a loss."""
+
+import json
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from glocal.core.nets import Average
+from glocal.core.ranges import Amount, Count, Many, Part, Positive, Range, Rate, Share
+from glocal.runtime import checkpoints
+from glocal.runtime.checkpoints import Checkpoint, Tree
+from glocal.runtime.files import UserError, reading, write_text
+from glocal.runtime.progress import Ticker
+
+Metrics = Mapping[str, Tensor]
+
+
+class Trainable(Protocol):
+    """Something that is trained by iterating; `state` and `restore` carry all that the next iterations depend on."""
+
+    iteration: int
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def per_iteration(self) -> int: ...
+
+    @property
+    def model(self) -> nn.Module:
+        """What is saved for use."""
+        ...
+
+    def iterate(self) -> Metrics: ...
+
+    def state(self) -> Tree: ...
+
+    def restore(self, state: Tree) -> None: ...
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Choices for fitting a model to data by AdamW, with a warm-up and a cosine decay."""
+
+    updates: Count = 6000
+    batch: Annotated[int, Range(1, 100_000)] = 512
+    rate: Rate = 1e-3
+    final_rate: Share = 0.02
+    """Share of the learning rate that is left at the end."""
+    warm_up: Count = 200
+    clip: Positive = 1.0
+    weight_decay: Amount = 1e-3
+    average: Part = 0.999
+    """Decay of the moving average of the weights, which is what is used; 0 uses the last weights."""
+
+
+class Fit:
+    """Fits `module` by descending `loss(batch)`."""
+
+    def __init__(self, cfg: FitConfig, module: nn.Module, loss: Callable[[], tuple[Tensor, Metrics]]):
+        self.cfg, self.module, self.loss = cfg, module, loss
+        self.optimizer = torch.optim.AdamW(
+            module.parameters(), lr=cfg.rate, betas=(0.9, 0.99), weight_decay=cfg.weight_decay
+        )
+        self.average = Average(module, cfg.average)
+        self.iteration = 0
+
+    @property
+    def total(self) -> int:
+        return self.cfg.updates
+
+    @property
+    def per_iteration(self) -> int:
+        return self.cfg.batch
+
+    @property
+    def model(self) -> nn.Module:
+        return self.average.module
+
+    def iterate(self) -> Metrics:
+        """One update."""
+        self.optimizer.param_groups[0]["lr"] = self.rate()
+        loss, metrics = self.loss()
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.cfg.clip)
+        self.optimizer.step()
+        self.average.update(self.module, self.iteration)
+        self.iteration += 1
+        return {"train/loss": loss.detach(), "train/gradient_norm": norm} | {
+            f"train/{name}": value.detach() for name, value in metrics.items()
+        }
+
+    def rate(self) -> float:
+        """The learning rate of the next update."""
+        cfg = self.cfg
+        fall = 0.5 * (1 + math.cos(math.pi * self.iteration / cfg.updates))
+        return cfg.rate * min(1.0, (self.iteration + 1) / max(1, cfg.warm_up)) * max(cfg.final_rate, fall)
+
+    def state(self) -> Tree:
+        return {
+            "module": self.module.state_dict(),
+            "average": self.average.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: Tree) -> None:
+        self.module.load_state_dict(state["module"])
+        self.average.module.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When a training run looks up from its work."""
+
+    checkpoint_seconds: Amount = 30.0
+    log_every: Count = 20
+    """Iterations between lines of the log."""
+    look_every: Many = 0
+    """Iterations between calls of `look`; 0 for none."""
+
+
+def train(
+    job: Trainable,
+    folder: Path,
+    kind: str,
+    about: Mapping[str, Any],
+    clock: Clock,
+    unit: str = "samples",
+    look: Callable[[], Mapping[str, float]] | None = None,
+) -> float:
+    """Iterate to the end, from the last checkpoint on if there is one; returns the seconds spent, all attempts added.
+
+    The result does not depend on where it was interrupted. `look` is called every `look_every` iterations, and what it
+    returns is logged; it must not draw from torch's global random numbers.
+    """
+    seconds = _resume(job, folder, kind)
+    began, saved = time.monotonic() - seconds, time.monotonic()
+    with (
+        quiet_full_disk(),
+        _Log(folder, job.iteration) as log,
+        Ticker(kind, job.total, job.iteration, unit, job.per_iteration) as tick,
+    ):
+        while job.iteration < job.total:
+            metrics = job.iterate()
+            row: dict[str, float] = {}
+            if job.iteration % clock.log_every == 0 or job.iteration == job.total:
+                row = _numbers(metrics, kind, folder)
+            if look is not None and clock.look_every and job.iteration % clock.look_every == 0:
+                row |= look()
+            if row:
+                log.write(job.iteration, row | {f"speed/{unit}_per_second": tick.rate})
+            tick(job.iteration, _note(row) if row else None)
+            if job.iteration == job.total or time.monotonic() - saved > clock.checkpoint_seconds:
+                log.flush()
+                _check_finite(job.model, kind, folder)
+                state = {"job": job.state(), "random": _random_state(), "seconds": time.monotonic() - began}
+                checkpoints.save(folder, kind, job.iteration, about, job.model, state)
+                saved = time.monotonic()
+    return time.monotonic() - began
+
+
+def _resume(job: Trainable, folder: Path, kind: str) -> float:
+    """Go on from the last checkpoint, if there is one; returns the seconds spent before."""
+    checkpoint = checkpoints.load(folder, kind, training=True)
+    if checkpoint is None:
+        return 0.0
+    try:
+        return _restore(job, checkpoint)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"the checkpoint in {checkpoint.path} cannot be gone on from ({error!r}); restore it from a copy, or "
+            f"delete {folder} to train this stage again"
+        ) from error
+
+
+def _restore(job: Trainable, checkpoint: Checkpoint) -> float:
+    if checkpoint.iteration > job.total:
+        raise ValueError(f"iteration {checkpoint.iteration} of {job.total}")
+    seconds = float(checkpoint.training["seconds"])
+    if not math.isfinite(seconds):
+        raise ValueError(f"{seconds} seconds")
+    job.restore(checkpoint.training["job"])
+    job.iteration = checkpoint.iteration
+    for restore, state in zip(_RESTORE_RANDOM, checkpoint.training["random"], strict=False):
+        restore(state)
+    return seconds
+
+
+def _random_state() -> list[Tensor]:
+    """The state of torch's random numbers, and of the GPU's where there is one."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])]
+
+
+_RESTORE_RANDOM = (torch.set_rng_state, torch.cuda.set_rng_state)
+
+
+def _numbers(metrics: Metrics, kind: str, folder: Path) -> dict[str, float]:
+    row = {name: float(value) for name, value in metrics.items()}
+    broken = [name for name, value in row.items() if not math.isfinite(value)]
+    if broken:
+        raise UserError(
+            f"training of {kind} broke: {', '.join(broken)} is not a finite number. The last checkpoint in {folder} is "
+            f"whole and was made before; lower the learning rate, or look for NaNs in the data."
+        )
+    return row
+
+
+def _check_finite(model: nn.Module, kind: str, folder: Path) -> None:
+    broken = [name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise UserError(
+            f"training of {kind} broke: weights {broken[0]} are not finite numbers. The last checkpoint in {folder} is "
+            f"whole and was made before; lower the learning rate, or look for NaNs in the data."
+        )
+
+
+def _note(row: Mapping[str, float]) -> str:
+    shown = ("train/loss", "imag/return", "eval/pose")
+    return "  ".join(f"{name.split('/')[-1]} {row[name]:.4g}" for name in shown if name in row)
+
+
+@contextmanager
+def quiet_full_disk() -> Iterator[None]:
+    """Let threads that write, TensorBoard's, fail without a traceback; the next checkpoint says what is wrong."""
+    before = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if not isinstance(failed.exc_value, OSError):
+            before(failed)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+class _Log:
+    """`log.jsonl` and TensorBoard; on resuming, what was logged after the checkpoint is dropped."""
+
+    def __init__(self, folder: Path, iteration: int):
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "log.jsonl"
+        kept = [row for row in read_log(folder) if row["iteration"] <= iteration]
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        self.file = path.open("a", encoding="utf-8")
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=iteration + 1)
+
+    def __enter__(self) -> "_Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        self.board.close()
+
+    def write(self, iteration: int, row: Mapping[str, float]) -> None:
+        self.file.write(json.dumps({"iteration": iteration, **row}) + "\n")
+        for name, value in row.items():
+            self.board.add_scalar(name, value, iteration)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """The lines of a log that may have been cut off in the middle of its last one."""
+    try:
+        with reading(path) as file:
+            text = file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
+def read_log(folder: Path) -> list[dict[str, float]]:
+    """The rows of a training's log; raises `UserError` naming the line that is none."""
+    path = folder / "log.jsonl"
+    return [_row(line, f"line {number} of {path}") for number, line in enumerate(_whole_lines(path), 1)]
+
+
+def _row(line: str, where: str) -> dict[str, float]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict) or "iteration" not in row or not all(isinstance(x, int | float) for x in row.values()):
+        raise UserError(
+            f"{where} is damaged: expected names and numbers, an iteration among them, found {line[:60]!r}. Delete the "
+            "line: the log is for the report alone"
+        )
+    return row
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use this many threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
