@@ -11,6 +11,6 @@ ablate nothing
 ablate passes $one_step
 ablate refresh --learn.refresh-batches 0
 ablate critic --learn.critic-passes 0
-ablate entropy --learn.temperature 1e-6 --learn.temperature-rate 0
+ablate entropy --learn.temperature 1e-6 --learn.temperature-lr 0
 ablate horizon16 --learn.horizon 16 --learn.envs 128
 ablate horizon32 --learn.horizon 32 --learn.envs 64

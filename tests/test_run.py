@@ -197,7 +197,7 @@ def test_training_that_breaks_says_so_and_keeps_the_checkpoint_before(capsys, tm
     folder = tmp_path / "broken"
     glocal("collect", "pusht-keypoints-debug", "--run", folder)
     glocal("train", "codec", folder)
-    found = fails(capsys, "train", "global", folder, "--world-fit.rate", "1e30")
+    found = fails(capsys, "train", "global", folder, "--world-fit.lr", "1e30")
     assert "is not a finite number" in found and "last checkpoint" in found
 
 
@@ -255,7 +255,7 @@ def test_help_lists_verbs_and_options(capsys):
 def test_the_learning_rate_warms_up_and_falls():
     from glocal.runtime.trainer import Fit, FitConfig
 
-    fit = Fit(FitConfig(updates=100, rate=1.0, warm_up=10), torch.nn.Linear(1, 1), lambda: (torch.zeros(()), {}))
+    fit = Fit(FitConfig(updates=100, lr=1.0, warm_up=10), torch.nn.Linear(1, 1), lambda: (torch.zeros(()), {}))
     rates = []
     for fit.iteration in range(100):
         rates.append(fit.rate())

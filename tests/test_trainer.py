@@ -13,8 +13,8 @@ from glocal.runtime.trainer import Clock, Fit, FitConfig, quiet_full_disk, train
 
 
 def test_without_a_warm_up_the_first_update_has_the_whole_learning_rate():
-    fit = Fit(FitConfig(updates=10, rate=0.5, warm_up=0), nn.Linear(1, 1), lambda: (torch.zeros(()), {}))
-    assert fit.rate() == pytest.approx(0.5)
+    fit = Fit(FitConfig(updates=10, lr=0.5, warm_up=0), nn.Linear(1, 1), lambda: (torch.zeros(()), {}))
+    assert fit.lr() == pytest.approx(0.5)
 
 
 def fit(updates: int = 4) -> Fit:

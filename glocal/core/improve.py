@@ -40,9 +40,9 @@ class ImproveConfig:
     """Recorded observations that an imagined environment begins with."""
     gamma: Part = 0.97
     lam: Share = 0.95
-    actor_rate: Rate = 1e-3
-    critic_rate: Rate = 5e-4
-    final_rate: Share = 0.05
+    actor_lr: Rate = 1e-3
+    critic_lr: Rate = 5e-4
+    final_lr: Share = 0.05
     """Share of the learning rates that is left at the end of their linear decay."""
     betas: tuple[Part, Part] = (0.9, 0.99)
     clip: Positive = 0.5
@@ -57,7 +57,7 @@ class ImproveConfig:
     critic_passes: Annotated[int, Range(0, 1000)] = 4
     critic_batches: Count = 4
     temperature: Positive = 0.02
-    temperature_rate: Amount = 2e-2
+    temperature_lr: Amount = 2e-2
     target_entropy: Annotated[float, Range(-1000, 0, open_high=True)] = -0.5
     """For each dimension of an action, as in SAPO (arXiv 2412.12089)."""
     final_target_entropy: Finite = -2.0
@@ -65,7 +65,7 @@ class ImproveConfig:
     refresh_batches: Annotated[int, Range(0, 1000)] = 2
     refresh_size: Annotated[int, Range(1, 100_000)] = 16
     """Imagined windows, and as many recorded ones, in a refresh's minibatch."""
-    refresh_rate: Rate = 3e-4
+    refresh_lr: Rate = 3e-4
     memory: Count = 8192
     """Imagined windows that are kept for the refresh."""
 
@@ -99,10 +99,10 @@ class PolicyIteration:
         self.environments = Environments(world, surrogate, starts, cfg.envs, cfg.warm_up, cfg.episode)
         device = next(actor.parameters()).device
         self.log_temperature = torch.tensor(cfg.temperature, device=device).log().requires_grad_()
-        self.actor_optimizer = torch.optim.AdamW(actor.parameters(), lr=cfg.actor_rate, betas=cfg.betas)
-        self.critic_optimizer = torch.optim.AdamW(critics.parameters(), lr=cfg.critic_rate, betas=cfg.betas)
-        self.temperature_optimizer = torch.optim.Adam([self.log_temperature], lr=cfg.temperature_rate)
-        self.surrogate_optimizer = torch.optim.AdamW(surrogate.parameters(), lr=cfg.refresh_rate)
+        self.actor_optimizer = torch.optim.AdamW(actor.parameters(), lr=cfg.actor_lr, betas=cfg.betas)
+        self.critic_optimizer = torch.optim.AdamW(critics.parameters(), lr=cfg.critic_lr, betas=cfg.betas)
+        self.temperature_optimizer = torch.optim.Adam([self.log_temperature], lr=cfg.temperature_lr)
+        self.surrogate_optimizer = torch.optim.AdamW(surrogate.parameters(), lr=cfg.refresh_lr)
         self.memory = Memory(cfg.memory)
         self.iteration = 0
         self.imagined = self.environments.begin(torch.randint(cfg.episode, (cfg.envs,), device=device))
@@ -278,6 +278,6 @@ class PolicyIteration:
         return cat([self.memory.draw(size), self.recorded(size, length)], dim=0)
 
     def _decay_rates(self) -> None:
-        left = 1 - (1 - self.cfg.final_rate) * self.iteration / self.cfg.iterations
-        self.actor_optimizer.param_groups[0]["lr"] = self.cfg.actor_rate * left
-        self.critic_optimizer.param_groups[0]["lr"] = self.cfg.critic_rate * left
+        left = 1 - (1 - self.cfg.final_lr) * self.iteration / self.cfg.iterations
+        self.actor_optimizer.param_groups[0]["lr"] = self.cfg.actor_lr * left
+        self.critic_optimizer.param_groups[0]["lr"] = self.cfg.critic_lr * left

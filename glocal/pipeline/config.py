@@ -194,7 +194,7 @@ def _pusht() -> Config:
         long,
         preset="pusht",
         task=PushTConfig(images=True),
-        codec_fit=FitConfig(updates=2000, batch=32, rate=2e-3, average=0.99),
+        codec_fit=FitConfig(updates=2000, batch=32, lr=2e-3, average=0.99),
         probe_fit=FitConfig(updates=4000, batch=512),
     )
 
@@ -209,7 +209,7 @@ def _pusht_grid() -> Config:
         images,
         preset="pusht-grid",
         codec=GridCodecConfig(),
-        codec_fit=FitConfig(updates=12_000, batch=64, rate=1e-3, average=0.999),
+        codec_fit=FitConfig(updates=12_000, batch=64, lr=1e-3, average=0.999),
         world=GridWorldConfig(),
         world_fit=FitConfig(updates=40_000, batch=64),
         surrogate=RSSMConfig(),
@@ -247,7 +247,7 @@ def _robot_images() -> Config:
         preset="robot-images",
         task=RobotConfig(images=True),
         codec=GridCodecConfig(),
-        codec_fit=FitConfig(updates=6000, batch=64, rate=1e-3, average=0.999),
+        codec_fit=FitConfig(updates=6000, batch=64, lr=1e-3, average=0.999),
         world=CamerasWorldConfig(),
         world_fit=FitConfig(updates=20_000, batch=64),
         surrogate=RSSMConfig(),

@@ -52,8 +52,8 @@ class FitConfig:
 
     updates: Count = 6000
     batch: Annotated[int, Range(1, 100_000)] = 512
-    rate: Rate = 1e-3
-    final_rate: Share = 0.02
+    lr: Rate = 1e-3
+    final_lr: Share = 0.02
     """Share of the learning rate that is left at the end."""
     warm_up: Count = 200
     clip: Positive = 1.0
@@ -68,7 +68,7 @@ class Fit:
     def __init__(self, cfg: FitConfig, module: nn.Module, loss: Callable[[], tuple[Tensor, Metrics]]):
         self.cfg, self.module, self.loss = cfg, module, loss
         self.optimizer = torch.optim.AdamW(
-            module.parameters(), lr=cfg.rate, betas=(0.9, 0.99), weight_decay=cfg.weight_decay
+            module.parameters(), lr=cfg.lr, betas=(0.9, 0.99), weight_decay=cfg.weight_decay
         )
         self.average = Average(module, cfg.average)
         self.iteration = 0
@@ -87,7 +87,7 @@ class Fit:
 
     def iterate(self) -> Metrics:
         """One update."""
-        self.optimizer.param_groups[0]["lr"] = self.rate()
+        self.optimizer.param_groups[0]["lr"] = self.lr()
         loss, metrics = self.loss()
         self.optimizer.zero_grad()
         loss.backward()
@@ -99,11 +99,11 @@ class Fit:
             f"train/{name}": value.detach() for name, value in metrics.items()
         }
 
-    def rate(self) -> float:
+    def lr(self) -> float:
         """The learning rate of the next update."""
         cfg = self.cfg
         fall = 0.5 * (1 + math.cos(math.pi * self.iteration / cfg.updates))
-        return cfg.rate * min(1.0, (self.iteration + 1) / max(1, cfg.warm_up)) * max(cfg.final_rate, fall)
+        return cfg.lr * min(1.0, (self.iteration + 1) / max(1, cfg.warm_up)) * max(cfg.final_lr, fall)
 
     def state(self) -> Tree:
         return {

@@ -12,8 +12,8 @@ from glocal.models.policies.actor import Actor, ActorConfig, TwinCritics
 from tests.toys import LinearSurrogate, LinearWorld, PlaceBelief, resting
 
 CONFIG = ImproveConfig(
-    iterations=100, envs=16, horizon=3, episode=6, warm_up=2, gamma=0.5, actor_rate=1e-2, refresh_batches=0,
-    memory=64, temperature=1e-4, temperature_rate=1e-6,
+    iterations=100, envs=16, horizon=3, episode=6, warm_up=2, gamma=0.5, actor_lr=1e-2, refresh_batches=0,
+    memory=64, temperature=1e-4, temperature_lr=1e-6,
 )  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def test_actions_go_where_the_reward_is(sign, link):
 @pytest.mark.parametrize("std, rises", [(0.05, True), (0.4, False)])
 def test_the_temperature_rises_where_entropy_is_below_its_target_and_falls_where_it_is_above(std, rises):
     """With a spread of 0.05 a policy's entropy is about 1.4 + ln 0.05 = -1.6, with one of 0.4 about 0.4."""
-    work = iteration(std=std, temperature=0.1, temperature_rate=0.05, target_entropy=-0.5)
+    work = iteration(std=std, temperature=0.1, temperature_lr=0.05, target_entropy=-0.5)
     found = [float(work.iterate()["policy/temperature"]) for _ in range(4)]
     assert found[0] == pytest.approx(0.1) and (found[-1] > 0.1) is rises and (found[-1] < 0.1) is not rises
 
@@ -123,7 +123,7 @@ def test_critics_are_fitted_to_what_follows_beyond_staying_by_the_lesser_of_them
 
 
 def test_critics_come_nearer_to_the_targets_of_a_rollout():
-    work = iteration(critic_rate=1e-2)
+    work = iteration(critic_lr=1e-2)
     happened = work._imagine()[0].detach()
     happened = replace(happened, reward=torch.ones_like(happened.reward))
     found = [float(work._fit_critics(happened)["critic/loss"]) for _ in range(15)]
@@ -132,13 +132,13 @@ def test_critics_come_nearer_to_the_targets_of_a_rollout():
 
 
 def test_learning_rates_fall_linearly_to_their_final_share():
-    work, found = iteration(iterations=4, actor_rate=1e-2, critic_rate=4e-3, final_rate=0.2), []
+    work, found = iteration(iterations=4, actor_lr=1e-2, critic_lr=4e-3, final_lr=0.2), []
     for _ in range(4):
         work.iterate()
         found.append([o.param_groups[0]["lr"] for o in (work.actor_optimizer, work.critic_optimizer)])
     shares = [1.0, 0.8, 0.6, 0.4]
     assert found == [pytest.approx([1e-2 * share, 4e-3 * share]) for share in shares]
-    assert work.surrogate_optimizer.param_groups[0]["lr"] == CONFIG.refresh_rate
+    assert work.surrogate_optimizer.param_groups[0]["lr"] == CONFIG.refresh_lr
 
 
 def test_what_an_iteration_tells():
@@ -189,7 +189,7 @@ def test_derivative_matching_weighs_as_much_as_it_is_told():
         work = iteration(
             matching=Matching(cfg, LinearWorld(), torch.ones(1), torch.tensor([0]), 3),
             refresh_batches=1,
-            refresh_rate=1e-9,
+            refresh_lr=1e-9,
         )
         work.surrogate.slope.data.fill_(0.9)  # pyright: ignore[reportAttributeAccessIssue]
         work.surrogate.loss = lambda windows, slope=work.surrogate.slope: (0 * slope, {})

@@ -12,7 +12,7 @@ from glocal.models.policies.actor import Actor, ActorConfig, TwinCritics
 from tests.toys import EndingSurrogate, EndingWorld, LinearSurrogate, QuantisedWorld, resting
 
 CONFIG = ImproveConfig(
-    iterations=150, envs=32, horizon=8, episode=16, warm_up=2, gamma=0.9, actor_rate=3e-3, refresh_batches=4, memory=256
+    iterations=150, envs=32, horizon=8, episode=16, warm_up=2, gamma=0.9, actor_lr=3e-3, refresh_batches=4, memory=256
 )
 
 
@@ -86,7 +86,7 @@ def test_episodes_that_end_begin_anew():
 
 
 def test_a_policy_learns_not_to_end_its_episode_from_the_continuation_alone():
-    work = ending(temperature=1e-6, temperature_rate=0.0)
+    work = ending(temperature=1e-6, temperature_lr=0.0)
     for _ in range(60):
         work.iterate()
     assert float(work.actor(work.surrogate.initial(torch.tensor([[0.8]]))).mean.detach()) < -0.2

@@ -38,7 +38,7 @@ class PPOConfig:
     """Recorded observations that an imagined environment begins with."""
     gamma: Part = 0.97
     lam: Share = 0.95
-    rate: Rate = 1e-3
+    lr: Rate = 1e-3
     """At the start; it is adapted so that an update moves the policy by about `desired_kl`."""
     desired_kl: Positive = 0.01
     epochs: Small = 5
@@ -118,7 +118,7 @@ class PPOIteration:
         kept = rsl_rl.storage("rl", cfg.envs, cfg.horizon, seen, [action_dim], str(device))
         self.algorithm = rsl_rl.algorithm(
             actor, critic, kept, num_learning_epochs=cfg.epochs, num_mini_batches=cfg.batches, clip_param=cfg.clip,
-            gamma=cfg.gamma, lam=cfg.lam, entropy_coef=cfg.entropy, learning_rate=cfg.rate, desired_kl=cfg.desired_kl,
+            gamma=cfg.gamma, lam=cfg.lam, entropy_coef=cfg.entropy, learning_rate=cfg.lr, desired_kl=cfg.desired_kl,
             device=str(device),
         )  # fmt: skip
         self.iteration = 0
