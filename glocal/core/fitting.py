@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 
-def minibatches(count: int, passes: int, batches: int, device: torch.device) -> list[Tensor]:
-    """Rows in random order, `passes` times over, each time in `batches` parts."""
-    return [rows for _ in range(passes) for rows in torch.randperm(count, device=device).chunk(batches)]
+def minibatches(count: int, epochs: int, parts: int, device: torch.device) -> list[Tensor]:
+    """Rows in random order, `epochs` times over, each time in `parts` minibatches."""
+    return [rows for _ in range(epochs) for rows in torch.randperm(count, device=device).chunk(parts)]
 
 
 def descend(loss: Tensor, module: nn.Module, optimizer: torch.optim.Optimizer, clip: float) -> Tensor:

@@ -46,23 +46,23 @@ class ImproveConfig:
     """Share of the learning rates that is left at the end of their linear decay."""
     betas: tuple[Part, Part] = (0.9, 0.99)
     clip: Positive = 0.5
-    actor_passes: Annotated[int, Range(1, 1000)] = 4
+    actor_epochs: Annotated[int, Range(1, 1000)] = 4
     """Over a rollout, in each of which the actor is fitted to improved actions; with one pass of one minibatch it takes
     a single step along its parameters' gradient, as the paper does (but for its length)."""
-    actor_batches: Count = 4
+    actor_minibatches: Count = 4
     step: Positive = 0.1
     """Root mean square by which actions are improved."""
     longest_step: Positive = 0.5
     """None is moved by more than this."""
-    critic_passes: Annotated[int, Range(0, 1000)] = 4
-    critic_batches: Count = 4
+    critic_epochs: Annotated[int, Range(0, 1000)] = 4
+    critic_minibatches: Count = 4
     temperature: Positive = 0.02
     temperature_lr: Amount = 2e-2
     target_entropy: Annotated[float, Range(-1000, 0, open_high=True)] = -0.5
     """For each dimension of an action, as in SAPO (arXiv 2412.12089)."""
     final_target_entropy: Finite = -2.0
     """In the second half the target falls linearly to this: a policy paid for noise stops just short of its goal."""
-    refresh_batches: Annotated[int, Range(0, 1000)] = 2
+    refresh_minibatches: Annotated[int, Range(0, 1000)] = 2
     refresh_size: Annotated[int, Range(1, 100_000)] = 16
     """Imagined windows, and as many recorded ones, in a refresh's minibatch."""
     refresh_lr: Rate = 3e-4
@@ -197,7 +197,7 @@ class PolicyIteration:
         wanted = improved(trajectory.action.detach(), slope, lived, self.cfg.step, self.cfg.longest_step)
         belief, noise, wanted = trajectory.belief.detach().tensors(flat), flat(trajectory.noise), flat(wanted)
         weight, temperature, norms = flat(lived), self.log_temperature.detach().exp(), []
-        for rows in minibatches(len(wanted), self.cfg.actor_passes, self.cfg.actor_batches, wanted.device):
+        for rows in minibatches(len(wanted), self.cfg.actor_epochs, self.cfg.actor_minibatches, wanted.device):
             choice = self.actor(belief[rows])
             away = departure(choice.rsample(noise[rows]), wanted[rows], weight[rows], self.cfg.step)
             loss = away - temperature * weighted_mean(self._normalised(choice.entropy()), weight[rows])
@@ -244,7 +244,7 @@ class PolicyIteration:
         """Regress both critics on TD(lambda) targets of the world's rewards, along the world's trajectory."""
         feat, target = self._value_targets(trajectory)
         weight, losses = flat(alive(trajectory.cont)), []
-        for rows in minibatches(len(target), self.cfg.critic_passes, self.cfg.critic_batches, target.device):
+        for rows in minibatches(len(target), self.cfg.critic_epochs, self.cfg.critic_minibatches, target.device):
             loss = weighted_mean((self.critics(feat[rows]) - target[rows]).pow(2).sum(0), weight[rows])
             descend(loss, self.critics, self.critic_optimizer, self.cfg.clip)
             losses.append(loss.detach())
@@ -264,7 +264,7 @@ class PolicyIteration:
     def _refresh(self) -> Metrics:
         """Fit the local model to imagined and recorded windows, half and half."""
         losses, length = [], self.cfg.warm_up + self.cfg.horizon
-        for _ in range(self.cfg.refresh_batches):
+        for _ in range(self.cfg.refresh_minibatches):
             loss, _ = self.surrogate.loss(self._both(self.cfg.refresh_size, length))
             if self.matching is not None:
                 matched = self.matching.loss(self.surrogate, self._both(self.matching.cfg.batch // 2, length))

@@ -129,18 +129,18 @@ def _learning(config: Config) -> Iterator[str]:
         )
     rows = learn.envs * learn.horizon
     if isinstance(learn, PPOConfig):
-        yield from _too_many("batches", learn.batches, rows)
+        yield from _too_many("minibatches", learn.minibatches, rows)
         return
     if learn.horizon > learn.episode:
         yield f"--learn.horizon is {learn.horizon}, expected at most --learn.episode, which is {learn.episode}"
-    yield from _too_many("actor-batches", learn.actor_batches, rows)
-    yield from _too_many("critic-batches", learn.critic_batches, rows)
+    yield from _too_many("actor-minibatches", learn.actor_minibatches, rows)
+    yield from _too_many("critic-minibatches", learn.critic_minibatches, rows)
     if learn.memory < learn.envs:
         yield f"--learn.memory is {learn.memory}, expected at least --learn.envs, which is {learn.envs}"
     if learn.step > learn.longest_step:
         yield f"--learn.step is {learn.step}, expected at most --learn.longest-step, which is {learn.longest_step}"
 
 
-def _too_many(name: str, batches: int, rows: int) -> Iterator[str]:
-    if batches > rows:
-        yield f"--learn.{name} is {batches}, expected at most the {rows} rows of a rollout (envs times horizon)"
+def _too_many(name: str, minibatches: int, rows: int) -> Iterator[str]:
+    if minibatches > rows:
+        yield f"--learn.{name} is {minibatches}, expected at most the {rows} rows of a rollout (envs times horizon)"

@@ -12,7 +12,7 @@ from glocal.models.policies.actor import Actor, ActorConfig, TwinCritics
 from tests.toys import LinearSurrogate, LinearWorld, PlaceBelief, resting
 
 CONFIG = ImproveConfig(
-    iterations=100, envs=16, horizon=3, episode=6, warm_up=2, gamma=0.5, actor_lr=1e-2, refresh_batches=0,
+    iterations=100, envs=16, horizon=3, episode=6, warm_up=2, gamma=0.5, actor_lr=1e-2, refresh_minibatches=0,
     memory=64, temperature=1e-4, temperature_lr=1e-6,
 )  # fmt: skip
 
@@ -71,7 +71,7 @@ def test_the_temperature_rises_where_entropy_is_below_its_target_and_falls_where
 
 
 def test_where_nothing_is_worth_more_a_policy_that_is_paid_for_noise_gets_noisier():
-    work = iteration(std=0.05, temperature=3.0, critic_passes=0)
+    work = iteration(std=0.05, temperature=3.0, critic_epochs=0)
     found = [float(work.iterate()["policy/entropy"]) for _ in range(8)]
     assert found[-1] > found[0] + 0.3
 
@@ -172,7 +172,7 @@ def test_a_refresh_mixes_imagined_and_recorded_windows_half_and_half():
         asked.append((count, length))
         return resting(count, length).tensors(lambda x: x + 50)
 
-    work = iteration(recorded=recorded, refresh_batches=2, refresh_size=7)
+    work = iteration(recorded=recorded, refresh_minibatches=2, refresh_size=7)
     loss = work.surrogate.loss
     work.surrogate.loss = lambda windows: (lost.append(windows.reward), loss(windows))[1]
     work.iterate()
@@ -188,7 +188,7 @@ def test_derivative_matching_weighs_as_much_as_it_is_told():
         cfg = MatchingConfig(weight=weight, batch=6, action=0.1, state=0.0)
         work = iteration(
             matching=Matching(cfg, LinearWorld(), torch.ones(1), torch.tensor([0]), 3),
-            refresh_batches=1,
+            refresh_minibatches=1,
             refresh_lr=1e-9,
         )
         work.surrogate.slope.data.fill_(0.9)  # pyright: ignore[reportAttributeAccessIssue]

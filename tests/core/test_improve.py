@@ -12,7 +12,7 @@ from glocal.models.policies.actor import Actor, ActorConfig, TwinCritics
 from tests.toys import EndingSurrogate, EndingWorld, LinearSurrogate, QuantisedWorld, resting
 
 CONFIG = ImproveConfig(
-    iterations=150, envs=32, horizon=8, episode=16, warm_up=2, gamma=0.9, actor_lr=3e-3, refresh_batches=4, memory=256
+    iterations=150, envs=32, horizon=8, episode=16, warm_up=2, gamma=0.9, actor_lr=3e-3, refresh_minibatches=4, memory=256
 )
 
 
@@ -59,7 +59,7 @@ def test_going_on_from_a_state_changes_nothing():
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("part", ["critic_passes", "refresh_batches"])
+@pytest.mark.parametrize("part", ["critic_epochs", "refresh_minibatches"])
 def test_parts_can_be_left_out(part):
     surrogate, agent = LinearSurrogate(), ActorConfig(width=32)
     cfg = ImproveConfig(**{**CONFIG.__dict__, part: 0})

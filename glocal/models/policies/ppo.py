@@ -42,7 +42,7 @@ class PPOConfig:
     """At the start; it is adapted so that an update moves the policy by about `desired_kl`."""
     desired_kl: Positive = 0.01
     epochs: Small = 5
-    batches: Count = 4
+    minibatches: Count = 4
     clip: Positive = 0.2
     entropy: Amount = 0.005
     first_std: Positive = 1.0
@@ -117,7 +117,7 @@ class PPOIteration:
         seen = self._shown(self.imagined.belief)
         kept = rsl_rl.storage("rl", cfg.envs, cfg.horizon, seen, [action_dim], str(device))
         self.algorithm = rsl_rl.algorithm(
-            actor, critic, kept, num_learning_epochs=cfg.epochs, num_mini_batches=cfg.batches, clip_param=cfg.clip,
+            actor, critic, kept, num_learning_epochs=cfg.epochs, num_mini_batches=cfg.minibatches, clip_param=cfg.clip,
             gamma=cfg.gamma, lam=cfg.lam, entropy_coef=cfg.entropy, learning_rate=cfg.lr, desired_kl=cfg.desired_kl,
             device=str(device),
         )  # fmt: skip
