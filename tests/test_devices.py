@@ -14,7 +14,7 @@ import torch
 from glocal.core.improve import PolicyIteration
 from glocal.core.types import Segment
 from glocal.data.segments import Recorded
-from glocal.data.streams import ActionPart, RobotMapping, Stream
+from glocal.data.streams import ActionPart, Camera, RobotMapping, Stream
 from glocal.models.worlds import diffusion, ensemble
 from glocal.pipeline import build
 from glocal.pipeline.config import PRESETS, RobotConfig
@@ -50,7 +50,8 @@ def configured(preset):
         return config
     streams = (Stream("joints", "observation.state", (0, 1, 2)),)
     action = (ActionPart("action", (0, 1, 2), (-1.0,) * 3, (1.0,) * 3),)
-    return replace(config, task=replace(config.task, mapping=RobotMapping(streams, action)))
+    cameras = (Camera("top", "observation.images.top"),) if config.task.images else ()
+    return replace(config, task=replace(config.task, mapping=RobotMapping(streams, action, cameras=cameras)))
 
 
 @pytest.mark.parametrize("preset", DEBUG)

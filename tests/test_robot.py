@@ -109,7 +109,7 @@ def test_a_mapping_beside_the_logs_says_what_is_sensed(logs, tmp_path, capsys):
 @pytest.mark.parametrize(
     "change, expected",
     [
-        ({"streams": []}, "there are no streams: nothing is observed"),
+        ({"streams": []}, "there are no streams and no cameras: nothing"),
         ({"rate": 7.0}, "20 steps a second are no multiple of 7 decisions a second"),
         ({"reward": "score"}, "reward is 'score', which the dataset has not"),
         ({"reward": None}, "reward: there is none"),

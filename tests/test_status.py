@@ -88,7 +88,7 @@ CHANGES = {
     "play.decisions": {"collect", "evaluate"},
     "task.decisions": set(STAGES) - {"report"},
     "held_out": {"codec", "global", "judge", "local", "gates", "cloning", "policy"},
-    "world.context": {"global", "judge", "local", "gates", "policy"},
+    "world.context": {"global", "judge", "local", "gates", "policy", "evaluate"},
     "world_fit.updates": {"global", "judge"},
     "world_fit.average": {"global", "judge"},
     "surrogate.width": {"local", "gates", "cloning", "policy", "evaluate"},

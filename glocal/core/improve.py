@@ -16,8 +16,8 @@ from glocal.core.environments import Environments, Imagined, Source
 from glocal.core.fitting import descend, flat, minibatches
 from glocal.core.gradients import LINKS
 from glocal.core.matching import Matching
-from glocal.core.memory import Memory
 from glocal.core.ranges import Amount, Count, Finite, Part, Positive, Range, Rate, Share, Small
+from glocal.core.replay_buffer import ReplayBuffer
 from glocal.core.returns import alive, discount_weights, lambda_return, weighted_mean
 from glocal.core.rollout import rollout
 from glocal.core.types import Belief, Segment, Surrogate, Trajectory, World, cat
@@ -66,7 +66,7 @@ class ImproveConfig:
     refresh_size: Annotated[int, Range(1, 100_000)] = 16
     """Imagined windows, and as many recorded ones, in a refresh's minibatch."""
     refresh_lr: Rate = 3e-4
-    memory: Count = 8192
+    replay: Count = 8192
     """Imagined windows that are kept for the refresh."""
 
 
@@ -80,7 +80,7 @@ class Pilot(nn.Module):
 
 
 class PolicyIteration:
-    """Improves a pilot in imagination; owns the optimisers, the memory and the imagined environments."""
+    """Improves a pilot in imagination; owns the optimisers, the replay buffer and the imagined environments."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class PolicyIteration:
         self.critic_optimizer = torch.optim.AdamW(critics.parameters(), lr=cfg.critic_lr, betas=cfg.betas)
         self.temperature_optimizer = torch.optim.Adam([self.log_temperature], lr=cfg.temperature_lr)
         self.surrogate_optimizer = torch.optim.AdamW(surrogate.parameters(), lr=cfg.refresh_lr)
-        self.memory = Memory(cfg.memory)
+        self.replay = ReplayBuffer(cfg.replay)
         self.iteration = 0
         self.imagined = self.environments.begin(torch.randint(cfg.episode, (cfg.envs,), device=device))
         self.action_dim = self.imagined.recent.action.shape[-1]
@@ -141,7 +141,7 @@ class PolicyIteration:
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers()],
             "log_temperature": self.log_temperature.detach(),
             "imagined": self.imagined.tree(),
-            "memory": self.memory.tree(),
+            "replay": self.replay.tree(),
         }
 
     def restore(self, state: Any) -> None:
@@ -153,7 +153,7 @@ class PolicyIteration:
             optimizer.load_state_dict(kept)
         self.log_temperature.data.copy_(state["log_temperature"])
         self.imagined = self.imagined.filled(state["imagined"])
-        self.memory.restore(state["memory"], self.log_temperature.device)
+        self.replay.restore(state["replay"], self.log_temperature.device)
 
     def _modules(self) -> list[nn.Module]:
         return [self.surrogate, self.actor, self.critics]
@@ -175,7 +175,7 @@ class PolicyIteration:
         )
         seen = trajectory.seen.detach()
         happened = cat([now.recent, Segment(seen.obs, trajectory.action.detach(), seen.reward, seen.cont)])
-        self.memory.add(happened)
+        self.replay.add(happened)
         recent = happened[:, -self.cfg.warm_up :]
         age = self.environments.aged(now.age, trajectory.cont.detach())
         self.imagined = Imagined(context.detach(), belief.detach(), recent, age)
@@ -275,7 +275,7 @@ class PolicyIteration:
 
     def _both(self, size: int, length: int) -> Segment:
         """As many imagined windows as recorded ones."""
-        return cat([self.memory.draw(size), self.recorded(size, length)], dim=0)
+        return cat([self.replay.draw(size), self.recorded(size, length)], dim=0)
 
     def _decay_rates(self) -> None:
         left = 1 - (1 - self.cfg.final_lr) * self.iteration / self.cfg.iterations

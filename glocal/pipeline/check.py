@@ -135,8 +135,8 @@ def _learning(config: Config) -> Iterator[str]:
         yield f"--learn.horizon is {learn.horizon}, expected at most --learn.episode, which is {learn.episode}"
     yield from _too_many("actor-minibatches", learn.actor_minibatches, rows)
     yield from _too_many("critic-minibatches", learn.critic_minibatches, rows)
-    if learn.memory < learn.envs:
-        yield f"--learn.memory is {learn.memory}, expected at least --learn.envs, which is {learn.envs}"
+    if learn.replay < learn.envs:
+        yield f"--learn.replay is {learn.replay}, expected at least --learn.envs, which is {learn.envs}"
     if learn.step > learn.longest_step:
         yield f"--learn.step is {learn.step}, expected at most --learn.longest-step, which is {learn.longest_step}"
 

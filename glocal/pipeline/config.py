@@ -281,7 +281,7 @@ def shrunk(config: Config) -> Config:
         world=replace(config.world, size=0),
         surrogate=surrogate,
         agent=replace(config.agent, width=wide),
-        learn=replace(config.learn, iterations=12, envs=8, horizon=4, episode=8, memory=64, refresh_size=4),
+        learn=replace(config.learn, iterations=12, envs=8, horizon=4, episode=8, replay=64, refresh_size=4),
         watch=replace(config.watch, every=6, episodes=2, imagined=4),
         evaluate=replace(config.evaluate, episodes=4, filmed=2),
         icem=replace(config.icem, samples=4, iterations=2, horizon=3, elites=2),

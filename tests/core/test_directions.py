@@ -13,7 +13,7 @@ from tests.toys import LinearSurrogate, LinearWorld, PlaceBelief, resting
 
 CONFIG = ImproveConfig(
     iterations=100, envs=16, horizon=3, episode=6, warm_up=2, gamma=0.5, actor_lr=1e-2, refresh_minibatches=0,
-    memory=64, temperature=1e-4, temperature_lr=1e-6,
+    replay=64, temperature=1e-4, temperature_lr=1e-6,
 )  # fmt: skip
 
 
@@ -202,8 +202,8 @@ def test_a_rollout_goes_on_where_the_one_before_came_to():
     work.imagined = replace(work.imagined, age=torch.zeros(16, dtype=torch.long))
     before = work.imagined.context.x.clone()
     work.iterate()
-    kept = work.memory.windows.obs[:16, :, 0]
+    kept = work.replay.windows.obs[:16, :, 0]
     assert torch.equal(kept[:, 1], before[:, 0]) and torch.equal(kept[:, -1], work.imagined.context.x[:, 0])
     assert torch.equal(work.imagined.recent.obs[..., 0], kept[:, -2:]) and (work.imagined.age == 3).all()
     assert torch.equal(work.imagined.belief.x[:, 0], kept[:, -1])
-    assert torch.allclose(kept[:, 1:] - kept[:, :-1], 0.5 * work.memory.windows.action[:16, 1:, 0], atol=1e-6)
+    assert torch.allclose(kept[:, 1:] - kept[:, :-1], 0.5 * work.replay.windows.action[:16, 1:, 0], atol=1e-6)

@@ -6,13 +6,21 @@ import pytest
 import torch
 
 from glocal.core.improve import ImproveConfig, Pilot, PolicyIteration
-from glocal.core.memory import Memory
+from glocal.core.replay_buffer import ReplayBuffer
 from glocal.core.types import Segment, Step, Trajectory, stack
 from glocal.models.policies.actor import Actor, ActorConfig, TwinCritics
 from tests.toys import EndingSurrogate, EndingWorld, LinearSurrogate, QuantisedWorld, resting
 
 CONFIG = ImproveConfig(
-    iterations=150, envs=32, horizon=8, episode=16, warm_up=2, gamma=0.9, actor_lr=3e-3, refresh_minibatches=4, memory=256
+    iterations=150,
+    envs=32,
+    horizon=8,
+    episode=16,
+    warm_up=2,
+    gamma=0.9,
+    actor_lr=3e-3,
+    refresh_minibatches=4,
+    replay=256,
 )
 
 
@@ -170,9 +178,9 @@ def test_with_an_episode_of_one_horizon_every_rollout_begins_from_a_recorded_win
     work = PolicyIteration(cfg, QuantisedWorld(), pilot, critics, nailed, resting)
     for _ in range(3):
         work.iterate()
-    kept = work.memory.windows
-    assert kept is not None and work.memory.written == 3 * CONFIG.envs
-    assert (kept.obs[: work.memory.written, : CONFIG.warm_up] == 0.625).all()
+    kept = work.replay.windows
+    assert kept is not None and work.replay.written == 3 * CONFIG.envs
+    assert (kept.obs[: work.replay.written, : CONFIG.warm_up] == 0.625).all()
 
 
 def nailed(count: int, length: int) -> Segment:
@@ -182,7 +190,7 @@ def nailed(count: int, length: int) -> Segment:
 
 
 def test_memory_keeps_the_newest():
-    memory = Memory(4)
+    memory = ReplayBuffer(4)
     for value in range(3):
         windows = resting(2, 3)
         memory.add(windows.tensors(lambda x, value=value: torch.full_like(x, value)))

@@ -7,7 +7,7 @@ import torch
 from glocal.core.types import Segment
 
 
-class Memory:
+class ReplayBuffer:
     """A ring of the last imagined windows, (capacity, length, ...)."""
 
     def __init__(self, capacity: int):

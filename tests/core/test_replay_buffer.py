@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from glocal.core.memory import Memory
+from glocal.core.replay_buffer import ReplayBuffer
 from glocal.core.types import Segment
 
 
@@ -13,41 +13,41 @@ def numbered(*values: float) -> Segment:
     return Segment(rows[..., None].clone(), rows[..., None].clone(), rows.clone(), rows.clone())
 
 
-def held(memory: Memory) -> list[float]:
-    assert memory.windows is not None
-    return memory.windows.reward[:, 0].tolist()
+def held(replay: ReplayBuffer) -> list[float]:
+    assert replay.windows is not None
+    return replay.windows.reward[:, 0].tolist()
 
 
 def test_windows_take_the_places_of_the_oldest():
-    memory = Memory(5)
-    memory.add(numbered(1, 2, 3))
-    assert held(memory) == [1, 2, 3, 0, 0]
-    memory.add(numbered(4, 5, 6))
-    assert held(memory) == [6, 2, 3, 4, 5]
-    memory.add(numbered(7))
-    assert held(memory) == [6, 7, 3, 4, 5] and memory.written == 7
+    replay = ReplayBuffer(5)
+    replay.add(numbered(1, 2, 3))
+    assert held(replay) == [1, 2, 3, 0, 0]
+    replay.add(numbered(4, 5, 6))
+    assert held(replay) == [6, 2, 3, 4, 5]
+    replay.add(numbered(7))
+    assert held(replay) == [6, 7, 3, 4, 5] and replay.written == 7
 
 
 def test_only_what_was_written_is_drawn_and_all_of_it():
     torch.manual_seed(0)
-    memory = Memory(5)
-    memory.add(numbered(1, 2, 3))
-    drawn = memory.draw(200)
+    replay = ReplayBuffer(5)
+    replay.add(numbered(1, 2, 3))
+    drawn = replay.draw(200)
     assert drawn.obs.shape == (200, 2, 1) and set(drawn.reward.flatten().tolist()) == {1, 2, 3}
-    memory.add(numbered(4, 5, 6))
-    assert set(memory.draw(200).action.flatten().tolist()) == {2, 3, 4, 5, 6}
+    replay.add(numbered(4, 5, 6))
+    assert set(replay.draw(200).action.flatten().tolist()) == {2, 3, 4, 5, 6}
 
 
 def test_an_empty_one_has_nothing_to_draw():
     with pytest.raises(AssertionError, match="nothing was added yet"):
-        Memory(5).draw(1)
+        ReplayBuffer(5).draw(1)
 
 
 def test_it_goes_on_from_what_a_checkpoint_kept():
-    memory, other = Memory(5), Memory(5)
-    memory.add(numbered(1, 2, 3))
-    other.restore(memory.tree(), torch.device("cpu"))
+    replay, other = ReplayBuffer(5), ReplayBuffer(5)
+    replay.add(numbered(1, 2, 3))
+    other.restore(replay.tree(), torch.device("cpu"))
     other.add(numbered(4, 5, 6))
     assert held(other) == [6, 2, 3, 4, 5]
-    other.restore(Memory(5).tree(), torch.device("cpu"))
+    other.restore(ReplayBuffer(5).tree(), torch.device("cpu"))
     assert other.windows is None and other.written == 0
