@@ -38,7 +38,7 @@ def assembled(config: Config, device: torch.device) -> PolicyIteration:
         if hasattr(model, "fit_statistics"):
             model.fit_statistics(seen.obs[:, 0], seen.obs[:, 1] + 0.01, seen.reward[:, 1])
     world.sample = build.compiled(world.sample, device)
-    pilot = build.build_pilot(config, surrogate).to(device)
+    policy = build.build_policy(config, surrogate).to(device)
     critics = build.build_critics(config, surrogate).to(device)
     kept = resting(config, config.learn.envs, config.learn.warm_up + config.learn.horizon)
     kept = kept.tensors(lambda x: x.to(device))
@@ -46,7 +46,7 @@ def assembled(config: Config, device: torch.device) -> PolicyIteration:
     def source(count: int, length: int) -> Segment:
         return kept[:count, :length]
 
-    return PolicyIteration(config.learn, world, pilot, critics, source, source)
+    return PolicyIteration(config.learn, world, policy, critics, source, source)
 
 
 def now(device: torch.device) -> float:

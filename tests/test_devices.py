@@ -58,8 +58,8 @@ def configured(preset):
 def test_a_policy_iteration_stays_on_its_device(preset):
     config = configured(preset)
     world, surrogate = build.build_world(config).to(META), build.build_surrogate(config).to(META)
-    pilot, critics = build.build_pilot(config, surrogate).to(META), build.build_critics(config, surrogate).to(META)
-    work = PolicyIteration(config.learn, world.requires_grad_(False), pilot, critics, source(config), source(config))
+    policy, critics = build.build_policy(config, surrogate).to(META), build.build_critics(config, surrogate).to(META)
+    work = PolicyIteration(config.learn, world.requires_grad_(False), policy, critics, source(config), source(config))
     for _ in range(3):
         metrics = work.iterate()
     assert metrics["imag/return"].device == META

@@ -48,8 +48,8 @@ def losses(name: str) -> Iterator[float]:
     world = measured(build.build_world(config), draw(32, 2))
     surrogate = measured(build.build_surrogate(config), draw(32, 2))
     if kind == "policy":
-        pilot, critics = build.build_pilot(config, surrogate), build.build_critics(config, surrogate)
-        work = PolicyIteration(config.learn, world.requires_grad_(False), pilot, critics, draw, draw)
+        policy, critics = build.build_policy(config, surrogate), build.build_critics(config, surrogate)
+        work = PolicyIteration(config.learn, world.requires_grad_(False), policy, critics, draw, draw)
         yield from (float(work.iterate()["imag/return"]) for _ in range(10))
     else:
         model, length = (world, config.world.context + 1) if kind == "global" else (surrogate, 6)

@@ -44,7 +44,7 @@ def a_run(folder, count: int = 4, **options) -> Run:
 def looks(run: Run, seeds: list[int], keep: str = "best") -> list[int | None]:
     """The iteration of the policy that is kept as best after each look, each of an episode of another seed."""
     torch.manual_seed(0)
-    job = SimpleNamespace(model=build.build_pilot(run.config, build.build_surrogate(run.config)), per_iteration=10)
+    job = SimpleNamespace(model=build.build_policy(run.config, build.build_surrogate(run.config)), per_iteration=10)
     kept = []
     for job.iteration, seed in enumerate(seeds):
         watch = replace(run.config.watch, keep=keep, imagined=0, episodes=1, first_seed=seed)
@@ -78,7 +78,7 @@ def test_a_look_tells_what_its_episodes_came_to_and_leaves_torchs_random_numbers
     run = a_run(tmp_path)
     watch = replace(run.config.watch, imagined=0, episodes=2, first_seed=POSE_MORE)  # the next seed's is far away
     config = replace(run.config, watch=watch, task=replace(run.config.task, decisions=1))
-    model = build.build_pilot(config, build.build_surrogate(config))
+    model = build.build_policy(config, build.build_surrogate(config))
     before = torch.get_rng_state()
     row = Watch(Run(tmp_path, config), SimpleNamespace(model=model, iteration=3, per_iteration=7))()  # pyright: ignore[reportArgumentType]
     assert torch.equal(torch.get_rng_state(), before)
@@ -89,7 +89,7 @@ def test_a_look_tells_what_its_episodes_came_to_and_leaves_torchs_random_numbers
 @pytest.mark.parametrize("scores", [None, 3, "high", ["high"], {}])
 def test_a_best_policy_that_tells_no_scores_is_named(tmp_path, scores):
     run = a_run(tmp_path)
-    model = build.build_pilot(run.config, build.build_surrogate(run.config))
+    model = build.build_policy(run.config, build.build_surrogate(run.config))
     checkpoints.save(tmp_path / "policy" / "best", "policy", 0, {"scores": scores}, model, {})
     with pytest.raises(UserError, match="it tells no scores"):
         looks(run, [HALF])

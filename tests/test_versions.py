@@ -162,7 +162,7 @@ EDITS = {
     "evaluate.gradients.Question": {"gates", "policy"},
     "core.gradients.LINKS": {"gates", "policy"},
     "pipeline.run_dir.Run": {"policy", "evaluate"},
-    "pipeline.build.build_pilot": POLICIES,
+    "pipeline.build.build_policy": POLICIES,
     "models.policies.cloning.cloning_loss": {"cloning", "policy"},
     "models.policies.ppo.PPOIteration": {"policy"},
     "core.improve.PolicyIteration": {"policy"},

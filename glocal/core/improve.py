@@ -70,7 +70,7 @@ class ImproveConfig:
     """Imagined windows that are kept for the refresh."""
 
 
-class Pilot(nn.Module):
+class Policy(nn.Module):
     """What is deployed: the actor, and the surrogate that keeps its belief."""
 
     def __init__(self, surrogate: Surrogate[Any], actor: nn.Module):
@@ -80,21 +80,21 @@ class Pilot(nn.Module):
 
 
 class PolicyIteration:
-    """Improves a pilot in imagination; owns the optimisers, the replay buffer and the imagined environments."""
+    """Improves a policy in imagination; owns the optimisers, the replay buffer and the imagined environments."""
 
     def __init__(
         self,
         cfg: ImproveConfig,
         world: World,
-        pilot: Pilot,
+        policy: Policy,
         critics: nn.Module,
         starts: Source,
         recorded: Source,
         matching: Matching | None = None,
     ):
         self.cfg, self.link = cfg, LINKS[cfg.link]
-        self.world, self.model, self.critics = world, pilot, critics
-        self.surrogate, self.actor = surrogate, actor = pilot.surrogate, pilot.actor
+        self.world, self.model, self.critics = world, policy, critics
+        self.surrogate, self.actor = surrogate, actor = policy.surrogate, policy.actor
         self.recorded, self.matching = recorded, matching
         self.environments = Environments(world, surrogate, starts, cfg.envs, cfg.warm_up, cfg.episode)
         device = next(actor.parameters()).device

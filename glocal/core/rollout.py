@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from glocal.core.gradients import Latent, Link, bptt
-from glocal.core.types import Batched, Belief, Policy, S, Segment, Step, Surrogate, Trajectory, World, stack
+from glocal.core.types import ActorLike, Batched, Belief, S, Segment, Step, Surrogate, Trajectory, World, stack
 
 
 def warm_up(surrogate: Surrogate[S], segment: Segment) -> S:
@@ -19,7 +19,7 @@ def warm_up(surrogate: Surrogate[S], segment: Segment) -> S:
 
 
 def rollout(
-    policy: Policy,
+    policy: ActorLike,
     world: World,
     surrogate: Surrogate[S],
     context: Any,

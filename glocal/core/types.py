@@ -192,7 +192,7 @@ class Distribution(Protocol):
         ...
 
 
-Policy = Callable[[Belief], Distribution]
+ActorLike = Callable[[Belief], Distribution]
 
 
 class Codec(nn.Module, ABC):

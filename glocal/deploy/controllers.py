@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glocal.core.improve import Pilot
+from glocal.core.improve import Policy
 from glocal.core.types import Belief, Codec
 from glocal.deploy.preprocess import View, plain
 from glocal.models.policies.cloning import ChunkActor, Ensemble
@@ -22,19 +22,19 @@ Act = Callable[[Belief], Tensor]
 """What is done (n, a) at a belief; it may remember earlier ones, so that every batch of episodes needs its own."""
 
 
-def acting(pilot: Pilot, forget: float) -> Act:
+def acting(policy: Policy, forget: float) -> Act:
     """A policy's mean, or where chunks of actions are told, their ensemble over time, which forgets at this rate."""
-    if not isinstance(pilot.actor, ChunkActor):
-        return lambda belief: pilot.actor(belief).mean
+    if not isinstance(policy.actor, ChunkActor):
+        return lambda belief: policy.actor(belief).mean
     ensemble = Ensemble(forget)
-    return lambda belief: ensemble(pilot.actor(belief))
+    return lambda belief: ensemble(policy.actor(belief))
 
 
 @torch.no_grad()
-def learned(codec: Codec, pilot: Pilot, forget: float = 0.0, view: View = plain) -> Controller:
+def learned(codec: Codec, policy: Policy, forget: float = 0.0, view: View = plain) -> Controller:
     """What was trained, deterministic: a controller whose belief is corrected by what is seen."""
-    act = acting(pilot, forget)
-    device = next(pilot.parameters()).device
+    act = acting(policy, forget)
+    device = next(policy.parameters()).device
 
     def look(seen: Sequence[Any]) -> Tensor:
         fields = recorded_fields([view(one) for one in seen], codec.reads)
@@ -42,12 +42,12 @@ def learned(codec: Codec, pilot: Pilot, forget: float = 0.0, view: View = plain)
 
     nothing = np.zeros((0, 2))
     seen = yield nothing
-    belief = pilot.surrogate.initial(look(seen))
+    belief = policy.surrogate.initial(look(seen))
     while True:
         action = act(belief)
         seen = yield action.cpu().numpy()
         obs = look(seen)
-        belief = pilot.surrogate.correct(pilot.surrogate.predict(belief, action), obs)
+        belief = policy.surrogate.correct(policy.surrogate.predict(belief, action), obs)
 
 
 def playing(cfg: PlayConfig, seed: int, reach: float = REACH) -> Controller:

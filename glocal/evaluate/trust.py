@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from glocal.core.gradients import decouple
-from glocal.core.improve import Pilot
+from glocal.core.improve import Policy
 from glocal.core.returns import alive
 from glocal.core.rollout import warm_up
 from glocal.core.types import Belief, Segment, Trajectory, World
@@ -38,7 +38,7 @@ class Grounds:
     key: int = 0
 
 
-def trust(pilot: Pilot, grounds: Grounds) -> dict[str, float]:
+def trust(policy: Policy, grounds: Grounds) -> dict[str, float]:
     """A cheap look at a policy's imagined episodes.
 
     `own` and `judge` are the mean reward of a decision in the policy's own world and in the judge's, `optimism` the
@@ -46,19 +46,19 @@ def trust(pilot: Pilot, grounds: Grounds) -> dict[str, float]:
     when the world's noise is drawn anew; `distance` how far visited beliefs are from recorded ones, in distances of
     recorded ones from each other; `cosine` that of the gradient (`decouple`) with finite differences.
     """
-    happened, again = (_episodes(pilot, grounds.world, grounds, grounds.key + draw) for draw in (0, 1))
+    happened, again = (_episodes(policy, grounds.world, grounds, grounds.key + draw) for draw in (0, 1))
     own = _mean_reward(happened)
     found = {
         "own": own.mean(),
         "noise": (own - _mean_reward(again)).abs().mean(),
-        "distance": _distance(pilot, happened, grounds.moments),
+        "distance": _distance(policy, happened, grounds.moments),
     }
     if grounds.judge is not None:
-        judged = _mean_reward(_episodes(pilot, grounds.judge, grounds, grounds.key))
+        judged = _mean_reward(_episodes(policy, grounds.judge, grounds, grounds.key))
         optimism = own - judged
         error = optimism.std() / math.sqrt(len(optimism))
         found |= {"judge": judged.mean(), "optimism": optimism.mean(), "optimism_error": error}
-    return {name: float(value) for name, value in found.items()} | {"cosine": _cosine(pilot, grounds)}
+    return {name: float(value) for name, value in found.items()} | {"cosine": _cosine(policy, grounds)}
 
 
 def alarm(looks: Sequence[Mapping[str, float]]) -> bool:
@@ -81,8 +81,8 @@ def strangeness(visited: Float[Tensor, "n f"], recorded: Float[Tensor, "m f"]) -
     return torch.cdist(visited / scale, recorded / scale).amin(1)
 
 
-def _episodes(pilot: Pilot, world: World, grounds: Grounds, key: int) -> Trajectory:
-    return acted(_mean(pilot), world, pilot.surrogate, grounds.beginnings, grounds.decisions, key)
+def _episodes(policy: Policy, world: World, grounds: Grounds, key: int) -> Trajectory:
+    return acted(_mean(policy), world, policy.surrogate, grounds.beginnings, grounds.decisions, key)
 
 
 def _mean_reward(happened: Trajectory) -> Float[Tensor, " b"]:
@@ -91,19 +91,19 @@ def _mean_reward(happened: Trajectory) -> Float[Tensor, " b"]:
     return (lived * happened.seen.reward).sum(1) / lived.sum(1)
 
 
-def _mean(pilot: Pilot) -> Callable[[Belief], Tensor]:
-    return lambda belief: pilot.actor(belief).mean
+def _mean(policy: Policy) -> Callable[[Belief], Tensor]:
+    return lambda belief: policy.actor(belief).mean
 
 
 @torch.no_grad()
-def _distance(pilot: Pilot, happened: Trajectory, moments: Segment) -> Tensor:
-    familiar, others = warm_up(pilot.surrogate, moments).feat.chunk(2)
+def _distance(policy: Policy, happened: Trajectory, moments: Segment) -> Tensor:
+    familiar, others = warm_up(policy.surrogate, moments).feat.chunk(2)
     visited = happened.belief.feat[:, ::EVERY].flatten(0, 1)
     return strangeness(visited, familiar).median() / strangeness(others, familiar).median().clamp_min(1e-6)
 
 
-def _cosine(pilot: Pilot, grounds: Grounds) -> float:
+def _cosine(policy: Policy, grounds: Grounds) -> float:
     begin, horizon = grounds.moments[:COMPARED], grounds.horizon
-    action = acted(_mean(pilot), grounds.world, pilot.surrogate, begin, horizon, grounds.key).action
-    question = Question(grounds.world, pilot.surrogate, begin, action, grounds.gamma, horizon)
+    action = acted(_mean(policy), grounds.world, policy.surrogate, begin, horizon, grounds.key).action
+    question = Question(grounds.world, policy.surrogate, begin, action, grounds.gamma, horizon)
     return agreement(question, {"decouple": decouple}, grounds.key, draws=1, directions=COMPARED)["decouple"].cosine

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from glocal.core.features import FeaturesConfig, StandardConfig
-from glocal.core.improve import Pilot
+from glocal.core.improve import Policy
 from glocal.core.spec import Part, Spec
 from glocal.core.types import Codec
 from glocal.models.codecs.cameras import CamerasCodec
@@ -144,12 +144,12 @@ def load_trained(module: Any, folder: Path, kind: str, check: Callable[[Checkpoi
     return module.requires_grad_(False).eval()
 
 
-def build_pilot(config: Config, surrogate: MLPSurrogate | RSSM, kind: str = "policy") -> Pilot:
+def build_policy(config: Config, surrogate: MLPSurrogate | RSSM, kind: str = "policy") -> Policy:
     """What the stage `kind` (policy or cloning) trains."""
     actions = build_spec(config).action_dim
     if kind == "policy" and isinstance(config.learn, PPOConfig):
         actor = NETWORKS[config.learn.networks].actor
-        return Pilot(surrogate, actor(config.learn, config.agent, surrogate.feat_dim, actions))
+        return Policy(surrogate, actor(config.learn, config.agent, surrogate.feat_dim, actions))
     if kind == "cloning" and config.cloning.chunk > 1:
-        return Pilot(surrogate, ChunkActor(config.agent, surrogate.feat_dim, actions, config.cloning.chunk))
-    return Pilot(surrogate, Actor(config.agent, surrogate.feat_dim, actions))
+        return Policy(surrogate, ChunkActor(config.agent, surrogate.feat_dim, actions, config.cloning.chunk))
+    return Policy(surrogate, Actor(config.agent, surrogate.feat_dim, actions))

@@ -23,12 +23,12 @@ def claims(run: Run, kind: str, read: Reader, real: Array) -> dict[str, Any]:
 
     `real` (n,) says which of the real episodes from the evaluation's initial states succeeded.
     """
-    pilot, cfg = run.pilot(kind), run.config.evaluate
+    policy, cfg = run.policy(kind), run.config.evaluate
     begin = _beginnings(run, len(real), cfg.first_seed)
     found = {}
     for name, world in {"own": run.world(), "judge": run.judge()}.items():
         if world is not None:
-            claimed = _succeeded(run, acting(pilot, run.config.cloning.forget), pilot.surrogate, world, begin, read)
+            claimed = _succeeded(run, acting(policy, run.config.cloning.forget), policy.surrogate, world, begin, read)
             found[name] = wilson(int(claimed.sum()), len(claimed)) | {"true": int((claimed == real).sum())}
     return found
 

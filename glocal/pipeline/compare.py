@@ -243,5 +243,5 @@ def _controllers(run: Run, stage: str) -> Callable[[int], Controller]:
     """What makes the controller of what a stage trained."""
     if stage == "global":
         return planner(run)
-    pilot = run.pilot(stage)
-    return lambda _: learned(run.codec, pilot, run.config.cloning.forget, run.view)
+    policy = run.policy(stage)
+    return lambda _: learned(run.codec, policy, run.config.cloning.forget, run.view)

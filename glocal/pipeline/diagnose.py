@@ -74,19 +74,19 @@ def _part(run: Run, name: str, asked: Mapping[str, Any], work: Callable[[], Any]
 
 def _gradients(run: Run) -> dict[str, Any]:
     """By horizon and link: how gradients along the policy's own actions agree with the global model's."""
-    pilot, world, gamma = run.pilot("policy").requires_grad_(False), run.world(), run.config.learn.gamma
+    policy, world, gamma = run.policy("policy").requires_grad_(False), run.world(), run.config.learn.gamma
     if isinstance(run.config.task, RobotConfig):
         whole, _ = moving_windows(run, run.config.world.context, ROLLOUT)
     else:
         whole, _, _ = gate_windows(run, reader(run), run.config.world.context, ROLLOUT)
     rows = torch.arange(0, len(whole.reward), max(1, len(whole.reward) // WINDOWS))[:WINDOWS]
     begin = whole[rows][:, : run.config.world.context]
-    act = acting(pilot, run.config.cloning.forget)
-    action = acted(act, world, pilot.surrogate, begin, max(HORIZONS), run.config.seed).action
+    act = acting(policy, run.config.cloning.forget)
+    action = acted(act, world, policy.surrogate, begin, max(HORIZONS), run.config.seed).action
     links, found = {name: LINKS[name] for name in LINKS_SHOWN}, {}
     with Ticker("gradients", len(HORIZONS), unit="horizons") as tick:
         for done, horizon in enumerate(HORIZONS):
-            question = Question(world, pilot.surrogate, begin, action[:, :horizon], gamma, FIRST)
+            question = Question(world, policy.surrogate, begin, action[:, :horizon], gamma, FIRST)
             asked = {"first": FIRST, "links": LINKS_SHOWN}
             found[str(horizon)] = _part(run, f"gradients-{horizon}", asked, lambda q=question: {
                 name: asdict(one) for name, one in agreement(q, links, run.config.seed).items()

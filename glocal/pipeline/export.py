@@ -121,7 +121,7 @@ def _recorded(run: Run) -> Iterator[dict[str, Array]]:
 
 
 def _imagined(run: Run, count: int, decisions: int) -> Iterator[dict[str, Array]]:
-    pilot, world = run.pilot("policy"), run.world()
+    policy, world = run.policy("policy"), run.world()
     moments = run.experience[1].spread(count, run.config.world.context)
     if len(moments.reward) < count:
         raise UserError(
@@ -129,8 +129,8 @@ def _imagined(run: Run, count: int, decisions: int) -> Iterator[dict[str, Array]
         )
     for begin in range(0, count, AT_ONCE):
         window = moments[begin : begin + AT_ONCE]
-        act = acting(pilot, run.config.cloning.forget)
-        happened = acted(act, world, pilot.surrogate, window, decisions, run.config.seed + begin)
+        act = acting(policy, run.config.cloning.forget)
+        happened = acted(act, world, policy.surrogate, window, decisions, run.config.seed + begin)
         for i in range(len(window.reward)):
             before = _before(window.obs[i, -1:], happened.seen.obs[i])
             seen = {name: field.cpu().numpy() for name, field in run.codec.decode(before).items()}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glocal.core.improve import Pilot
+from glocal.core.improve import Policy
 from glocal.core.matching import Matching
 from glocal.core.types import Codec, FittedCodec
 from glocal.data.mapping import Mapping, sight
@@ -20,7 +20,7 @@ from glocal.data.store import EpisodeStore
 from glocal.deploy.preprocess import View, plain, through
 from glocal.pipeline.build import (
     build_codec,
-    build_pilot,
+    build_policy,
     build_spec,
     build_surrogate,
     build_world,
@@ -167,10 +167,10 @@ class Run(Modelled):
         """Height and width of the robot's pictures."""
         return (IMAGE_SIZE, IMAGE_SIZE) if self.mapping is None else self.mapping.picture
 
-    def pilot(self, kind: str) -> Pilot:
+    def policy(self, kind: str) -> Policy:
         """What the stage `kind` (policy or cloning) trained, and is deployed."""
-        pilot = build_pilot(self.config, build_surrogate(self.config), kind)
-        return self._trained(pilot, self.kept(kind), kind)
+        policy = build_policy(self.config, build_surrogate(self.config), kind)
+        return self._trained(policy, self.kept(kind), kind)
 
     def kept(self, kind: str) -> Path:
         """The folder of the checkpoint that is deployed: of the last policy, the best one or the last trusted one."""

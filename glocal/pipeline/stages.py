@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from glocal.core.improve import Metrics, Pilot, PolicyIteration
+from glocal.core.improve import Metrics, Policy, PolicyIteration
 from glocal.core.rollout import warm_up
 from glocal.core.types import FittedCodec, LearnedCodec
 from glocal.data.segments import Recorded
@@ -123,10 +123,10 @@ def train_cloning(run: Modelled) -> None:
     """Behaviour cloning on the same logs, or the best of their episodes, with the same network and beliefs."""
     surrogate, cfg, told = run.surrogate(), run.config.cloning_fit, run.config.cloning
     experience = run.experience[0].best(told.best)
-    pilot = build.build_pilot(run.config, surrogate, "cloning").to(run.device)
+    policy = build.build_policy(run.config, surrogate, "cloning").to(run.device)
     loss = partial(chunk_loss, chunk=told.chunk) if told.chunk > 1 else cloning_loss
     length = told.window - 1 + told.chunk
-    _fit(run, "cloning", pilot, cfg, lambda: loss(pilot, experience.draw(cfg.batch, length)))
+    _fit(run, "cloning", policy, cfg, lambda: loss(policy, experience.draw(cfg.batch, length)))
 
 
 def _fit(run: RunFolder, kind: str, module: nn.Module, cfg: FitConfig, loss: Any, folder: Path | None = None) -> None:
@@ -138,36 +138,36 @@ def train_policy(run: Run) -> None:
     config = run.config
     experience, _ = run.experience
     surrogate = run.surrogate().requires_grad_(True)
-    pilot = build.build_pilot(config, surrogate).to(run.device)
+    policy = build.build_policy(config, surrogate).to(run.device)
     if config.warm_start:
-        _warm_start(run, pilot)
+        _warm_start(run, policy)
     world = run.world()
     if isinstance(world, DiffusionWorld):
         world.sample = build.compiled(world.sample, run.device)
     if isinstance(config.learn, PPOConfig):
-        pilot.surrogate.requires_grad_(False)
-        job = PPOIteration(config.learn, world, pilot, experience.starts)
+        policy.surrogate.requires_grad_(False)
+        job = PPOIteration(config.learn, world, policy, experience.starts)
     else:
         critics = build.build_critics(config, surrogate).to(run.device)
         draw, starts = experience.draw, experience.starts
-        job = PolicyIteration(config.learn, world, pilot, critics, starts, draw, run.matching())
+        job = PolicyIteration(config.learn, world, policy, critics, starts, draw, run.matching())
     clock = replace(config.clock, look_every=config.watch.every)
     train(job, run.folder / "policy", "policy", run.about(), clock, "steps", Watch(run, job))
 
 
-def _warm_start(run: Run, pilot: Pilot) -> None:
+def _warm_start(run: Run, policy: Policy) -> None:
     """Let the policy begin where behaviour cloning of its own network on the logs ends."""
     experience, _ = run.experience
     cfg, window = FitConfig(updates=run.config.warm_start, batch=512, average=0.99), run.config.learn.warm_up + 1
-    if isinstance(pilot.actor, PPOActor):
+    if isinstance(policy.actor, PPOActor):
         with torch.no_grad():
-            pilot.actor.fit_statistics(warm_up(pilot.surrogate, experience.draw(4096, window)).feat)
-    fit = Fit(cfg, pilot.actor, lambda: cloning_loss(pilot, experience.draw(cfg.batch, window)))
+            policy.actor.fit_statistics(warm_up(policy.surrogate, experience.draw(4096, window)).feat)
+    fit = Fit(cfg, policy.actor, lambda: cloning_loss(policy, experience.draw(cfg.batch, window)))
     folder = run.folder / "policy" / "warm_start"
     train(fit, folder, "actor", run.about(), run.config.clock)
     checkpoint = checkpoints.load(folder, "actor")
     assert checkpoint is not None
-    checkpoints.restore(pilot.actor, checkpoint)
+    checkpoints.restore(policy.actor, checkpoint)
 
 
 def evaluate(run: Run) -> None:
@@ -199,7 +199,7 @@ def imagined_steps(run: Run) -> int:
 
 def _controllers(run: Run) -> dict[str, Callable[[int], Controller]]:
     """By name what makes the controller of the episodes from a seed on."""
-    config, policy, cloning = run.config, run.pilot("policy"), run.pilot("cloning")
+    config, policy, cloning = run.config, run.policy("policy"), run.policy("cloning")
     controllers: dict[str, Callable[[int], Controller]] = {
         "policy": lambda _: learned(run.codec, policy, view=run.view),
         "cloning": lambda _: learned(run.codec, cloning, config.cloning.forget, run.view),

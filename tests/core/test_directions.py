@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from glocal.core.improve import ImproveConfig, Pilot, PolicyIteration
+from glocal.core.improve import ImproveConfig, Policy, PolicyIteration
 from glocal.core.matching import Matching, MatchingConfig
 from glocal.core.types import Segment, Step, Trajectory, cat, stack
 from glocal.models.policies.actor import Actor, ActorConfig, TwinCritics
@@ -44,8 +44,8 @@ def iteration(
 ) -> PolicyIteration:
     torch.manual_seed(0)
     agent = ActorConfig(width=16, first_std=std)
-    pilot, critics = Pilot(Worth(sign), Actor(agent, 1, 1)), TwinCritics(agent, 1)
-    return PolicyIteration(replace(CONFIG, **choices), WorthWorld(sign), pilot, critics, resting, recorded, matching)
+    policy, critics = Policy(Worth(sign), Actor(agent, 1, 1)), TwinCritics(agent, 1)
+    return PolicyIteration(replace(CONFIG, **choices), WorthWorld(sign), policy, critics, resting, recorded, matching)
 
 
 def mean_action(work: PolicyIteration) -> float:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from glocal.core.improve import ImproveConfig, Pilot, PolicyIteration
+from glocal.core.improve import ImproveConfig, Policy, PolicyIteration
 from glocal.core.replay_buffer import ReplayBuffer
 from glocal.core.types import Segment, Step, Trajectory, stack
 from glocal.models.policies.actor import Actor, ActorConfig, TwinCritics
@@ -30,7 +30,7 @@ def learn(link: str, surrogate: LinearSurrogate, iterations: int) -> tuple[float
     agent = ActorConfig(width=32)
     cfg = ImproveConfig(**{**CONFIG.__dict__, "link": link})
     actor, critics = Actor(agent, 1, 1), TwinCritics(agent, 1)
-    work = PolicyIteration(cfg, QuantisedWorld(), Pilot(surrogate, actor), critics, resting, resting)
+    work = PolicyIteration(cfg, QuantisedWorld(), Policy(surrogate, actor), critics, resting, resting)
     rewards = [float(work.iterate()["imag/reward"]) for _ in range(iterations)]
     return sum(rewards[-10:]) / 10, work
 
@@ -71,8 +71,8 @@ def test_going_on_from_a_state_changes_nothing():
 def test_parts_can_be_left_out(part):
     surrogate, agent = LinearSurrogate(), ActorConfig(width=32)
     cfg = ImproveConfig(**{**CONFIG.__dict__, part: 0})
-    pilot, critics = Pilot(surrogate, Actor(agent, 1, 1)), TwinCritics(agent, 1)
-    work = PolicyIteration(cfg, QuantisedWorld(), pilot, critics, resting, resting)
+    policy, critics = Policy(surrogate, Actor(agent, 1, 1)), TwinCritics(agent, 1)
+    work = PolicyIteration(cfg, QuantisedWorld(), policy, critics, resting, resting)
     assert torch.isfinite(work.iterate()["imag/return"])
 
 
@@ -80,8 +80,8 @@ def ending(**choices: object) -> PolicyIteration:
     """In a world whose episodes end beyond 1."""
     torch.manual_seed(0)
     cfg, agent = ImproveConfig(**{**CONFIG.__dict__, **choices}), ActorConfig(width=32)
-    pilot, critics = Pilot(EndingSurrogate(), Actor(agent, 1, 1)), TwinCritics(agent, 1)
-    return PolicyIteration(cfg, EndingWorld(), pilot, critics, resting, resting)
+    policy, critics = Policy(EndingSurrogate(), Actor(agent, 1, 1)), TwinCritics(agent, 1)
+    return PolicyIteration(cfg, EndingWorld(), policy, critics, resting, resting)
 
 
 def test_episodes_that_end_begin_anew():
@@ -174,8 +174,8 @@ def work_parameters(work: PolicyIteration, module: str) -> list[torch.Tensor]:
 def test_with_an_episode_of_one_horizon_every_rollout_begins_from_a_recorded_window():
     torch.manual_seed(0)
     cfg, agent = replace(CONFIG, link="imagine", episode=CONFIG.horizon), ActorConfig(width=32)
-    pilot, critics = Pilot(LinearSurrogate(), Actor(agent, 1, 1)), TwinCritics(agent, 1)
-    work = PolicyIteration(cfg, QuantisedWorld(), pilot, critics, nailed, resting)
+    policy, critics = Policy(LinearSurrogate(), Actor(agent, 1, 1)), TwinCritics(agent, 1)
+    work = PolicyIteration(cfg, QuantisedWorld(), policy, critics, nailed, resting)
     for _ in range(3):
         work.iterate()
     kept = work.replay.windows

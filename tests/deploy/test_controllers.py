@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from glocal.core.improve import Pilot
+from glocal.core.improve import Policy
 from glocal.core.types import Belief
 from glocal.deploy.controllers import aimless, learned, playing, recorded_fields
 from glocal.models.codecs.identity import IdentityCodec
@@ -63,7 +63,7 @@ def started(controller):
 
 
 def deployed(**options):
-    return started(learned(IdentityCodec(TABLE), Pilot(Remembering(), Doubting()), **options))
+    return started(learned(IdentityCodec(TABLE), Policy(Remembering(), Doubting()), **options))
 
 
 def test_the_belief_is_carried_from_decision_to_decision():
@@ -93,7 +93,7 @@ def test_chunks_of_actions_are_averaged_by_the_ensemble_and_forgotten_at_their_r
     belief = surrogate.initial(torch.tensor([[0.8, 0.0]]))
     first = actor(belief)[0]
     second = actor(surrogate.correct(surrogate.predict(belief, first[None, 0]), torch.tensor([[0.2, 0.0]])))[0]
-    controller = started(learned(IdentityCodec(TABLE), Pilot(surrogate, actor), forget=1.0))
+    controller = started(learned(IdentityCodec(TABLE), Policy(surrogate, actor), forget=1.0))
     assert np.allclose(controller.send(seen((0.8, 0.0)))[0], first[0].detach(), atol=1e-6)
     fall = float(np.exp(-1.0))
     expected = (first[1] + fall * second[0]) / (1 + fall)
@@ -102,10 +102,10 @@ def test_chunks_of_actions_are_averaged_by_the_ensemble_and_forgotten_at_their_r
 
 def test_a_policy_is_deployed_without_noise():
     torch.manual_seed(0)
-    pilot = Pilot(Remembering(), Actor(ActorConfig(width=8, first_std=3.0), 2, 2))
-    one, two = (started(learned(IdentityCodec(TABLE), pilot)).send(seen((0.8, 0.1))) for _ in range(2))
+    policy = Policy(Remembering(), Actor(ActorConfig(width=8, first_std=3.0), 2, 2))
+    one, two = (started(learned(IdentityCodec(TABLE), policy)).send(seen((0.8, 0.1))) for _ in range(2))
     assert np.array_equal(one, two)
-    assert np.allclose(one, pilot.actor(Kept(torch.tensor([[0.8, 0.1]]))).mean.detach(), atol=1e-6)
+    assert np.allclose(one, policy.actor(Kept(torch.tensor([[0.8, 0.1]]))).mean.detach(), atol=1e-6)
 
 
 @pytest.mark.parametrize("reach, share", [(50.0, 1.0), (100.0, 0.5), (25.0, 2.0)])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from glocal.core.improve import Pilot
+from glocal.core.improve import Policy
 from glocal.evaluate.gradients import Given
 from glocal.evaluate.trust import Grounds, alarm, strangeness, trust
 from tests.toys import LinearSurrogate, LinearWorld, QuantisedWorld, resting
@@ -64,8 +64,8 @@ class Kind(LinearWorld):
 @pytest.mark.parametrize("own, optimism", [(LinearWorld, 0.0), (Kind, 1.0)])
 def test_optimism_is_what_the_judge_does_not_confirm(own, optimism):
     torch.manual_seed(0)
-    pilot, start = Pilot(LinearSurrogate(), Still()), resting(32, 3)
-    found = trust(pilot, Grounds(own(), LinearWorld(), start, start, decisions=4, horizon=2, gamma=0.9))
+    policy, start = Policy(LinearSurrogate(), Still()), resting(32, 3)
+    found = trust(policy, Grounds(own(), LinearWorld(), start, start, decisions=4, horizon=2, gamma=0.9))
     assert found["optimism"] == pytest.approx(optimism, abs=1e-5) and found["noise"] == pytest.approx(0.0, abs=1e-6)
 
 
@@ -79,12 +79,12 @@ class Brief(LinearWorld):
 
 
 def test_rewards_after_an_end_do_not_count():
-    pilot, start = Pilot(LinearSurrogate(), Still()), resting(8, 3)
-    found = trust(pilot, Grounds(Brief(), None, start, start, decisions=4, horizon=2, gamma=0.9))
+    policy, start = Policy(LinearSurrogate(), Still()), resting(8, 3)
+    found = trust(policy, Grounds(Brief(), None, start, start, decisions=4, horizon=2, gamma=0.9))
     assert found["own"] == pytest.approx(1.5)
 
 
 def test_without_a_judge_there_is_no_optimism_to_tell():
-    pilot, start = Pilot(LinearSurrogate(), Still()), resting(32, 3)
-    found = trust(pilot, Grounds(QuantisedWorld(), None, start, start, decisions=4, horizon=2, gamma=0.9))
+    policy, start = Policy(LinearSurrogate(), Still()), resting(32, 3)
+    found = trust(policy, Grounds(QuantisedWorld(), None, start, start, decisions=4, horizon=2, gamma=0.9))
     assert set(found) == {"own", "noise", "distance", "cosine"}

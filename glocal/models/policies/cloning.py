@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glocal.core.improve import Pilot
+from glocal.core.improve import Policy
 from glocal.core.nets import mlp
 from glocal.core.ranges import Amount, Range, Small
 from glocal.core.rollout import warm_up
@@ -33,11 +33,11 @@ class CloningConfig:
     """Weights of what earlier decisions had in mind: exp(-forget i), the oldest first (ACT's temporal ensemble)."""
 
 
-def cloning_loss(pilot: Pilot, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
+def cloning_loss(policy: Policy, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
     """Squared error of the action that follows all but the last step of recorded windows (B, T, ...)."""
     with torch.no_grad():
-        belief = warm_up(pilot.surrogate, segment[:, :-1])
-    error = (pilot.actor(belief).mean - segment.action[:, -1]).pow(2).mean()
+        belief = warm_up(policy.surrogate, segment[:, :-1])
+    error = (policy.actor(belief).mean - segment.action[:, -1]).pow(2).mean()
     return error, {"squared": error}
 
 
@@ -53,11 +53,11 @@ class ChunkActor(nn.Module):
         return belief.to_action(self.body(belief.feat)).tanh().unflatten(-1, (self.length, -1))
 
 
-def chunk_loss(pilot: Pilot, segment: Segment, chunk: int) -> tuple[Tensor, dict[str, Tensor]]:
+def chunk_loss(policy: Policy, segment: Segment, chunk: int) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean absolute error of the last `chunk` actions of recorded windows (B, T, ...), told at what comes before."""
     with torch.no_grad():
-        belief = warm_up(pilot.surrogate, segment[:, :-chunk])
-    error = (pilot.actor(belief) - segment.action[:, -chunk:]).abs().mean()
+        belief = warm_up(policy.surrogate, segment[:, :-chunk])
+    error = (policy.actor(belief) - segment.action[:, -chunk:]).abs().mean()
     return error, {"absolute": error}
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from glocal.core.environments import Environments, Imagined, Source
-from glocal.core.improve import Pilot
+from glocal.core.improve import Policy
 from glocal.core.ranges import Amount, Count, Part, Positive, Range, Rate, Share, Small, Width
 from glocal.core.types import Belief, Surrogate, World, where
 from glocal.models.policies import rsl
@@ -103,17 +103,17 @@ NETWORKS: Mapping[str, Networks] = {
 
 
 class PPOIteration:
-    """Improves a pilot by PPO; one `iterate` is `horizon` steps of all environments and the library's update."""
+    """Improves a policy by PPO; one `iterate` is `horizon` steps of all environments and the library's update."""
 
-    def __init__(self, cfg: PPOConfig, world: World, pilot: Pilot, starts: Source):
+    def __init__(self, cfg: PPOConfig, world: World, policy: Policy, starts: Source):
         rsl_rl = rsl.library()
-        self.cfg, self.world, self.model = cfg, world, pilot
-        self.surrogate: Surrogate[Any] = pilot.surrogate
-        device = next(pilot.actor.parameters()).device
-        self.environments = Environments(world, pilot.surrogate, starts, cfg.envs, cfg.warm_up, cfg.episode)
+        self.cfg, self.world, self.model = cfg, world, policy
+        self.surrogate: Surrogate[Any] = policy.surrogate
+        device = next(policy.actor.parameters()).device
+        self.environments = Environments(world, policy.surrogate, starts, cfg.envs, cfg.warm_up, cfg.episode)
         self.imagined = self.environments.begin(torch.randint(cfg.episode, (cfg.envs,), device=device))
         feat_dim, action_dim = self.imagined.belief.feat.shape[-1], self.imagined.recent.action.shape[-1]
-        actor, critic = NETWORKS[cfg.networks].models(cfg, pilot.actor, feat_dim, action_dim)
+        actor, critic = NETWORKS[cfg.networks].models(cfg, policy.actor, feat_dim, action_dim)
         seen = self._shown(self.imagined.belief)
         kept = rsl_rl.storage("rl", cfg.envs, cfg.horizon, seen, [action_dim], str(device))
         self.algorithm = rsl_rl.algorithm(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from glocal.core.improve import Pilot
+from glocal.core.improve import Policy
 from glocal.core.types import Step
 from glocal.models.policies.actor import Actor, ActorConfig
 from glocal.models.policies.ppo import NETWORKS, PPOConfig, PPOIteration
@@ -22,8 +22,8 @@ both = pytest.mark.parametrize("networks", ["library", "policy"])
 
 def work(networks: Literal["library", "policy"] = "library", cfg: PPOConfig = CONFIG, world=None) -> PPOIteration:
     cfg = replace(cfg, networks=networks)
-    pilot = Pilot(LinearSurrogate().requires_grad_(False), NETWORKS[networks].actor(cfg, AGENT, 1, 1))
-    return PPOIteration(cfg, world or QuantisedWorld(), pilot, resting)
+    policy = Policy(LinearSurrogate().requires_grad_(False), NETWORKS[networks].actor(cfg, AGENT, 1, 1))
+    return PPOIteration(cfg, world or QuantisedWorld(), policy, resting)
 
 
 @both
