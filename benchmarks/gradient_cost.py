@@ -32,12 +32,14 @@ NAMES = (ALONE, "freeze", "decouple", "infer_noise", "imagine", "bptt")
 def once(work: PolicyIteration, name: str, horizon: int) -> None:
     """One rollout and, but for the rollout alone, the gradient of its return by the actions."""
     now, envs = work.imagined, work.cfg.envs
-    nudge = torch.zeros(envs, horizon, now.recent.action.shape[-1], requires_grad=name != ALONE)
+    perturbation = torch.zeros(envs, horizon, now.recent.action.shape[-1], requires_grad=name != ALONE)
     link = LINKS["freeze" if name == ALONE else name]
     with torch.set_grad_enabled(name != ALONE):
-        _, _, happened = rollout(work.actor, work.world, work.surrogate, now.context, now.belief, horizon, link, nudge)
+        _, _, happened = rollout(
+            work.actor, work.world, work.surrogate, now.context, now.belief, horizon, link, perturbation
+        )
         if name != ALONE:
-            torch.autograd.grad(work.return_of(happened).sum(), nudge, materialize_grads=True)
+            torch.autograd.grad(work.return_of(happened).sum(), perturbation, materialize_grads=True)
 
 
 def seconds(work: PolicyIteration, horizon: int, repeats: int) -> dict[str, float]:

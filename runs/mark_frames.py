@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from glocal.runtime.files import appearing
+from glocal.runtime.files import atomic_write
 
 
 def main(
@@ -35,7 +35,7 @@ def main(
     for episode in sorted(rng.permutation(sorted(frames))[:episodes]):
         for kind, found in frames[episode].items():
             rows += [(episode, frame, kind) for frame in sorted(rng.permutation(found)[:each].astype(int))]
-    with appearing(out) as draft, draft.open("w", newline="") as file:
+    with atomic_write(out) as draft, draft.open("w", newline="") as file:
         csv.writer(file).writerows([("episode", "frame", "success"), *rows])
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
-from glocal.runtime.files import appearing
+from glocal.runtime.files import atomic_write
 from glocal.runtime.progress import Ticker
 from glocal.tasks.play import PlayConfig, draw_placement, player
 from glocal.tasks.pusht import GOAL, HOLD, REACH, TABLE, PushT, PushTConfig, Seen, pose_reached, reward_of
@@ -70,7 +70,7 @@ def photograph_goal(folder: Path) -> None:
     env = PushT(PushTConfig(images=True), PICTURE)
     for number, corner in enumerate(CORNERS):
         seen = env.reset(0, np.array([*corner, *GOAL]))
-        with appearing(folder / f"{number}.png") as draft, draft.open("wb") as file:
+        with atomic_write(folder / f"{number}.png") as draft, draft.open("wb") as file:
             Image.fromarray(seen.image).save(file, "PNG")
 
 
@@ -104,7 +104,7 @@ def main(
 
     photograph_goal(out.with_name(out.name + ".goals"))
     write_lerobot(out, recorded(), Layout(FPS, FEATURES, "Push the T to its place."))
-    with appearing(out.with_name(out.name + ".truth.csv")) as draft, draft.open("w", newline="") as file:
+    with atomic_write(out.with_name(out.name + ".truth.csv")) as draft, draft.open("w", newline="") as file:
         csv.writer(file).writerows([TRUTH, *truth])
 
 

@@ -122,8 +122,10 @@ class PolicyIteration:
         """One policy iteration: `envs` times `horizon` imagined steps."""
         self._decay_rates()
         self.imagined = self.environments.restart(self.imagined)
-        trajectory, nudge = self._imagine()
-        metrics = self._improve_actor(trajectory, nudge) | self._fit_critics(trajectory.detach()) | self._refresh()
+        trajectory, perturbation = self._imagine()
+        metrics = (
+            self._improve_actor(trajectory, perturbation) | self._fit_critics(trajectory.detach()) | self._refresh()
+        )
         self.iteration += 1
         gap, lived = trajectory.gap.mean(0), alive(trajectory.cont.detach())
         steps = torch.tensor(float(self.iteration * self.per_iteration), dtype=torch.float64)
@@ -168,10 +170,10 @@ class PolicyIteration:
         Also returns the zeros that were added to the actions, for derivatives.
         """
         now, horizon = self.imagined, self.cfg.horizon
-        nudge = torch.zeros(self.cfg.envs, horizon, self.action_dim, device=self.log_temperature.device)
-        nudge.requires_grad_()
+        perturbation = torch.zeros(self.cfg.envs, horizon, self.action_dim, device=self.log_temperature.device)
+        perturbation.requires_grad_()
         context, belief, trajectory = rollout(
-            self.actor, self.world, self.surrogate, now.context, now.belief, horizon, self.link, nudge
+            self.actor, self.world, self.surrogate, now.context, now.belief, horizon, self.link, perturbation
         )
         seen = trajectory.seen.detach()
         happened = cat([now.recent, Segment(seen.obs, trajectory.action.detach(), seen.reward, seen.cont)])
@@ -179,7 +181,7 @@ class PolicyIteration:
         recent = happened[:, -self.cfg.warm_up :]
         age = self.environments.aged(now.age, trajectory.cont.detach())
         self.imagined = Imagined(context.detach(), belief.detach(), recent, age)
-        return trajectory, nudge
+        return trajectory, perturbation
 
     def return_of(self, trajectory: Trajectory) -> Float[Tensor, " b"]:
         """J = sum_t gamma^t (r_t + alpha H_t) + gamma^H V(b_H), for each environment."""
@@ -189,12 +191,12 @@ class PolicyIteration:
         value = self._values(trajectory.after[:, -1]).mean(0)
         return (weights[:, :-1] * soft).sum(1) + weights[:, -1] * value
 
-    def _improve_actor(self, trajectory: Trajectory, nudge: Tensor) -> Metrics:
+    def _improve_actor(self, trajectory: Trajectory, perturbation: Tensor) -> Metrics:
         """Fit the actor to actions improved along dJ/da, and to its entropy's target."""
         return_ = self.return_of(trajectory)
-        (slope,) = torch.autograd.grad(return_.sum(), nudge, materialize_grads=True)
+        (gradient,) = torch.autograd.grad(return_.sum(), perturbation, materialize_grads=True)
         lived = alive(trajectory.cont.detach())
-        wanted = improved(trajectory.action.detach(), slope, lived, self.cfg.step, self.cfg.longest_step)
+        wanted = improved(trajectory.action.detach(), gradient, lived, self.cfg.step, self.cfg.longest_step)
         belief, noise, wanted = trajectory.belief.detach().tensors(flat), flat(trajectory.noise), flat(wanted)
         weight, temperature, norms = flat(lived), self.log_temperature.detach().exp(), []
         for rows in minibatches(len(wanted), self.cfg.actor_epochs, self.cfg.actor_minibatches, wanted.device):
@@ -206,7 +208,7 @@ class PolicyIteration:
         self._tune_temperature(entropy)
         return {
             "imag/return": return_.detach().mean(),
-            "policy/slope": slope.norm(dim=-1).mean(),
+            "policy/action_gradient": gradient.norm(dim=-1).mean(),
             "policy/entropy": entropy,
             "policy/gradient_norm": torch.stack(norms).mean(),
             "policy/temperature": temperature,

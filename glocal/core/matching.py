@@ -1,6 +1,6 @@
 """Derivative matching: a surrogate is taught how the global model's answers change, not only what they are.
 
-One step ahead, two models can agree in every value and have different slopes; of a surrogate only the slopes are used.
+One step ahead, two models can agree in every value and have different gradients; of a surrogate only the gradients are used.
 The global model's are sampled sparsely, as differences of its answers to two varied pasts and actions under the same
 noise.
 """
@@ -25,7 +25,7 @@ class MatchingConfig:
     weight: Amount = 0.0
     """Of its loss beside the local model's own; 0 for none."""
     batch: Annotated[int, Range(2, 100_000)] = 128
-    """Windows in which slopes are compared, per update of the local model."""
+    """Windows in which gradients are compared, per update of the local model."""
     action: Positive = 0.1
     """Length of the variation of an action: half the difference that is taken."""
     state: Amount = 0.02
@@ -34,7 +34,7 @@ class MatchingConfig:
 
 @dataclass(frozen=True)
 class Matching:
-    """The global model whose slopes are matched."""
+    """The global model whose gradients are matched."""
 
     cfg: MatchingConfig
     world: World
@@ -46,7 +46,7 @@ class Matching:
     """Rows at the end of a window that are looked at: the world's context and what came next."""
 
     def loss(self, surrogate: Surrogate, segment: Segment) -> Float[Tensor, ""]:
-        """Huber loss of the slopes of what comes of the last action of each window, (B, T >= length, ...)."""
+        """Huber loss of the gradients of what comes of the last action of each window, (B, T >= length, ...)."""
         weight, segment = alive(segment.cont)[:, -1], segment[:, -self.length :]
         action = nn.functional.normalize(torch.randn_like(segment.action[:, -1]), dim=-1) * self.cfg.action
         state = torch.zeros_like(segment.obs[:, 0])
@@ -55,8 +55,10 @@ class Matching:
         key = int(torch.randint(2**62, ()))
         true = self._answer(ahead, key) - self._answer(behind, key)
         found = _expected(surrogate, ahead, key) - _expected(surrogate, behind, key)
-        slope = (found - true) / (2 * (self.cfg.action + self.cfg.state) * self.scale)
-        return weighted_mean(nn.functional.huber_loss(slope, torch.zeros_like(slope), reduction="none").mean(1), weight)
+        gradient = (found - true) / (2 * (self.cfg.action + self.cfg.state) * self.scale)
+        return weighted_mean(
+            nn.functional.huber_loss(gradient, torch.zeros_like(gradient), reduction="none").mean(1), weight
+        )
 
     @torch.no_grad()
     def _answer(self, segment: Segment, key: int) -> Float[Tensor, "b d"]:

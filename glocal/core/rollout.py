@@ -26,19 +26,19 @@ def rollout(
     belief: S,
     horizon: int,
     link: Link,
-    nudge: Float[Tensor, "b h a"] | None = None,
+    perturbation: Float[Tensor, "b h a"] | None = None,
 ) -> tuple[Any, S, Trajectory]:
     """`horizon` imagined steps (the method's Eqs. in arXiv 2602.06219, Sec. III).
 
     Returns the world's context and the belief after them, and what happened, differentiable in the policy. With a link
-    that keeps values (all but `imagine`), every value is the world's, whatever the surrogate says. `nudge` is added to
-    the actions: zeros, for a derivative by them.
+    that keeps values (all but `imagine`), every value is the world's, whatever the surrogate says. `perturbation` is
+    added to the actions: zeros, for a derivative by them.
     """
     steps = []
     for t in range(horizon):
         choice = policy(belief)
         noise = torch.randn_like(choice.mean)
-        action = choice.rsample(noise) if nudge is None else choice.rsample(noise) + nudge[:, t]
+        action = choice.rsample(noise) if perturbation is None else choice.rsample(noise) + perturbation[:, t]
         with torch.set_grad_enabled(link is bptt):
             context, seen = world.step(context, action)
         prior = surrogate.predict(belief, action)

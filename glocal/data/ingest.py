@@ -25,7 +25,7 @@ from glocal.data.propose_robot import propose_robot
 from glocal.data.reading import Reading
 from glocal.data.store import recorded, recording_folder, write_episode
 from glocal.data.streams import RobotMapping, from_dict
-from glocal.runtime.files import UserError, appearing, cannot_write, sha256
+from glocal.runtime.files import UserError, atomic_write, cannot_write, sha256
 from glocal.runtime.progress import quoted
 
 NOTES = ("README", "LICENSE", "LICENCE", "CITATION")
@@ -164,7 +164,7 @@ def _ingest(path: Path, reading: Reading, folder: Path, dataset: Dataset, number
 
 def _keep(folder: Path, number: int, seen: dict[str, Array]) -> None:
     """Keep what the doctor wants of an episode, until the store is sealed."""
-    with appearing(_look(folder, number)) as draft, draft.open("wb") as file:
+    with atomic_write(_look(folder, number)) as draft, draft.open("wb") as file:
         np.savez(file, allow_pickle=False, **seen)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from glocal.data.dataset import Array
-from glocal.runtime.files import UserError, appearing, read_json, sha256, write_json
+from glocal.runtime.files import UserError, atomic_write, read_json, sha256, write_json
 
 
 def remembered(path: Path, rows: int, make: Callable[[], Array]) -> Array:
@@ -15,7 +15,7 @@ def remembered(path: Path, rows: int, make: Callable[[], Array]) -> Array:
     if found is not None and found.ndim == 2 and len(found) == rows and found.dtype == np.float32:
         return found
     made = make()
-    with appearing(path) as draft, draft.open("wb") as file:
+    with atomic_write(path) as draft, draft.open("wb") as file:
         np.save(file, made)
     write_json(_beside(path), {"sha256": sha256(path)})
     return made

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glocal.runtime.files import UserError, appearing, read_json, reading, remove, write_json
+from glocal.runtime.files import UserError, atomic_write, read_json, reading, remove, write_json
 
 Array = NDArray[Any]
 FORMAT = 1
@@ -32,7 +32,7 @@ def write_episode(folder: Path, number: int, episode: Mapping[str, Array]) -> No
     rows = {name: len(array) for name, array in episode.items()}
     if len(set(rows.values())) != 1:
         raise ValueError(f"the fields of episode {number} differ in length: {rows}")
-    with appearing(_part(folder, number)) as draft, draft.open("wb") as file:
+    with atomic_write(_part(folder, number)) as draft, draft.open("wb") as file:
         np.savez(file, allow_pickle=False, **dict(episode))
 
 
@@ -58,7 +58,7 @@ def seal(folder: Path, about: Mapping[str, Any], numbers: Iterable[int] | None =
     lengths = [len(_read_part(part, lightest)[lightest]) for part in parts]
     starts = np.concatenate([[0], np.cumsum(lengths)])
     digests = [hashlib.sha256() for _ in parts]
-    with appearing(folder) as draft:
+    with atomic_write(folder) as draft:
         draft.mkdir()
         for name, array in sorted(first.items()):
             _join(draft / f"{name}.npy", name, array, parts, starts, digests)

@@ -13,7 +13,7 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from glocal.runtime.files import UserError, appearing
+from glocal.runtime.files import UserError, atomic_write
 
 Frame = NDArray[np.uint8]
 """A picture (h, w, 3), RGB."""
@@ -148,7 +148,7 @@ class VideoWriter:
 
 def write_frames(path: Path, frames: Iterable[Frame], fps: float, codec: str = "h264") -> int:
     """Write pictures of one size as an mp4, whole or not at all; returns how many there were."""
-    with appearing(path) as draft:
+    with atomic_write(path) as draft:
         with VideoWriter(draft, fps, codec) as video:
             for frame in frames:
                 video.add(frame)

@@ -10,7 +10,7 @@ import numpy as np
 
 from glocal.evaluate.filming import grid
 from glocal.evaluate.intervals import wilson
-from glocal.runtime.files import appearing
+from glocal.runtime.files import atomic_write
 from glocal.tasks.pusht import (
     COVERAGE,
     IMAGE_SIZE,
@@ -103,7 +103,7 @@ def run_episodes(
 
 def write_video(path: Path, frames: Sequence[Array], fps: int = 10) -> None:
     """An mp4 (H.264) of pictures (h, w, 3) uint8, whole or not at all."""
-    with appearing(path) as draft, av.open(str(draft), "w", format="mp4") as container:
+    with atomic_write(path) as draft, av.open(str(draft), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "23"})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"

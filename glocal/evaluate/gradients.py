@@ -86,8 +86,8 @@ class Question:
         context, belief = self.world.begin(self.begin, key), warm_up(self.surrogate, self.begin)
         horizon = played.shape[1]
         _, _, happened = rollout(Playback(played), self.world, self.surrogate, context, belief, horizon, link)
-        (slope,) = torch.autograd.grad(self._discounted(happened).sum(), played)
-        return slope[:, : self.first], happened.gap
+        (gradient,) = torch.autograd.grad(self._discounted(happened).sum(), played)
+        return gradient[:, : self.first], happened.gap
 
     def difference(self, direction: Float[Tensor, "b k a"], key: int) -> Float[Tensor, " b"]:
         """The central difference of the return along a direction in the space of the first actions."""
@@ -124,18 +124,18 @@ def _compared(
     drawn: Sequence[tuple[Tensor, Tensor]], directions: Tensor, true: Float[Tensor, "b n"], through: Tensor | None
 ) -> Agreement:
     """Of a link's gradients and gaps, one pair for each draw of the world's noise."""
-    slopes, gaps = zip(*drawn, strict=True)
-    local = (slopes[0] * directions).flatten(2).sum(2).T
+    gradients, gaps = zip(*drawn, strict=True)
+    local = (gradients[0] * directions).flatten(2).sum(2).T
     low, high = _bootstrap(local, true)
     return Agreement(
-        bptt_cosine=None if through is None else _cosine(slopes[0], through),
-        bptt_norm_ratio=None if through is None else float(slopes[0].norm() / through.norm()),
+        bptt_cosine=None if through is None else _cosine(gradients[0], through),
+        bptt_norm_ratio=None if through is None else float(gradients[0].norm() / through.norm()),
         cosine=_cosine(local, true),
         low=low,
         high=high,
         median_cosine=float(torch.nn.functional.cosine_similarity(local, true, dim=1).median()),
         norm_ratio=float(local.norm() / true.norm()),
-        signal_to_noise=_signal_to_noise(torch.stack(slopes)),
+        signal_to_noise=_signal_to_noise(torch.stack(gradients)),
         gap=gaps[0].mean(0).tolist(),
     )
 
@@ -152,9 +152,9 @@ def _bootstrap(local: Tensor, true: Tensor, times: int = 200) -> tuple[float, fl
     return found[round(0.025 * times)], found[round(0.975 * times) - 1]
 
 
-def _signal_to_noise(slopes: Float[Tensor, "n b k a"]) -> float:
+def _signal_to_noise(gradients: Float[Tensor, "n b k a"]) -> float:
     """Length of the mean gradient over the root of its total variance, in the median window; at most `QUIET`."""
-    flat = slopes.flatten(2)
+    flat = gradients.flatten(2)
     if len(flat) < 2:
         return math.nan
     ratio = flat.mean(0).norm(dim=1) / flat.var(0).sum(1).sqrt().clamp_min(1e-12)

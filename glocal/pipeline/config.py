@@ -256,7 +256,7 @@ def _robot_images() -> Config:
     )
 
 
-def shrunk(config: Config) -> Config:
+def debug(config: Config) -> Config:
     """The same run with every axis shrunk, to be through in seconds; for tests."""
     tiny = FitConfig(updates=20, batch=16, warm_up=5, average=0.9)
     wide = 16
@@ -301,7 +301,7 @@ _SHORT = (
     _robot_ensemble(),
     _robot_images(),
 )
-_ALL = (*_SHORT, _pusht_keypoints_long(), *map(shrunk, _SHORT))
+_ALL = (*_SHORT, _pusht_keypoints_long(), *map(debug, _SHORT))
 PRESETS: dict[str, Config] = {config.preset: config for config in _ALL}
 
 

@@ -30,7 +30,7 @@ from glocal.data.streams import RobotMapping, misfits
 from glocal.data.video import VideoWriter
 from glocal.pipeline.rewriting import convert, merge, split
 from glocal.pipeline.usage import read_verb
-from glocal.runtime.files import UserError, appearing, write_json
+from glocal.runtime.files import UserError, atomic_write, write_json
 from glocal.runtime.progress import Ticker, console
 
 if TYPE_CHECKING:
@@ -119,14 +119,14 @@ def preview(path: tyro.conf.Positional[Path], out: Path, episodes: Count = 6, co
     films = [dataset.episode(number, [camera])[camera] for number in chosen]
     if out.suffix == ".mp4":
         longest = max(map(len, films))
-        with appearing(out) as draft, VideoWriter(draft, dataset.fps or 10.0) as video:
+        with atomic_write(out) as draft, VideoWriter(draft, dataset.fps or 10.0) as video:
             for t in range(longest):
                 video.add(_even(np.concatenate([film[min(t, len(film) - 1)] for film in films], axis=1)))
     elif out.suffix in (".png", ".jpg"):
         rows = [
             np.concatenate(list(film[np.linspace(0, len(film) - 1, columns).astype(int)]), axis=1) for film in films
         ]
-        with appearing(out) as draft, draft.open("wb") as file:
+        with atomic_write(out) as draft, draft.open("wb") as file:
             Image.fromarray(np.concatenate(rows)).save(file, format="PNG" if out.suffix == ".png" else "JPEG")
     else:
         raise UserError(f"{out} is neither a png or jpg picture nor an mp4 film")

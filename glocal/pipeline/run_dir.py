@@ -142,7 +142,7 @@ class Modelled(Recordings):
         return self._trained(build_surrogate(self.config), self.folder / "local", "local")
 
     def matching(self) -> Matching | None:
-        """What the local model's slopes are held to, where that is asked for."""
+        """What the local model's gradients are held to, where that is asked for."""
         if not self.config.matching.weight:
             return None
         before, after, _ = self.experience[0].pairs()

@@ -33,7 +33,7 @@ from glocal.pipeline.real import NOT_ASKED, Happened, Real, real_of
 from glocal.pipeline.run_dir import Modelled, Recordings, Run, RunFolder, split_recorded
 from glocal.pipeline.stamps import stage_seconds
 from glocal.runtime import checkpoints
-from glocal.runtime.files import appearing, write_json
+from glocal.runtime.files import atomic_write, write_json
 from glocal.runtime.progress import Ticker, console
 from glocal.runtime.trainer import Fit, FitConfig, train
 from glocal.tasks.pusht import PushTConfig
@@ -104,7 +104,7 @@ def train_local(run: Modelled) -> None:
 
 
 def local_loss(run: Modelled, surrogate: Any) -> Callable[[], tuple[Tensor, Metrics]]:
-    """What pretraining descends: the local model's own loss, and where it is asked for, that of its slopes."""
+    """What pretraining descends: the local model's own loss, and where it is asked for, that of its gradients."""
     experience, _ = run.experience
     batch, length, told = run.config.surrogate_fit.batch, run.config.surrogate_length, run.config.matching
     matching = run.matching()
@@ -113,8 +113,8 @@ def local_loss(run: Modelled, surrogate: Any) -> Callable[[], tuple[Tensor, Metr
         found, metrics = surrogate.loss(experience.draw(batch, length))
         if matching is None:
             return found, metrics
-        slopes = matching.loss(surrogate, experience.draw(told.batch, matching.length))
-        return found + told.weight * slopes, metrics | {"slopes": slopes}
+        gradients = matching.loss(surrogate, experience.draw(told.batch, matching.length))
+        return found + told.weight * gradients, metrics | {"gradients": gradients}
 
     return loss
 
@@ -225,7 +225,7 @@ def _judged(run: Run, name: str, controllers: Callable[[int], Controller], real:
     with Ticker(name, decisions, unit="decisions", per_iteration=episodes) as tick:
         happened = real(controllers, episodes, cfg.first_seed, filmed, tick)
     folder = run.folder / "evaluation"
-    with appearing(folder / f"{name}.npz") as draft, draft.open("wb") as file:
+    with atomic_write(folder / f"{name}.npz") as draft, draft.open("wb") as file:
         np.savez(file, allow_pickle=False, **happened.arrays)
     if happened.frames:
         write_video(folder / f"{name}.mp4", happened.frames)

@@ -37,7 +37,7 @@ from glocal.models.worlds.vectors import VectorWorld
 from glocal.pipeline import build
 from glocal.pipeline.config import RobotConfig
 from glocal.pipeline.run_dir import Modelled
-from glocal.runtime.files import UserError, appearing, write_json
+from glocal.runtime.files import UserError, atomic_write, write_json
 from glocal.runtime.progress import console
 from glocal.runtime.trainer import Fit, train
 from glocal.tasks.pusht import TABLE, pose_of
@@ -209,7 +209,7 @@ def _keep_rollouts(run: Modelled, whole: Segment, imagined: Tensor) -> None:
         kept |= {f"{side}_{name}": field.cpu().numpy() for name, field in run.codec.decode(obs).items()}
         if spec.parts[0].name == "points":
             kept[f"{side}_points"] = ((obs[..., spec.columns("points")] + 1) * (TABLE / 2)).cpu().numpy()
-    with appearing(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
+    with atomic_write(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
         np.savez(file, **kept)
 
 
@@ -295,7 +295,7 @@ def _keep_streams(run: Modelled, recorded: Tensor, imagined: Tensor) -> None:
     if isinstance(run.codec, CamerasCodec):
         drawn = {name: run.codec.decode(obs) for name, obs in sides.items()}
         kept |= {f"{side}_{name}": drawn[side][name].cpu().numpy() for side in sides for name in run.codec.cameras}
-    with appearing(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
+    with atomic_write(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
         np.savez(file, allow_pickle=False, **kept)
 
 

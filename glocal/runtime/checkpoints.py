@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from glocal.runtime.files import UserError, appearing, read_json, remove, sha256, write_json, write_text
+from glocal.runtime.files import UserError, atomic_write, read_json, remove, sha256, write_json, write_text
 
 FORMAT = 1
 FILES = ("model.safetensors", "training_state/tensors.safetensors", "training_state/tree.json")
@@ -42,7 +42,7 @@ class Checkpoint:
 def save(folder: Path, kind: str, iteration: int, about: Mapping[str, Any], model: nn.Module, training: Tree) -> None:
     """Write a checkpoint, point `last` at it, and only then remove the one before."""
     name = f"{iteration:08d}"
-    with appearing(folder / name) as draft:
+    with atomic_write(folder / name) as draft:
         (draft / "training_state").mkdir(parents=True)
         weights = {key: tensor.detach().contiguous().clone() for key, tensor in model.state_dict().items()}
         tensors: dict[str, Tensor] = {}
@@ -55,7 +55,7 @@ def save(folder: Path, kind: str, iteration: int, about: Mapping[str, Any], mode
         header = {"format": FORMAT, "kind": kind, "iteration": iteration, "files": hashes, "about": dict(about)}
         write_json(draft / "config.json", header)
         remove(folder / name)
-    with appearing(folder / "last") as link:
+    with atomic_write(folder / "last") as link:
         os.symlink(name, link)
     for old in folder.glob("[0-9]" * 8):
         if old.name != name:

@@ -43,7 +43,7 @@ def cannot_write(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def appearing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary sibling of `path`, a file or folder to be made inside the block, that becomes `path` after it.
 
     On any error, a full disk included, `path` stays as it was and the temporary one is removed.
@@ -107,7 +107,7 @@ def _reason(error: OSError) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
-    with appearing(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(text, encoding="utf-8")
 
 

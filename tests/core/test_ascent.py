@@ -10,30 +10,30 @@ EVEN = torch.ones(2, 1)
 
 
 def test_actions_move_along_the_slope_by_the_step_in_root_mean_square():
-    action, slope = torch.zeros(2, 1, 2), torch.tensor([[[3.0, 4.0]], [[0.0, 0.0]]])
-    moved = improved(action, slope, EVEN, step=0.1, longest=9.0)
+    action, gradient = torch.zeros(2, 1, 2), torch.tensor([[[3.0, 4.0]], [[0.0, 0.0]]])
+    moved = improved(action, gradient, EVEN, step=0.1, longest=9.0)
     assert torch.allclose(moved[0, 0], 0.1 * 2**0.5 * torch.tensor([0.6, 0.8]))  # rms of (5, 0) is 5 / sqrt 2
     assert torch.equal(moved[1], action[1])
 
 
 def test_what_counts_for_nothing_changes_neither_the_step_nor_the_fit():
-    action, slope, weight = torch.zeros(2, 1), torch.tensor([[2.0], [50.0]]), torch.tensor([1.0, 0.0])
-    wanted = improved(action, slope, weight, step=0.1, longest=9.0)
+    action, gradient, weight = torch.zeros(2, 1), torch.tensor([[2.0], [50.0]]), torch.tensor([1.0, 0.0])
+    wanted = improved(action, gradient, weight, step=0.1, longest=9.0)
     assert wanted[0] == pytest.approx(0.1)
     assert departure(action, wanted, weight, 0.1) == pytest.approx(0.1**2 / 0.2)
 
 
 def test_no_action_moves_by_more_than_the_longest_step_nor_out_of_range():
     action = torch.tensor([[0.0, 0.0], [0.95, 0.0], [0.0, 0.0]])
-    slope = torch.tensor([[100.0, 0.0], [1.0, 0.0], [0.0, -1.0]])
-    moved = improved(action, slope, torch.ones(3), step=10.0, longest=0.5)
+    gradient = torch.tensor([[100.0, 0.0], [1.0, 0.0], [0.0, -1.0]])
+    moved = improved(action, gradient, torch.ones(3), step=10.0, longest=0.5)
     assert torch.allclose(moved, torch.tensor([[0.5, 0.0], [1.0, 0.0], [0.0, -0.1 * 3**0.5]]), atol=1e-3)
 
 
 def test_the_longest_step_is_an_actions_own_and_not_its_windows():
     """Three steps of a window, each of length 0.5 / sqrt 2 along both axes: none is held back by the others."""
-    slope = torch.ones(1, 3, 2)
-    moved = improved(torch.zeros(1, 3, 2), slope, torch.ones(1, 3), step=0.5, longest=0.5)
+    gradient = torch.ones(1, 3, 2)
+    moved = improved(torch.zeros(1, 3, 2), gradient, torch.ones(1, 3), step=0.5, longest=0.5)
     assert torch.allclose(moved, torch.full((1, 3, 2), 0.5 / 2**0.5))
 
 
@@ -44,11 +44,11 @@ def test_where_nothing_is_better_anywhere_actions_stay():
 
 def test_the_first_step_of_the_fit_is_along_the_slope():
     action = torch.tensor([[0.1, 0.2], [-0.3, 0.4]], requires_grad=True)
-    slope = torch.tensor([[1.0, -2.0], [0.5, 0.0]])
-    wanted = improved(action.detach(), slope, torch.ones(2), step=0.01, longest=9.0)
+    gradient = torch.tensor([[1.0, -2.0], [0.5, 0.0]])
+    wanted = improved(action.detach(), gradient, torch.ones(2), step=0.01, longest=9.0)
     (down,) = torch.autograd.grad(departure(action, wanted, torch.ones(2), 0.01), action)
-    size = slope.norm(dim=-1).pow(2).mean().sqrt()
-    assert torch.allclose(-down * 2, slope / size, atol=1e-4)  # times 2: the mean over two rows
+    size = gradient.norm(dim=-1).pow(2).mean().sqrt()
+    assert torch.allclose(-down * 2, gradient / size, atol=1e-4)  # times 2: the mean over two rows
 
 
 @pytest.mark.parametrize("passes, batches", [(1, 1), (3, 4)])

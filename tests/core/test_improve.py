@@ -49,16 +49,16 @@ def test_backpropagation_through_the_world_learns_nothing_where_it_is_flat():
 
 
 def test_a_wrong_surrogate_is_mended_by_the_refresh():
-    after, work = learn("decouple", LinearSurrogate(slope=0.1, offset=0.3), 150)
+    after, work = learn("decouple", LinearSurrogate(gradient=0.1, offset=0.3), 150)
     assert after > -0.15
-    assert float(work.surrogate.get_parameter("slope").detach()) > 0.2
+    assert float(work.surrogate.get_parameter("gradient").detach()) > 0.2
 
 
 def test_going_on_from_a_state_changes_nothing():
     _, whole = learn("decouple", LinearSurrogate(), 12)
     _, half = learn("decouple", LinearSurrogate(), 6)
     state, random = half.state(), torch.get_rng_state()
-    _, other = learn("decouple", LinearSurrogate(slope=9.0), 1)
+    _, other = learn("decouple", LinearSurrogate(gradient=9.0), 1)
     other.restore(state)
     torch.set_rng_state(random)
     for _ in range(6):
@@ -107,10 +107,10 @@ def test_the_return_slopes_by_the_continuation_it_is_linked_to():
     seen = Step(torch.zeros(1, 2, 1), torch.ones(1, 2), torch.ones(1, 2))
     zeros = torch.zeros(1, 2)
     trajectory = Trajectory(two, zeros[..., None], zeros[..., None], zeros, zeros + 1, cont, two, seen, zeros)
-    (slope,) = torch.autograd.grad(work.return_of(trajectory).sum(), cont)
+    (gradient,) = torch.autograd.grad(work.return_of(trajectory).sum(), cont)
     soft = 1 + 0.5 * float(work.log_temperature.detach().exp())  # entropies of 0 count half when normalised
     value = float(work._values(belief).mean(0).detach())
-    assert slope[0].tolist() == pytest.approx([0.5 * soft + 0.25 * 0.8 * value, 0.25 * value])
+    assert gradient[0].tolist() == pytest.approx([0.5 * soft + 0.25 * 0.8 * value, 0.25 * value])
 
 
 @pytest.mark.parametrize("dimensions", [1, 3])
@@ -154,13 +154,13 @@ def test_steps_after_an_end_are_fitted_by_neither_actor_nor_critics():
     work, other = ending(), ending()
     for one, strange in ((work, 0.0), (other, 3.0)):
         torch.manual_seed(1)
-        trajectory, nudge = one._imagine()
+        trajectory, perturbation = one._imagine()
         cont = torch.zeros_like(trajectory.cont)
         belief = trajectory.belief.map(lambda x, s=strange: torch.cat([x[:, :1], x[:, 1:] + s], 1))
         action = torch.cat([trajectory.action[:, :1], trajectory.action[:, 1:] * (1 - strange / 4)], 1)
         ended = replace(trajectory, belief=belief, action=action, cont=cont)
         torch.manual_seed(2)
-        one._improve_actor(ended, nudge)
+        one._improve_actor(ended, perturbation)
         one._fit_critics(ended.detach())
     for module in ("actor", "critics"):
         for a, b in zip(work_parameters(work, module), work_parameters(other, module), strict=True):

@@ -55,7 +55,7 @@ class Noting(LinearSurrogate):
     """Notes what it is asked: (place, action) of predictions, and what it is shown in corrections."""
 
     def __init__(self):
-        super().__init__(slope=0.0, offset=100.0)
+        super().__init__(gradient=0.0, offset=100.0)
         self.asked, self.shown = [], []
 
     def predict(self, belief, action):
@@ -93,24 +93,26 @@ def test_each_step_of_a_rollout_holds_what_was_believed_done_and_seen():
 
 def test_zeros_that_are_added_to_the_actions_take_their_derivatives_step_by_step():
     world, surrogate, start = LinearWorld(), LinearSurrogate(), counted()
-    nudge = torch.zeros(1, 3, 1, requires_grad=True)
-    _, _, seen = rollout(Ramp(), world, surrogate, world.begin(start, 0), warm_up(surrogate, start), 3, decouple, nudge)
-    (slope,) = torch.autograd.grad(seen.reward[0, 1], nudge)
+    perturbation = torch.zeros(1, 3, 1, requires_grad=True)
+    _, _, seen = rollout(
+        Ramp(), world, surrogate, world.begin(start, 0), warm_up(surrogate, start), 3, decouple, perturbation
+    )
+    (gradient,) = torch.autograd.grad(seen.reward[0, 1], perturbation)
     x = float(seen.after.feat[0, 1])
-    assert torch.allclose(slope.flatten(), -2 * (x - 1) * torch.tensor([0.5 * 1.05, 0.5, 0.0]))
+    assert torch.allclose(gradient.flatten(), -2 * (x - 1) * torch.tensor([0.5 * 1.05, 0.5, 0.0]))
 
 
 def test_given_actions_are_answered_in_their_order():
     answers = replay(LinearWorld(), counted(), torch.tensor([[[2.0], [-4.0]]]), key=0)
     assert answers.obs.flatten().tolist() == [4.0, 2.0]
     assert answers.reward.flatten().tolist() == [-9.0, -1.0]
-    expected = replay_surrogate(LinearSurrogate(slope=1.0), counted(), torch.tensor([[[2.0], [-4.0]]]))
+    expected = replay_surrogate(LinearSurrogate(gradient=1.0), counted(), torch.tensor([[[2.0], [-4.0]]]))
     assert expected.flatten().tolist() == [5.0, 1.0]
 
 
 def test_in_imagination_alone_reward_and_continuation_are_the_surrogates_of_where_it_expects_to_arrive():
     world, start = LinearWorld(), counted()
-    surrogate = EndingSurrogate(slope=0.0, offset=-2.0)
+    surrogate = EndingSurrogate(gradient=0.0, offset=-2.0)
     _, belief, seen = rollout(Ramp(), world, surrogate, world.begin(start, 0), warm_up(surrogate, start), 2, imagine)
     assert seen.after.feat.flatten().tolist() == [1.0, -1.0] and float(belief.x) == -1.0
     assert torch.allclose(seen.cont, torch.tensor([[0.0, 8.0]]).sigmoid())

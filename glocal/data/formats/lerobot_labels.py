@@ -13,7 +13,7 @@ from glocal.data.dataset import Array, Feature
 from glocal.data.formats.inside import apart, check_names, read_foreign_json, sealed
 from glocal.data.formats.lerobot import LeRobotDataset, index_of, read_table
 from glocal.data.formats.lerobot_writer import Statistics, column_of, told_of
-from glocal.runtime.files import UserError, appearing, write_json
+from glocal.runtime.files import UserError, atomic_write, write_json
 
 
 def relabel(
@@ -30,7 +30,7 @@ def relabel(
     order = np.argsort([place.first for place in source.places])
     columns = {name: np.concatenate([episodes[i][name] for i in order]) for name in features}
     index = np.concatenate([source.places[i].first + np.arange(source.lengths[i]) for i in order])
-    with appearing(folder) as draft:
+    with atomic_write(folder) as draft:
         sealed(source.folder)
         shutil.copytree(source.folder, draft, symlinks=True, ignore=shutil.ignore_patterns("data", ".*"))
         for path in dict.fromkeys(place.table for place in source.places):

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from glocal.data.dataset import Array, Feature
 from glocal.data.formats.inside import check_names
 from glocal.data.video import VideoWriter
-from glocal.runtime.files import UserError, appearing, write_json
+from glocal.runtime.files import UserError, atomic_write, write_json
 
 FILES_IN_A_CHUNK = 1000
 TABLE_MB, VIDEO_MB = 100, 200
@@ -107,7 +107,7 @@ def write_lerobot(
     """
     check_new(folder)
     check_names(layout.features, folder)
-    with appearing(folder) as draft, ExitStack() as videos:
+    with atomic_write(folder) as draft, ExitStack() as videos:
         draft.mkdir(parents=True)
         writer = _Writer(draft, layout, videos)
         for number, episode in enumerate(episodes):

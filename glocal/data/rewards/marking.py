@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from glocal.runtime.files import UserError, appearing
+from glocal.runtime.files import UserError, atomic_write
 from glocal.runtime.progress import console, printable
 
 COLUMNS = ("episode", "frame", "success")
@@ -70,7 +70,7 @@ class Marks:
             self.found.pop((episode, frame), None)
             if success is not None:
                 self.found[episode, frame] = success
-            with appearing(self.path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+            with atomic_write(self.path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
                 rows = [(*where, int(good)) for where, good in sorted(self.found.items())]
                 csv.writer(file).writerows([COLUMNS, *rows])
 

@@ -20,7 +20,7 @@ from glocal.data.propose_robot import decided, reward_scale
 from glocal.evaluate.labels import QUANTILES, compared, write_labels_page
 from glocal.pipeline.label.camera import shown_by
 from glocal.pipeline.label.job import Logs, Shown, ticking
-from glocal.runtime.files import UserError, appearing, write_json
+from glocal.runtime.files import UserError, atomic_write, write_json
 from glocal.runtime.progress import console
 
 WRITTEN = {"reward": "next.reward", "done": "next.done", "success": "next.success"}
@@ -48,7 +48,7 @@ def finish(
     calibration = {**(quality or {}), **_calibration(logs, shown)}
     about = {"how": {**how, "logs": str(job.path), "seed": job.seed}, "calibration": calibration}
     features = {name: _feature(name, values) for name, values in columns[0].items()}
-    with appearing(out) as draft:
+    with atomic_write(out) as draft:
         _write(logs, draft, features, columns)
         mappings.save(draft / NAME, labelled)
         write_json(draft / "meta" / "labels.json", about)
