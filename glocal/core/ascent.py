@@ -19,11 +19,11 @@ def improved(
     step: float,
     longest: float,
 ) -> Float[Tensor, "*batch a"]:
-    """Actions moved along the return's gradient, by `step` in root mean square over all, and none by more than `longest`.
+    """Actions moved along the return's gradient, by `step` in root mean square, and none by more than `longest`.
 
     Each counts by its `weight` in that mean.
 
-    A rollout has a few contacts whose gradients are a hundred times the others'; unbounded, nothing else would be learned.
+    A rollout has a few contacts whose gradients are a hundred times the others'; unbounded, nothing else is learned.
     """
     size = gradient.norm(dim=-1, keepdim=True)
     move = gradient * (step / weighted_mean(size.pow(2).squeeze(-1), weight).sqrt().clamp_min(1e-12))

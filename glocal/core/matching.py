@@ -1,6 +1,6 @@
 """Derivative matching: a surrogate is taught how the global model's answers change, not only what they are.
 
-One step ahead, two models can agree in every value and have different gradients; of a surrogate only the gradients are used.
+One step ahead, two models can agree in every value and have different gradients; of a surrogate only those are used.
 The global model's are sampled sparsely, as differences of its answers to two varied pasts and actions under the same
 noise.
 """
