@@ -22,7 +22,8 @@ from speed import build
 from glocal.core.gradients import LINKS
 from glocal.core.improve import PolicyIteration
 from glocal.core.rollout import rollout
-from glocal.pipeline.config import PRESETS, Config
+from glocal.pipeline.config import Config
+from glocal.pipeline.presets import PRESETS
 
 HORIZONS = (8, 16, 32, 64)
 ALONE = "rollout alone"

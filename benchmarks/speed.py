@@ -18,7 +18,8 @@ import tyro
 from glocal.core.improve import PolicyIteration
 from glocal.core.types import Segment
 from glocal.pipeline import build
-from glocal.pipeline.config import PRESETS, Config
+from glocal.pipeline.config import Config
+from glocal.pipeline.presets import PRESETS
 
 
 def resting(config: Config, count: int, length: int) -> Segment:

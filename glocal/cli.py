@@ -131,8 +131,9 @@ def _compare(target: str, options: list[str]) -> None:
     from glocal.models.policies.ppo import PPOConfig
     from glocal.pipeline.check import check_values
     from glocal.pipeline.compare import compare
-    from glocal.pipeline.config import PRESETS, Config, rooted
+    from glocal.pipeline.config import Config, rooted
     from glocal.pipeline.methods import METHODS, Study, usual_steps
+    from glocal.pipeline.presets import PRESETS
     from glocal.pipeline.usage import read, short_help
 
     if target not in PRESETS:
@@ -183,7 +184,7 @@ def _compare(target: str, options: list[str]) -> None:
 
 
 def _usage() -> str:
-    from glocal.pipeline.config import PRESETS
+    from glocal.pipeline.presets import PRESETS
 
     return USAGE.format(presets=", ".join(PRESETS))
 
@@ -239,8 +240,9 @@ def _show_status(folder: Path, config: "Config") -> None:
 
 def _chosen(verb: str, stage: str, target: str, options: list[str]) -> "tuple[Path, Config, bool]":
     """The folder of a run, the configuration that it is to have, and whether what is trained may be set aside."""
-    from glocal.pipeline.config import PRESETS, Config, rooted
+    from glocal.pipeline.config import Config, rooted
     from glocal.pipeline.opening import spoken
+    from glocal.pipeline.presets import PRESETS
     from glocal.pipeline.run import open_run
     from glocal.pipeline.usage import read, short_help
 

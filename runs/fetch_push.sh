@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# FetchPush from vectors, with the preset of any robot: 800 episodes of play (40 000 decisions), judged in 100 episodes
-# of 50 steps. On one core of a shared machine: play 3 minutes, the rest 20.
+# FetchPush from vectors: 800 episodes of play (40 000 decisions), judged in 100 episodes of 25 decisions. On one core of
+# a shared machine: play 3 minutes, the rest 25.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 make setup
 .venv/bin/python -c 'import gymnasium_robotics' 2>/dev/null || .venv/bin/python -m pip install -q -e '.[tasks]'
 out=${OUT:-out/fetch_push}
 [ -e "$out/logs" ] || .venv/bin/python runs/record_fetch.py "$out/logs" --env FetchPushDense-v4 --episodes 800
-.venv/bin/glocal run robot --logs "$out/logs" --run "$out/run" --env FetchPush-v4 --task.decisions 25 --learn.episode 25 \
-    --world.size 1 --watch.every 50 --threads "${THREADS:-1}" --processes 1
+.venv/bin/glocal run fetch-push --logs "$out/logs" --run "$out/run" --threads "${THREADS:-1}" --processes 1

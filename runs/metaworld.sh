@@ -10,6 +10,4 @@ make setup
 .venv/bin/python -c 'import metaworld' 2>/dev/null || .venv/bin/python -m pip install -q -e '.[tasks]'
 out=${OUT:-out/metaworld/$task}
 [ -e "$out/logs" ] || .venv/bin/python runs/record_metaworld.py "$out/logs" --task "$task"
-.venv/bin/glocal run robot --logs "$out/logs" --run "$out/run" --env Meta-World/MT1 \
-    --env.options env_name="$task" seed=0 num_goals=200 --env.success success --env.senses observation.state= \
-    --task.decisions 50 --learn.episode 50 --world.size 1 --watch.every 100 --threads "${THREADS:-1}" --processes 1
+.venv/bin/glocal run "metaworld-${task%-v3}" --logs "$out/logs" --run "$out/run" --threads "${THREADS:-1}" --processes 1

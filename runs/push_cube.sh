@@ -7,5 +7,4 @@ make setup
 .venv/bin/python -c 'import mujoco' 2>/dev/null || .venv/bin/python -m pip install -q -e '.[tasks]'
 out=${OUT:-out/push_cube}
 [ -e "$out/logs" ] || .venv/bin/python runs/record_cube.py "$out/logs" --episodes 200 --steps 200
-.venv/bin/glocal run robot --logs "$out/logs" --run "$out/run" --env glocal/PushCube-v0 --task.decisions 300 \
-    --learn.episode 48 --world.size 1 --watch.every 50 --threads "${THREADS:-1}" --processes 1
+.venv/bin/glocal run push-cube --logs "$out/logs" --run "$out/run" --threads "${THREADS:-1}" --processes 1

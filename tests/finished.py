@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from glocal.data.store import seal, write_episode
-from glocal.pipeline.config import PRESETS, Config, to_dict
+from glocal.pipeline.config import Config, to_dict
 from glocal.pipeline.plan import STAGES
+from glocal.pipeline.presets import PRESETS
 from glocal.pipeline.run_dir import Run
 from glocal.pipeline.stamps import stamp_path, write
 from glocal.pipeline.status import plan_of, stamped

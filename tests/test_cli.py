@@ -12,7 +12,7 @@ import pytest
 
 from glocal import cli
 from glocal.cli import LOGS, TRAINED, VERBS, main
-from glocal.pipeline.config import PRESETS
+from glocal.pipeline.presets import PRESETS
 from glocal.pipeline.usage import CHOSEN, MEANT
 from glocal.tasks.pusht import PushTConfig
 

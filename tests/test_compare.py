@@ -10,9 +10,9 @@ from glocal.cli import main
 from glocal.core.improve import ImproveConfig
 from glocal.evaluate.report.comparison import PUSHT, ROBOT, claimed, looked, steps_to, summary
 from glocal.pipeline.compare import named
-from glocal.pipeline.config import PRESETS
 from glocal.pipeline.methods import CLONED, PLANNED, STEPS, Study, usual_steps
 from glocal.pipeline.methods import METHODS as METHODS_KNOWN
+from glocal.pipeline.presets import PRESETS
 from glocal.runtime.files import UserError, write_json
 from glocal.runtime.trainer import read_log
 from tests.finished import DEBUG, finished_run

@@ -17,11 +17,12 @@ from glocal.data.segments import Recorded
 from glocal.data.streams import ActionPart, Camera, RobotMapping, Stream
 from glocal.models.worlds import diffusion, ensemble
 from glocal.pipeline import build
-from glocal.pipeline.config import PRESETS, RobotConfig
+from glocal.pipeline.config import RobotConfig
+from glocal.pipeline.presets import PRESETS
 from glocal.runtime.trainer import Fit
 
 META = torch.device("meta")
-DEBUG = [name for name in PRESETS if name.endswith("-debug")]
+DEBUG = [name for name, config in PRESETS.items() if name.endswith("-debug") and not config.env.id]
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +102,8 @@ def test_windows_are_cut_where_the_experience_is():
 COMPILE = """
 import torch
 from glocal.pipeline import build
-from glocal.pipeline.config import PRESETS, RobotConfig
+from glocal.pipeline.config import RobotConfig
+from glocal.pipeline.presets import PRESETS
 from glocal.data.streams import ActionPart, RobotMapping, Stream
 
 torch.manual_seed(0)

@@ -12,7 +12,8 @@ import torch
 from glocal.core.improve import PolicyIteration
 from glocal.core.types import Segment
 from glocal.pipeline import build
-from glocal.pipeline.config import PRESETS, Config
+from glocal.pipeline.config import Config
+from glocal.pipeline.presets import PRESETS
 from glocal.runtime.trainer import Fit
 
 FOLDER = Path(__file__).parent / "golden"

@@ -13,8 +13,8 @@ import torch
 
 from glocal.data.store import seal, write_episode
 from glocal.pipeline import build
-from glocal.pipeline.config import PRESETS
 from glocal.pipeline.monitor import Watch
+from glocal.pipeline.presets import PRESETS
 from glocal.pipeline.run_dir import Run
 from glocal.runtime import checkpoints
 from glocal.runtime.files import UserError

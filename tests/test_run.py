@@ -19,8 +19,9 @@ from glocal import cli
 from glocal.core.improve import ImproveConfig
 from glocal.models.policies.ppo import PPOConfig
 from glocal.pipeline import monitor
-from glocal.pipeline.config import PRESETS, from_dict, to_dict
+from glocal.pipeline.config import from_dict, to_dict
 from glocal.pipeline.plan import STAGES
+from glocal.pipeline.presets import PRESETS
 from glocal.pipeline.run import alone, open_run, status
 from glocal.pipeline.run_dir import Run
 from glocal.pipeline.stages import imagined_steps

@@ -8,7 +8,7 @@ import torch
 
 from glocal.data.store import seal, write_episode
 from glocal.pipeline.build import build_codec
-from glocal.pipeline.config import PRESETS
+from glocal.pipeline.presets import PRESETS
 from glocal.pipeline.run_dir import Run, split_recorded
 from glocal.runtime import checkpoints
 from glocal.runtime.files import UserError

@@ -9,8 +9,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-from glocal.pipeline.config import PRESETS, Config
+from glocal.pipeline.config import Config
 from glocal.pipeline.plan import FREE, STAGES
+from glocal.pipeline.presets import PRESETS
 from glocal.pipeline.run import perform
 from glocal.pipeline.run_dir import Run
 from glocal.pipeline.stamps import read_stamp, stamp_path, write

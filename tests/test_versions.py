@@ -177,7 +177,7 @@ EDITS = {
     "cli.main": set(),
     "pipeline.run.perform": set(),
     "pipeline.compare.compare": set(),
-    "pipeline.config.PRESETS": set(),
+    "pipeline.presets.PRESETS": set(),
     "pipeline.logs.doctor": set(),
 }
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from glocal.pipeline.config import PRESETS, Config, flat, from_dict, rooted, to_dict, typed
+from glocal.pipeline.config import Config, flat, from_dict, rooted, to_dict, typed
 from glocal.pipeline.plan import STAGES
+from glocal.pipeline.presets import PRESETS
 from glocal.pipeline.stamps import DamagedError, read_stamp
 from glocal.runtime.files import UnreadableError, UserError, read_json
 from glocal.runtime.progress import quoted

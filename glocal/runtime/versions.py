@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-VALUES = ("glocal.pipeline.config",)
+VALUES = ("glocal.pipeline.config", "glocal.pipeline.presets")
 """Modules that hold what is chosen: stages are compared by those values themselves."""
 
 

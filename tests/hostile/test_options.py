@@ -12,8 +12,9 @@ from glocal.cli import main
 from glocal.core.ranges import Range, range_of
 from glocal.data import mapping
 from glocal.models.policies.ppo import PPOConfig
-from glocal.pipeline.config import PRESETS, Config, from_dict, to_dict
+from glocal.pipeline.config import Config, from_dict, to_dict
 from glocal.pipeline.label.job import Job
+from glocal.pipeline.presets import PRESETS
 
 KEYPOINTS, IMAGES = "pusht-keypoints-debug", "pusht-debug"
 RUN = (

@@ -24,11 +24,12 @@ from glocal.data.store import seal
 from glocal.data.streams import RobotMapping
 from glocal.models.codecs.keypoints import KeypointCodec
 from glocal.pipeline.build import load_trained
-from glocal.pipeline.config import PRESETS, RobotConfig
+from glocal.pipeline.config import RobotConfig
 from glocal.pipeline.label.camera import Camera, PictureReading
 from glocal.pipeline.label.job import Job, Logs, ticking
 from glocal.pipeline.opening import create_run
 from glocal.pipeline.plan import STAGES
+from glocal.pipeline.presets import PRESETS
 from glocal.pipeline.previous import alone
 from glocal.pipeline.run import perform
 from glocal.pipeline.run_dir import Run, RunFolder

@@ -1,0 +1,189 @@
+"""Presets: configurations as plain values."""
+
+from dataclasses import replace
+from typing import Any
+
+from glocal.core.matching import MatchingConfig
+from glocal.evaluate.gates import GateConfig
+from glocal.models.codecs.grid import GridCodecConfig
+from glocal.models.surrogates.rssm import RSSMConfig
+from glocal.models.worlds.cameras import CamerasWorldConfig
+from glocal.models.worlds.ensemble import EnsembleConfig
+from glocal.models.worlds.grid import GridWorldConfig
+from glocal.pipeline.config import Config, EnvConfig, RobotConfig
+from glocal.runtime.trainer import FitConfig
+from glocal.tasks.pusht import PushTConfig
+
+
+def _pusht_keypoints() -> Config:
+    return Config(
+        preset="pusht-keypoints",
+        world_fit=FitConfig(updates=6000, batch=512),
+        surrogate_fit=FitConfig(updates=2500, batch=64, average=0.99),
+        cloning_fit=FitConfig(updates=3000, batch=512, average=0.99),
+    )
+
+
+def _pusht_keypoints_long() -> Config:
+    short = _pusht_keypoints()
+    return replace(
+        short,
+        preset="pusht-keypoints-long",
+        world_fit=replace(short.world_fit, updates=12_000),
+        learn=replace(short.learn, iterations=1250),
+        watch=replace(short.watch, every=125),
+    )
+
+
+def _pusht_keypoints_rssm() -> Config:
+    return replace(
+        _pusht_keypoints(),
+        preset="pusht-keypoints-rssm",
+        surrogate=RSSMConfig(),
+        surrogate_fit=FitConfig(updates=4000, batch=32, average=0.99),
+        surrogate_length=20,
+    )
+
+
+def _pusht() -> Config:
+    long = _pusht_keypoints_long()
+    return replace(
+        long,
+        preset="pusht",
+        task=PushTConfig(images=True),
+        codec_fit=FitConfig(updates=2000, batch=32, lr=2e-3, average=0.99),
+        probe_fit=FitConfig(updates=4000, batch=512),
+    )
+
+
+def _pusht_images() -> Config:
+    return replace(_pusht(), preset="pusht-images", task=PushTConfig(images=True, agent=False))
+
+
+def _pusht_grid() -> Config:
+    images = _pusht()
+    return replace(
+        images,
+        preset="pusht-grid",
+        codec=GridCodecConfig(),
+        codec_fit=FitConfig(updates=12_000, batch=64, lr=1e-3, average=0.999),
+        world=GridWorldConfig(),
+        world_fit=FitConfig(updates=40_000, batch=64),
+        surrogate=RSSMConfig(),
+        surrogate_fit=FitConfig(updates=6000, batch=32, average=0.99),
+        surrogate_length=20,
+        gates=GateConfig(codec=(8.0, 6.0, 0.1)),
+        probe_fit=FitConfig(updates=4000, batch=128),
+    )
+
+
+def _robot() -> Config:
+    keypoints = _pusht_keypoints()
+    return replace(
+        keypoints,
+        preset="robot",
+        task=RobotConfig(),
+        world_fit=FitConfig(updates=20_000, batch=256),
+        learn=replace(keypoints.learn, iterations=500, gamma=0.95),
+        matching=MatchingConfig(),
+    )
+
+
+def _robot_ensemble() -> Config:
+    robot, world = _robot(), EnsembleConfig()
+    learn = replace(robot.learn, warm_up=world.context)
+    return replace(
+        robot, preset="robot-ensemble", world=world, world_fit=replace(robot.world_fit, batch=128), learn=learn
+    )
+
+
+def _robot_images() -> Config:
+    robot = _robot()
+    return replace(
+        robot,
+        preset="robot-images",
+        task=RobotConfig(images=True),
+        codec=GridCodecConfig(),
+        codec_fit=FitConfig(updates=6000, batch=64, lr=1e-3, average=0.999),
+        world=CamerasWorldConfig(),
+        world_fit=FitConfig(updates=20_000, batch=64),
+        surrogate=RSSMConfig(),
+        surrogate_fit=FitConfig(updates=6000, batch=32, average=0.99),
+        surrogate_length=20,
+    )
+
+
+def debug(config: Config) -> Config:
+    """The same run with every axis shrunk, to be through in seconds; for tests."""
+    tiny = FitConfig(updates=20, batch=16, warm_up=5, average=0.9)
+    wide = 16
+    fits = dict.fromkeys(("codec_fit", "world_fit", "surrogate_fit", "cloning_fit", "probe_fit"), tiny)
+    codec: Any = (
+        replace(config.codec, channels=2, width=8, blocks=1)
+        if isinstance(config.codec, GridCodecConfig)
+        else replace(config.codec, points=4, width=8)
+    )
+    surrogate: Any = (
+        replace(config.surrogate, recurrent=wide, stochastic=4, width=wide)
+        if isinstance(config.surrogate, RSSMConfig)
+        else replace(config.surrogate, width=wide, blocks=1)
+    )
+    return replace(
+        config,
+        preset=f"{config.preset}-debug",
+        threads=1,
+        task=replace(config.task, decisions=10 if isinstance(config.task, RobotConfig) else 30),
+        play=replace(config.play, decisions=600),
+        codec=codec,
+        world=replace(config.world, size=0),
+        surrogate=surrogate,
+        agent=replace(config.agent, width=wide),
+        learn=replace(config.learn, iterations=12, envs=8, horizon=4, episode=8, replay=64, refresh_size=4),
+        watch=replace(config.watch, every=6, episodes=2, imagined=4),
+        evaluate=replace(config.evaluate, episodes=4, filmed=2),
+        icem=replace(config.icem, samples=4, iterations=2, horizon=3, elites=2),
+        probe=replace(config.probe, width=8, channels=8),
+        clock=replace(config.clock, checkpoint_seconds=0.2, log_every=2),
+        **fits,
+    )
+
+
+def _on_task(name: str, env: EnvConfig, decisions: int, episode: int) -> Config:
+    """A robot that an environment stands for; its logs are recorded by a script in runs/."""
+    robot = _robot()
+    task, learn = replace(robot.task, decisions=decisions), replace(robot.learn, episode=episode)
+    return replace(robot, preset=name, task=task, env=env, learn=learn)
+
+
+def _fetch(name: str, task: str) -> Config:
+    return _on_task(name, EnvConfig(f"Fetch{task}-v4"), decisions=25, episode=25)
+
+
+def _metaworld(task: str) -> Config:
+    options = (f"env_name={task}-v3", "seed=0", "num_goals=200")
+    env = EnvConfig("Meta-World/MT1", success="success", senses=("observation.state=",), options=options)
+    return _on_task(f"metaworld-{task}", env, decisions=50, episode=50)
+
+
+TASKS = (
+    _fetch("fetch-push", "Push"),
+    _fetch("fetch-pick-and-place", "PickAndPlace"),
+    _metaworld("push"),
+    _metaworld("drawer-open"),
+    _metaworld("pick-place"),
+    _on_task("push-cube", EnvConfig("glocal/PushCube-v0"), decisions=300, episode=48),
+)
+"""The preset `robot` on tasks that environments stand for."""
+_SHORT = (
+    _pusht_keypoints(),
+    _pusht_keypoints_rssm(),
+    _pusht(),
+    _pusht_images(),
+    _pusht_grid(),
+    _robot(),
+    _robot_ensemble(),
+    _robot_images(),
+    *TASKS,
+)
+_ALL = (*_SHORT, _pusht_keypoints_long(), *map(debug, _SHORT))
+PRESETS: dict[str, Config] = {config.preset: config for config in _ALL}

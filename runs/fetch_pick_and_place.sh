@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# FetchPickAndPlace from vectors: 800 episodes of play (40 000 decisions), judged in 100 episodes of 25 decisions. On one core of
+# a shared machine: play 3 minutes, the rest 25.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+make setup
+.venv/bin/python -c 'import gymnasium_robotics' 2>/dev/null || .venv/bin/python -m pip install -q -e '.[tasks]'
+out=${OUT:-out/fetch_pick_and_place}
+[ -e "$out/logs" ] || .venv/bin/python runs/record_fetch.py "$out/logs" --env FetchPickAndPlaceDense-v4 --episodes 800
+.venv/bin/glocal run fetch-pick-and-place --logs "$out/logs" --run "$out/run" --threads "${THREADS:-1}" --processes 1
