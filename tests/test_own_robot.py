@@ -28,8 +28,8 @@ def walked(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("arms")
     for line in "".join(BLOCKS).splitlines():
         more = " ".join(options for words, options in SHRUNK.items() if words in line)
-        small = f"{line} {more}".replace("run robot ", "run robot-debug ").replace("out/", f"{out}/")
-        program, *words = shlex.split(small)
+        small = re.sub(r"run (robot\S*) ", r"run \1-debug ", f"{line} {more}")
+        program, *words = shlex.split(small.replace("out/", f"{out}/"))
         script(Path(words[0]).stem, *words[1:]) if program == "python" else main(words)
     return out
 
@@ -70,3 +70,10 @@ def test_labels_are_read_by_the_mapping_beside_them(walked):
 def test_the_doctor_says_whether_logs_are_enough(walked):
     findings = json.loads((walked / "arms-run" / "doctor.json").read_text())["findings"]
     assert "is forecast with 16" in next(one["found"] for one in findings if one["name"] == "enough")
+
+
+def test_both_cameras_are_seen_where_pictures_are(walked):
+    gates = json.loads((walked / "arms-seen-run" / "gates.json").read_text())
+    assert set(gates["cameras"]) == {"top", "wrist"}
+    findings = json.loads((walked / "arms-seen-run" / "doctor.json").read_text())["findings"]
+    assert not [one for one in findings if one["name"] == "unused"]

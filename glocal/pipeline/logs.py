@@ -172,7 +172,8 @@ def doctor(
         _check_out(out, path)
     known = mappings.load(beside(path)) if beside(path).is_file() else _proposed(path, dataset)
     trained = None if run is None else _run_on(run, path)
-    findings = _examined(path, dataset, known, context, processes)
+    seen = known if trained is None else _seen_by(trained, known)
+    findings = _examined(path, dataset, seen, context, processes)
     if trained is not None:
         findings.append(_enough(trained, updates))
         write_json(trained.folder / "doctor.json", as_json(path, findings))
@@ -228,6 +229,13 @@ def _run_on(folder: Path, path: Path) -> "Run":
     if not run.config.logs or Path(run.config.logs).resolve() != path.resolve():
         raise UserError(f"{folder} is a run on {run.config.logs or 'recorded play'}, not on {path}")
     return run
+
+
+def _seen_by(run: "Run", known: AnyMapping) -> AnyMapping:
+    """What a run sees of logs: of a robot's cameras, none where it observes numbers alone."""
+    from glocal.pipeline.config import RobotConfig
+
+    return run.config.task.mapping if isinstance(run.config.task, RobotConfig) else known
 
 
 def _enough(run: "Run", updates: int) -> Finding:
