@@ -17,7 +17,7 @@ from statistics import median
 
 import torch
 import tyro
-from speed import build
+from speed import assembled
 
 from glocal.core.gradients import LINKS
 from glocal.core.improve import PolicyIteration
@@ -76,7 +76,7 @@ def main() -> None:
     config = tyro.cli(tyro.conf.AvoidSubcommands[Config], default=PRESETS[chosen.preset], args=options)
     options += ["--learn.envs", str(chosen.envs)]
     config = tyro.cli(tyro.conf.AvoidSubcommands[Config], default=config, args=options)
-    work = build(config, torch.device("cpu"))
+    work = assembled(config, torch.device("cpu"))
     if chosen.only:
         once(work, chosen.only[0], 1)  # what is set up at the first call is no part of it
         forget()

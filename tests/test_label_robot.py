@@ -217,7 +217,7 @@ def test_the_preset_robot_trains_on_labels(seen, tmp_path):
     assert (tmp_path / "run" / "report.html").is_file()
     reward = np.asarray(run.store.fields["reward"])
     assert reward.min() > 0 and 0.9 < reward.max() < 1.2  # divided by the scale that was fitted
-    assert run.config.task.mapping == known(tmp_path / "out")
+    assert run.config.task.mapping == replace(known(tmp_path / "out"), cameras=())
 
 
 @pytest.fixture(scope="module")

@@ -217,7 +217,7 @@ def test_help_says_that_the_preset_needs_logs(verb, capsys):
 
 
 def test_a_preset_whose_robot_is_not_known_yet_is_checked_in_silence(tmp_path, capsys, recwarn):
-    assert "on Push-T alone" in refused(capsys, "compare", "robot-debug", "--run", tmp_path / "study")
+    assert "name them with --logs" in refused(capsys, "compare", "robot-debug", "--run", tmp_path / "study")
     assert not recwarn.list
 
 

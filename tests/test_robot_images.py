@@ -12,7 +12,7 @@ from glocal.data.ingest import beside, robot_mapping_of
 from glocal.data.streams import to_dict
 from glocal.pipeline.run import open_run, status
 from glocal.runtime.files import write_json
-from tests.robots import ID, robot_logs, seeing_logs
+from tests.robots import SHOWN, robot_logs, seeing_logs
 
 ONE = ("--threads", "1", "--processes", "1")
 RENDERED = tuple(f"observation.images.{name}=render()" for name in ("top", "side"))
@@ -60,9 +60,9 @@ def test_gates_and_report_tell_of_every_camera(seeing):
 
 
 def test_an_environment_judges_by_what_it_renders(seeing, capsys):
-    said = refused(capsys, "evaluate", seeing, "--env", ID, *ONE)
+    said = refused(capsys, "evaluate", seeing, "--env", SHOWN, *ONE)
     assert "camera top reads 'images.top' of its observation, which has" in said and "render()" in said
-    main(["evaluate", str(seeing), "--env", ID, "--env.senses", *RENDERED, *ONE])
+    main(["evaluate", str(seeing), "--env", SHOWN, "--env.senses", *RENDERED, *ONE])
     assert json.loads((seeing / "results.json").read_text())["policy"]["success"]["n"] == 4
 
 

@@ -30,7 +30,7 @@ from glocal.runtime.trainer import read_log
 
 LONGER = [
     "--world-fit.updates", "150", "--surrogate-fit.updates", "150", "--cloning-fit.updates", "150",
-    "--learn.iterations", "60", "--clock.checkpoint-seconds", "0.05", "--monitor.every", "40",
+    "--learn.iterations", "60", "--clock.checkpoint-seconds", "0.05", "--watch.every", "40",
 ]  # fmt: skip
 TRAINED = ("global", "local", "cloning", "policy")
 
@@ -259,7 +259,7 @@ def test_the_learning_rate_warms_up_and_falls():
     fit = Fit(FitConfig(updates=100, lr=1.0, warm_up=10), torch.nn.Linear(1, 1), lambda: (torch.zeros(()), {}))
     rates = []
     for fit.iteration in range(100):
-        rates.append(fit.rate())
+        rates.append(fit.lr())
     assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(0.98, abs=0.02)
     assert rates[-1] == pytest.approx(0.02)
 
@@ -267,7 +267,7 @@ def test_the_learning_rate_warms_up_and_falls():
 def test_the_last_trusted_policy_is_deployed_where_that_is_asked_for(tmp_path, monkeypatch):
     rings = iter([False, True])
     monkeypatch.setattr(monitor, "alarm", lambda looks: next(rings))
-    glocal("run", "pusht-keypoints-debug", "--run", tmp_path / "run", "--judge", "0.3", "--monitor.keep", "trusted")
+    glocal("run", "pusht-keypoints-debug", "--run", tmp_path / "run", "--judge", "0.3", "--watch.keep", "trusted")
     run = open_run(tmp_path / "run")
     looks = [row for row in read_log(run.folder / "policy") if "trust/alarm" in row]
     assert [row["trust/alarm"] for row in looks] == [0.0, 1.0]
@@ -278,8 +278,8 @@ def test_the_last_trusted_policy_is_deployed_where_that_is_asked_for(tmp_path, m
 @pytest.mark.parametrize(
     "options, reason",
     [
-        (["--monitor.keep", "trusted"], "needs a judge"),
-        (["--monitor.keep", "best", "--monitor.every", "0"], "needs looks"),
+        (["--watch.keep", "trusted"], "needs a judge"),
+        (["--watch.keep", "best", "--watch.every", "0"], "needs looks"),
         (["--judge", "0.95"], "are too few to hold out"),
     ],
 )

@@ -49,16 +49,16 @@ def test_backpropagation_through_the_world_learns_nothing_where_it_is_flat():
 
 
 def test_a_wrong_surrogate_is_mended_by_the_refresh():
-    after, work = learn("decouple", LinearSurrogate(gradient=0.1, offset=0.3), 150)
+    after, work = learn("decouple", LinearSurrogate(slope=0.1, offset=0.3), 150)
     assert after > -0.15
-    assert float(work.surrogate.get_parameter("gradient").detach()) > 0.2
+    assert float(work.surrogate.get_parameter("slope").detach()) > 0.2
 
 
 def test_going_on_from_a_state_changes_nothing():
     _, whole = learn("decouple", LinearSurrogate(), 12)
     _, half = learn("decouple", LinearSurrogate(), 6)
     state, random = half.state(), torch.get_rng_state()
-    _, other = learn("decouple", LinearSurrogate(gradient=9.0), 1)
+    _, other = learn("decouple", LinearSurrogate(slope=9.0), 1)
     other.restore(state)
     torch.set_rng_state(random)
     for _ in range(6):

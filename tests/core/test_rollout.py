@@ -55,7 +55,7 @@ class Noting(LinearSurrogate):
     """Notes what it is asked: (place, action) of predictions, and what it is shown in corrections."""
 
     def __init__(self):
-        super().__init__(gradient=0.0, offset=100.0)
+        super().__init__(slope=0.0, offset=100.0)
         self.asked, self.shown = [], []
 
     def predict(self, belief, action):
@@ -106,13 +106,13 @@ def test_given_actions_are_answered_in_their_order():
     answers = replay(LinearWorld(), counted(), torch.tensor([[[2.0], [-4.0]]]), key=0)
     assert answers.obs.flatten().tolist() == [4.0, 2.0]
     assert answers.reward.flatten().tolist() == [-9.0, -1.0]
-    expected = replay_surrogate(LinearSurrogate(gradient=1.0), counted(), torch.tensor([[[2.0], [-4.0]]]))
+    expected = replay_surrogate(LinearSurrogate(slope=1.0), counted(), torch.tensor([[[2.0], [-4.0]]]))
     assert expected.flatten().tolist() == [5.0, 1.0]
 
 
 def test_in_imagination_alone_reward_and_continuation_are_the_surrogates_of_where_it_expects_to_arrive():
     world, start = LinearWorld(), counted()
-    surrogate = EndingSurrogate(gradient=0.0, offset=-2.0)
+    surrogate = EndingSurrogate(slope=0.0, offset=-2.0)
     _, belief, seen = rollout(Ramp(), world, surrogate, world.begin(start, 0), warm_up(surrogate, start), 2, imagine)
     assert seen.after.feat.flatten().tolist() == [1.0, -1.0] and float(belief.x) == -1.0
     assert torch.allclose(seen.cont, torch.tensor([[0.0, 8.0]]).sigmoid())
