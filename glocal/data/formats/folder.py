@@ -50,15 +50,7 @@ class FolderDataset(Dataset):
         path, video = self.files[number]
         found: dict[str, Array] = dict(_numbers(path))
         for name, array in found.items():
-            if (
-                name not in self.features
-                or feature_of(array) != self.features[name]
-                or len(array) != self.lengths[number]
-            ):
-                raise UserError(
-                    f"{name} in {path} is {array.dtype} {array.shape}, expected {self.lengths[number]} steps of "
-                    f"{self.features.get(name)} as in {self.files[0][0]}"
-                )
+            self._check(name, array, path, number)
         if video is not None and VIDEO in names:
             found[VIDEO] = self._film(video, number)
         missing = [name for name in names if name not in found]
@@ -66,6 +58,17 @@ class FolderDataset(Dataset):
             raise UserError(f"{path} has no {', '.join(missing)}; expected {', '.join(self.features)} in every episode")
         found |= {name: self._shown(name, found[name], path) for name in names if name in self._white}
         return {name: found[name].reshape(self.lengths[number], *self.features[name].shape) for name in names}
+
+    def _check(self, name: str, array: Array, path: Path, number: int) -> None:
+        """Raise `UserError` where an array is not what the first episode has under that name."""
+        first, feature, steps = self.files[0][0], self.features.get(name), self.lengths[number]
+        if feature is None:
+            raise UserError(f"{path} holds {name}, which {first} does not; all episodes need the features of the first")
+        if feature_of(array) != feature or len(array) != steps:
+            raise UserError(
+                f"{name} in {path} is {array.dtype} {array.shape}, expected {steps} steps of {feature.dtype} "
+                f"{feature.shape} as in {first}"
+            )
 
     def _shown(self, name: str, values: Array, path: Path) -> Array:
         try:

@@ -1,0 +1,130 @@
+"""Mappings and logs of robots that do not fit: each is refused in one sentence, and nothing is written.
+
+A row is what of the mapping is changed, by its path in the file, and what is said of it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from glocal.cli import main
+from glocal.data.formats import open_dataset
+from glocal.data.ingest import beside, robot_mapping_of
+from glocal.data.streams import to_dict
+from glocal.runtime.files import write_json
+from tests.robots import seeing_logs
+
+ONE = ("--threads", "1", "--processes", "1")
+ROWS: list[tuple[str, Any, str]] = [
+    ("streams.0.feature", "observation.nothing", "stream state is 'observation.nothing', which the dataset has not"),
+    ("streams.0.feature", "observation.images.top", "which holds pictures, expected numbers"),
+    ("streams.0.columns", [0, 9], "stream state has the columns (0, 9), but observation.state has 4 numbers"),
+    ("streams.0.columns", [0, 0], "stream state has the columns (0, 0), expected at least one, each once"),
+    ("streams.0.columns", [-1], "streams"),
+    ("streams.0.columns", "all", "is no mapping"),
+    ("streams.0.name", "action", "a stream is called 'action'"),
+    ("streams.0.name", "../../outside", "a stream is called '../../outside', expected a word of its own"),
+    ("streams.0.name", "goal", "a stream is called 'goal', expected a word of its own"),
+    ("streams.0.sees", "all", "is no mapping"),
+    (
+        "cameras.0.feature",
+        "observation.images.nothing",
+        "camera top is 'observation.images.nothing', which the dataset",
+    ),
+    ("cameras.0.feature", "observation.state", "camera top is 'observation.state', which holds numbers"),
+    (
+        "cameras.0.crop",
+        [0, 0, 25, 10],
+        "camera top has the crop (0, 0, 25, 10), which reaches beyond pictures of (24, 32)",
+    ),
+    ("cameras.0.crop", [0, 0, 0, 10], "crop"),
+    ("cameras.0.size", 48, "camera top has size 48, expected a power of two"),
+    ("cameras.0.size", 100_000, "size"),
+    ("cameras.0.name", "state", "a stream is called 'state', expected a word of its own"),
+    ("action.0.low", [9.0, 9.0, 9.0], "expected the low limit below the high one"),
+    ("action.0.low", [0.0], "1 low and 3 high limits, expected 3 of each"),
+    ("action.0.low", [float("nan")] * 3, "low"),
+    ("action.0.kind", "sideways", "is no mapping"),
+    ("action.0.feature", "action.nothing", "action is 'action.nothing', which the dataset has not"),
+    ("action.0.columns", [4, 5, 6], "but action has 4 numbers"),
+    ("action", [], "there is no action: nothing is told"),
+    ("rate", 7.0, "20 steps a second are no multiple of 7 decisions a second"),
+    ("rate", 40.0, "rate is 40 decisions a second, expected at most the 20 of fps"),
+    ("rate", 0.0, "rate"),
+    ("fps", 30.0, "fps is 30, the dataset's is 20"),
+    ("reward", "next.nothing", "reward is 'next.nothing', which the dataset has not"),
+    ("reward_scale", 0.0, "reward_scale"),
+    ("done", "next.nothing", "done is 'next.nothing', which the dataset has not"),
+    ("ends", True, "ends is true, but no feature is named that says done"),
+    ("leave_out", list(range(4)), "no episode"),
+]
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory) -> Path:
+    return seeing_logs(tmp_path_factory.mktemp("hostile") / "logs", episodes=4, steps=30)
+
+
+def changed(mapping: Any, path: str, value: Any) -> Any:
+    """The mapping with one place of it changed."""
+    *above, last = path.split(".")
+    whole = json.loads(json.dumps(mapping))
+    part = whole
+    for name in above:
+        part = part[int(name)] if name.isdigit() else part[name]
+    part[last] = value
+    return whole
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main([str(one) for one in arguments])
+    assert stopped.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.mark.parametrize("path, value, said", ROWS, ids=[f"{path} {value}"[:40] for path, value, _ in ROWS])
+def test_a_mapping_that_does_not_fit_is_refused_in_a_sentence(logs, tmp_path, capsys, path, value, said):
+    proposed = to_dict(robot_mapping_of(logs, open_dataset(logs)))
+    write_json(beside(logs), changed(proposed, path, value))
+    try:
+        found = refused(capsys, "run", "robot-images-debug", "--logs", logs, "--run", tmp_path / "run", *ONE)
+    finally:
+        beside(logs).unlink()
+    assert said in found, found
+    assert not (tmp_path / "run" / "data" / "index.json").exists()
+
+
+def test_limits_that_cut_most_actions_are_refused(logs, tmp_path, capsys):
+    proposed = to_dict(robot_mapping_of(logs, open_dataset(logs)))
+    write_json(beside(logs), changed(changed(proposed, "action.0.low", [-1e-3] * 3), "action.0.high", [1e-3] * 3))
+    try:
+        found = refused(capsys, "run", "robot-debug", "--logs", logs, "--run", tmp_path / "run", *ONE)
+    finally:
+        beside(logs).unlink()
+    assert "limits of action" in found and "are cut" in found
+
+
+@pytest.mark.parametrize("change", ["one more", "another shape"])
+def test_episodes_of_different_features_are_named(tmp_path, capsys, change):
+    for number in range(3):
+        episode = {"observation": np.random.rand(30, 3), "action": np.random.rand(30, 2), "reward": np.random.rand(30)}
+        if number == 2:
+            more = {"extra": np.zeros((30, 1))} if change == "one more" else {"observation": np.zeros((30, 4))}
+            episode |= more
+        (tmp_path / "logs").mkdir(exist_ok=True)
+        np.savez(tmp_path / "logs" / f"ep{number}.npz", **episode)
+    found = refused(capsys, "run", "robot-debug", "--logs", tmp_path / "logs", "--run", tmp_path / "run", *ONE)
+    assert "ep2.npz" in found and "ep0.npz" in found and "None" not in found
+
+
+@pytest.mark.parametrize("preset", ["pusht-debug", "pusht-keypoints-debug"])
+def test_a_preset_of_another_task_is_refused(logs, tmp_path, capsys, preset):
+    found = refused(capsys, "run", preset, "--logs", logs, "--run", tmp_path / "run", *ONE)
+    assert "preset robot takes logs of any robot" in found
