@@ -1,10 +1,11 @@
 """The command line: verbs, and the presets that they work on."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import tyro
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 USAGE = """usage: glocal VERB TARGET [--run FOLDER] [options]
 
-TARGET is a preset ({presets}) or the folder of a run; `compare` takes a preset.
+TARGET is a preset or the folder of a run; `compare` takes a preset. `collect` and `run` of a robot's preset take its
+logs: --logs FOLDER. Presets, each with a twin NAME-debug that is through in seconds:
+{presets}
 
   run        everything below in order; what is done and unchanged is skipped
   collect    record play in the real environment
@@ -138,7 +141,7 @@ def _compare(target: str, options: list[str]) -> None:
 
     if target not in PRESETS:
         raise UserError(
-            f"{target!r} is not a preset; `glocal compare` expects one of {', '.join(PRESETS)}, the study's folder by "
+            f"{target!r} is not a preset; `glocal compare` expects one of {_known(PRESETS)}, the study's folder by "
             "--run, and finished runs by --runs"
         )
 
@@ -186,7 +189,13 @@ def _compare(target: str, options: list[str]) -> None:
 def _usage() -> str:
     from glocal.pipeline.presets import PRESETS
 
-    return USAGE.format(presets=", ".join(PRESETS))
+    wrapped = wrap(_known(PRESETS), 110, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    return USAGE.format(presets="\n".join(wrapped))
+
+
+def _known(presets: Iterable[str]) -> str:
+    """The presets by name, less their twins for tests."""
+    return ", ".join(name for name in presets if not name.endswith("-debug"))
 
 
 def _perform(verb: str, stage: str, target: str, options: list[str]) -> None:
@@ -248,7 +257,9 @@ def _chosen(verb: str, stage: str, target: str, options: list[str]) -> "tuple[Pa
 
     is_preset = target in PRESETS
     if not is_preset and not Path(target).is_dir():
-        raise UserError(f"{target!r} is neither a preset ({', '.join(PRESETS)}) nor the folder of a run")
+        raise UserError(
+            f"{target!r} is neither a preset ({_known(PRESETS)}, each with a twin NAME-debug) nor the folder of a run"
+        )
     folder = Path("out") / target if is_preset else Path(target)
     known = PRESETS[target] if is_preset else open_run(folder).config
     replaces = verb in ("run", "collect", "train")
