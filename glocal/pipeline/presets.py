@@ -174,8 +174,9 @@ TASKS = (
     _on_task("push-cube", EnvConfig("glocal/PushCube-v0"), decisions=300, episode=48),
 )
 """The preset `robot` on tasks that environments stand for."""
-_SHORT = (
+_ALL = (
     _pusht_keypoints(),
+    _pusht_keypoints_long(),
     _pusht_keypoints_rssm(),
     _pusht(),
     _pusht_images(),
@@ -185,5 +186,4 @@ _SHORT = (
     _robot_images(),
     *TASKS,
 )
-_ALL = (*_SHORT, _pusht_keypoints_long(), *map(debug, _SHORT))
-PRESETS: dict[str, Config] = {config.preset: config for config in _ALL}
+PRESETS: dict[str, Config] = {config.preset: config for config in (*_ALL, *map(debug, _ALL))}
