@@ -40,11 +40,9 @@ PLACES = (
     "glocal/data/outcomes.py",
     "glocal/deploy/*.py",
     "glocal/evaluate/*.py",
+    "glocal/evaluate/report/*.py",
 )
-TESTS = (
-    *("agents", "codecs", "core", "data", "deploy", "evaluate", "rigid2d", "surrogates", "worlds"),
-    *("test_contracts.py", "test_diagnose.py", "test_watch.py"),
-)
+TESTS = ("core", "data", "deploy", "evaluate", "models", "test_contracts.py", "test_diagnose.py", "test_monitor.py")
 PAGES = ("glocal/evaluate/report/run.py", "glocal/evaluate/report/page.py", "glocal/evaluate/labels.py")
 DRAWING = re.compile(r"_?(plot|draw|write|page|table_html|figure_html)|_(cells|table|against)$|\w+_(section|table)$")
 SLOW = 10.0

@@ -1,4 +1,4 @@
-"""Makes the README's picture of comparisons: `python docs/make_comparison.py "LABEL=STUDY/METHOD" ...`.
+"""Makes the picture of comparisons in docs/results.md: `python docs/make_comparison.py "LABEL=STUDY/METHOD" ...`.
 
 `comparison.png`: real success while policies are trained in imagination, the mean over a method's seeds and its range.
 """

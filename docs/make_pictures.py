@@ -1,4 +1,4 @@
-"""Makes the README's pictures from finished runs: `python docs/make_pictures.py RUN [RUN ...]`.
+"""Makes the pictures of README.md and docs/results.md from finished runs: `python docs/make_pictures.py RUN [RUN ...]`.
 
 `policy.png`: episodes of the first run's policy in the real environment, in rows, time to the right. `learning.png`:
 what the real environment said while the policies of all runs were trained. Where the first run's observations come

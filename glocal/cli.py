@@ -25,7 +25,7 @@ logs: --logs FOLDER. Presets, each with a twin NAME-debug that is through in sec
 {presets}
 
   run        everything below in order; what is done and unchanged is skipped
-  collect    record play in the real environment
+  collect    record play in the real environment, or take in the logs that --logs names
   train      train codec | global | judge | local | cloning | policy
   gates      measure the models on held-out episodes
   evaluate   ask the real environment

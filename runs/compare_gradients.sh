@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What each part of the first-order policy is worth: passes, refresh, entropy, critic, horizon.
+# What each part of the first-order policy is worth: epochs, refresh, entropy, critic, horizon.
 source "$(dirname "$0")/studies.sh"
 one_step="--learn.actor-epochs 1 --learn.actor-minibatches 1"
 unwatched="--watch.imagined 0"

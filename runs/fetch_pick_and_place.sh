@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# FetchPickAndPlace from vectors: 800 episodes of play (40 000 decisions), judged in 100 episodes of 25 decisions. On one core of
-# a shared machine: play 3 minutes, the rest 25.
+# FetchPickAndPlace from vectors: 800 episodes of play (40 000 decisions), judged in 100 episodes of 25 decisions.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 make setup

@@ -29,7 +29,7 @@ for LABELS in true tracked goal_codec classifier_codec goal_contrast classifier_
         --world-fit.updates 6000 --learn.iterations 500 --watch.every 50
 done
 $GLOCAL data doctor "$OUT/true" --run "$OUT/run_true" || true
-# The second policies of the README: another seed of the policy between the same models.
+# The second policies of LOG.md: another seed of the policy between the same models.
 for LABELS in true goal_codec; do
     [ -e "$OUT/run_${LABELS}_1" ] || cp -r "$OUT/run_$LABELS" "$OUT/run_${LABELS}_1"
     $GLOCAL run pusht --run "$OUT/run_${LABELS}_1" --logs "$OUT/$LABELS" --threads "$THREADS" \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The speed figures of the README.
+# The speed figures of docs/results.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 make setup

@@ -1,5 +1,6 @@
 """The benchmarks run and print their figures."""
 
+import ast
 import importlib.util
 import json
 import subprocess
@@ -83,3 +84,13 @@ def test_lines_that_decide_are_those_of_functions_that_do_not_draw():
 def test_faults_count_what_is_lost_and_different(tmp_path):
     printed = printed_by("faults.py", "pusht-keypoints-debug", "--out", tmp_path, "--events", 2, "--each", 1)
     assert "2 events in 2 runs: 0 lost, 0 unclear; 0 runs different" in printed
+
+
+def test_what_small_wrong_edits_are_tried_on_is_there():
+    """A moved file would leave the population, or its tests, in silence."""
+    tree = ast.parse((BENCHMARKS / "mutation.py").read_text())
+    told = {ast.unparse(one.targets[0]): one.value for one in tree.body if isinstance(one, ast.Assign)}
+    places, tests, pages = (ast.literal_eval(told[name]) for name in ("PLACES", "TESTS", "PAGES"))
+    root = BENCHMARKS.parent
+    assert all(list(root.glob(place)) for place in (*places, *pages))
+    assert all((root / "tests" / name).exists() for name in tests)

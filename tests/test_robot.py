@@ -142,12 +142,12 @@ def test_an_environment_of_another_robot_is_refused_before_any_work(logs, tmp_pa
 
 def test_the_preset_needs_logs(tmp_path, capsys):
     found = refused(capsys, "run", "robot-debug", "--run", tmp_path / "run")
-    assert "the preset robot is of any robot's logs; name them with --logs FOLDER" in found
+    assert "a robot's preset takes its logs; name them with --logs FOLDER" in found
 
 
 def test_push_t_is_not_judged_elsewhere(tmp_path, capsys):
     found = refused(capsys, "run", "pusht-keypoints-debug", "--run", tmp_path / "run", "--env", ID)
-    assert "Push-T is judged in its own; it is for the preset robot" in found
+    assert "Push-T is judged in its own; it is for presets of robots" in found
 
 
 def test_inspect_proposes_streams_and_says_what_it_took_for_what(logs, capsys):

@@ -38,7 +38,7 @@ Finite = Annotated[float, Range(-1e6, 1e6)]
 Rate = Annotated[float, Range(0, 1e30, open_low=True)]
 """A learning rate; how large one may be, training itself shows."""
 Small = Annotated[int, Range(1, 1000)]
-"""Steps of a window or a rollout, passes, batches, layers."""
+"""Steps of a window or a rollout, epochs, layers."""
 Width = Annotated[int, Range(1, 16_384)]
 Count = Annotated[int, Range(1, 10_000_000)]
 """Updates, episodes, rows."""

@@ -74,7 +74,7 @@ def _apart(config: Config) -> Iterator[str]:
     if agent.first_std <= agent.least_std:
         yield f"--agent.first-std is {agent.first_std}, expected more than --agent.least-std, {agent.least_std}"
     if config.env.id and isinstance(config.task, PushTConfig):
-        yield f"--env is {config.env.id}, but Push-T is judged in its own; it is for the preset robot"
+        yield f"--env is {config.env.id}, but Push-T is judged in its own; it is for presets of robots"
     for one in config.env.senses:
         if "=" not in one:
             yield f"--env.senses is {one}, expected FEATURE=ENTRY"

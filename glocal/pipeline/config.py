@@ -128,7 +128,7 @@ class Config:
     an imagined return is worth to one that the policy was not trained in. 0 for none."""
     logs: str = ""
     """Path of a dataset in any known format that models are trained on; without one, play on Push-T is recorded, and
-    the preset robot needs one."""
+    presets of robots need one."""
     task: PushTConfig | RobotConfig = field(default_factory=PushTConfig)
     env: EnvConfig = field(default_factory=EnvConfig)
     play: PlayConfig = field(default_factory=PlayConfig)

@@ -64,7 +64,7 @@ def resolved(config: Config, stages: Sequence[str]) -> Config:
         mapping = _observed(path, robot_mapping_of(path, open_dataset(path)), task.images)
         return replace_part(config, task=replace_part(task, mapping=mapping))
     if task.mapping == RobotMapping():
-        raise UserError("the preset robot is of any robot's logs; name them with --logs FOLDER")
+        raise UserError("a robot's preset takes its logs; name them with --logs FOLDER")
     return config
 
 
