@@ -16,7 +16,7 @@ from glocal.pipeline.presets import PRESETS
 from glocal.runtime.files import UserError, write_json
 from glocal.runtime.trainer import read_log
 from tests.finished import DEBUG, finished_run
-from tests.robots import ID, robot_logs
+from tests.robots import ID, SHOWN, robot_logs
 
 PLAIN = ("--seeds", "0", "1", "--watch.imagined", "0")
 METHODS = ("decouple", "bptt", "ppo", "ppo-same", "ppo-warm", "cloning", "cloning-best", "chunks", "icem")
@@ -118,6 +118,12 @@ def test_methods_are_compared_on_any_robot_that_an_environment_stands_for(tmp_pa
     main([*arguments, "--env", ID])
     found = json.loads((folder / "comparison.json").read_text())
     assert list(found["methods"]) == list(methods) and found["claims"]["looks"]["policies"] > 0
+    path = folder / "icem" / "seed0" / "verdict.json"
+    before = path.stat().st_mtime_ns
+    main([*arguments, "--env", ID])
+    assert path.stat().st_mtime_ns == before
+    main([*arguments, "--env", SHOWN])  # another environment may say otherwise
+    assert path.stat().st_mtime_ns != before
     assert all(row["success_at_end"]["pooled"]["n"] == 4 for row in found["methods"].values())
 
 

@@ -68,8 +68,8 @@ CODECS = {
         130,
     ),
     "cameras": (
-        lambda: CamerasCodec(TINY, (Part("joints", (7,)),), {"top": 64, "wrist": 32}),
-        {"joints": (7,), "top": (64, 64, 3), "wrist": (32, 32, 3)},
+        lambda: CamerasCodec(TINY, (Part("joints", (7,)),), {"keys": 64, "wrist": 32}),
+        {"joints": (7,), "keys": (64, 64, 3), "wrist": (32, 32, 3)},
         7 + 2 * 128,
     ),
     "cameras that share an autoencoder": (

@@ -47,8 +47,8 @@ class ImproveConfig:
     betas: tuple[Part, Part] = (0.9, 0.99)
     clip: Positive = 0.5
     actor_epochs: Annotated[int, Range(1, 1000)] = 4
-    """Over a rollout, in each of which the actor is fitted to improved actions; with one epoch of one minibatch it takes
-    a single step along its parameters' gradient, as the paper does (but for its length)."""
+    """Over a rollout, in each of which the actor is fitted to improved actions; with one epoch of one minibatch it
+    takes a single step along its parameters' gradient, as the paper does (but for its length)."""
     actor_minibatches: Count = 4
     step: Positive = 0.1
     """Root mean square by which actions are improved."""

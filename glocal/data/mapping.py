@@ -321,6 +321,8 @@ def cropped(view: HasView, frame: Array) -> Array:
     if view.crop is None:
         return frame
     top, left, height, width = view.crop
+    if top + height > frame.shape[0] or left + width > frame.shape[1]:
+        raise UserError(f"the crop {view.crop} of a camera reaches beyond pictures of {frame.shape[:2]}")
     return frame[top : top + height, left : left + width]
 
 

@@ -297,6 +297,22 @@ def to_robot(mapping: RobotMapping, action: Array) -> dict[str, Array]:
     return _by_feature(mapping, action, [mapping.stride if part.kind == "delta" else 1 for part in mapping.action])
 
 
+def to_features(mapping: RobotMapping, seen: typing.Mapping[str, Array]) -> dict[str, Array]:
+    """What streams (..., d) and cameras (..., h, w, 3) show, by feature, numbers in the order of the logs.
+
+    Those of a feature that no stream reads are zero. A camera whose feature another one shows is called by its name.
+    """
+    features: dict[str, Array] = {}
+    for stream in mapping.streams:
+        width = max(max(one.columns) for one in mapping.streams if one.feature == stream.feature) + 1
+        shape = (*seen[stream.name].shape[:-1], width)
+        features.setdefault(stream.feature, np.zeros(shape, np.float32))[..., list(stream.columns)] = seen[stream.name]
+    for camera in mapping.cameras:
+        taken = camera.feature in features
+        features[f"observation.images.{camera.name}" if taken else camera.feature] = seen[camera.name]
+    return features
+
+
 def over_decision(mapping: RobotMapping, action: Array) -> dict[str, Array]:
     """The same over a whole decision, in which deltas add up."""
     return _by_feature(mapping, action, [1] * len(mapping.action))

@@ -49,7 +49,7 @@ class Film(Generic[R]):
                 raise ValueError(f"it shows {type(picture).__name__}, and no picture")
             take.append(small(picture))
         except Exception as error:  # drivers of graphics raise what they like
-            self.failed = f"its environment cannot be filmed: {error or repr(error)}"
+            self.failed = f"its environment cannot be filmed: {str(error) or repr(error)}"
         finally:
             sys.unraisablehook = loud
 

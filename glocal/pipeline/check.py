@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 import torch
 
 from glocal.core.ranges import outside
+from glocal.data.streams import RobotMapping
 from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.policies.ppo import PPOConfig
 from glocal.models.worlds.diffusion import DiffusionConfig
@@ -26,7 +27,7 @@ def check(config: Config) -> None:
     _refuse([f"--{_spelt(one)}" for one in outside(config, Config, "")])
     _refuse(list(_apart(config)))
     device_of(config)
-    if isinstance(config.task, RobotConfig) and not config.task.mapping.streams:
+    if isinstance(config.task, RobotConfig) and config.task.mapping == RobotMapping():
         return  # what models are made of is known once logs are named
     with torch.device("meta"):
         build_codec(config)

@@ -4,6 +4,7 @@ A study is a folder: `base` is a run up to its models; each METHOD/seedN is a ce
 policy of its own. What is done and unchanged is skipped, and what was interrupted goes on.
 """
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from glocal.pipeline.config import Config, RobotConfig
 from glocal.pipeline.methods import CLONED, METHODS, PLANNED, Study
 from glocal.pipeline.opening import check_run, create_run, resolved
 from glocal.pipeline.plan import STAGES
-from glocal.pipeline.real import real_of
+from glocal.pipeline.real import check_environment, real_of
 from glocal.pipeline.run import open_run, perform
 from glocal.pipeline.run_dir import Run
 from glocal.pipeline.stages import planner
@@ -59,6 +60,8 @@ def compare(
     _check_asked(study, methods, seeds)
     if isinstance(study.config.task, RobotConfig) and not study.config.env.id:
         raise UserError("methods are compared by what an environment says of them; name the robot's with --env ID")
+    if isinstance(study.config.task, RobotConfig):
+        check_environment(study.config.task, study.config.env)
     if (folder / "config.json").exists():
         raise UserError(f"{folder} is a run, and a study is a folder of runs; name another with --run")
     finished = named([open_run(other) for other in others])
@@ -84,9 +87,14 @@ def compare(
     own = {run.folder.resolve() for run in (opened | earlier).values()}
     for key, run in finished.items():
         if run.folder.resolve() not in own:
-            judged = Run(run.folder, replace(run.config, evaluate=study.config.evaluate))
-            cells[key] = _found(judged, "policy", read, folder / "others")
+            cells[key] = _found(_as_judged(run, study.config), "policy", read, folder / "others")
     write_comparison(folder, cells, study.config.evaluate.episodes, scored(study.config))
+
+
+def _as_judged(run: Run, config: Config) -> Run:
+    """Another run, judged as a study's own cells are: in as many episodes of the same environment, just as long."""
+    task = replace(run.config.task, decisions=config.task.decisions)
+    return Run(run.folder, replace(run.config, evaluate=config.evaluate, env=config.env, task=task))
 
 
 def _check_asked(study: Study, methods: Sequence[str], seeds: Sequence[int]) -> None:
@@ -225,6 +233,8 @@ def _verdict(run: Run, stage: str, read: Reader | None, kept: Path) -> dict[str,
     asked: dict[str, Any] = {"weights": weights, "episodes": cfg.episodes, "first_seed": cfg.first_seed}
     if stage == "global":
         asked["icem"] = asdict(run.config.icem)
+    if isinstance(run.config.task, RobotConfig):
+        asked |= {"env": json.loads(json.dumps(asdict(run.config.env))), "decisions": run.config.task.decisions}
     known = answered(path, asked)
     if known is not None:
         return known

@@ -15,7 +15,7 @@ from glocal.core.ranges import Many, Range
 from glocal.data import mapping
 from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
-from glocal.data.streams import over_decision
+from glocal.data.streams import over_decision, to_features
 from glocal.deploy.controllers import acting
 from glocal.evaluate.gradients import acted
 from glocal.pipeline.config import RobotConfig
@@ -66,7 +66,7 @@ def export(
         written = write_lerobot(
             out, _counted(chain([first], episodes), tick), Layout(_rate(known), _features(first), codec=codec)
         )
-    if NAMES["image"] in first:
+    if not robot and NAMES["image"] in first:
         mapping.save(out / mapping.NAME, replace(MAPPING, reach=_planar(known).reach))
     console.print(f"{written} {'imagined' if imagined else 'recorded'} episodes are in {out}")
 
@@ -145,14 +145,14 @@ def _before(first: Tensor, after: Tensor) -> Tensor:
 
 def _episode(run: Run, seen: Mapping[str, Array], action: Array, reward: Array, cont: Array) -> dict[str, Any]:
     """Rows of what was seen, what was told on it, and what came of that."""
-    task, names = run.config.task, {name: NAMES.get(name, f"observation.{name}") for name in seen}
+    task = run.config.task
     if isinstance(task, RobotConfig):
-        names = {one.name: one.feature for one in (*task.mapping.streams, *task.mapping.cameras)}
-        told = over_decision(task.mapping, action)
+        sensed, told = to_features(task.mapping, seen), over_decision(task.mapping, action)
         reward = reward * task.mapping.reward_scale
     else:
+        sensed = {NAMES.get(name, f"observation.{name}"): x for name, x in seen.items()}
         told = {"action": np.clip(seen["agent"] + task.reach * np.clip(action, -1, 1), 0, TABLE)}
-    fields = {names[name]: x if x.dtype == np.uint8 else x.astype(np.float32) for name, x in seen.items()}
+    fields = {name: x if x.dtype == np.uint8 else x.astype(np.float32) for name, x in sensed.items()}
     done = cont < 0.5
     done[-1] = True
     return (

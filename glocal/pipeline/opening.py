@@ -72,7 +72,8 @@ def _observed(path: Path, mapping: RobotMapping, images: bool) -> RobotMapping:
     """The mapping with cameras where pictures are observed, and without where they are not."""
     if images and not mapping.cameras:
         raise UserError(
-            f"{path} shows no pictures that its mapping names; use the preset robot, or name its cameras in the mapping"
+            f"{path} shows no pictures that its mapping names; use the preset robot, or name its cameras in the "
+            "mapping (glocal.json), as `glocal data inspect` proposes them"
         )
     if not images and not mapping.streams:
         raise UserError(f"{path} holds pictures, and no numbers that are observed; use the preset robot-images")

@@ -97,7 +97,7 @@ STAGES = {
             "evaluate", stages.evaluate, "results.json", ("collect", "codec", "global", "cloning", "policy"),
             (
                 "seed", "task", "env", "codec", "play", "surrogate", "agent", "learn", "cloning", "watch.keep",
-                "evaluate", "world", "icem",
+                "evaluate", "world", "icem", "policy_seed",
             ),
             ("results.json", "evaluation/*.npz", "evaluation/*.mp4"), beside="evaluation",
         ),

@@ -33,6 +33,8 @@ from glocal.runtime.files import UserError, sha256
 from glocal.tasks.pusht import IMAGE_SIZE, PushTConfig
 
 ENCODED_AT_ONCE = 1024
+"""Rows, where pictures are of 64 by 64 pixels or there are none; fewer of larger ones."""
+USUAL_AREA = 64 * 64 * 3
 
 
 @dataclass(frozen=True)
@@ -195,9 +197,10 @@ def _through(seen: dict[str, Any] | None) -> str:
 def encode_store(codec: Codec, store: EpisodeStore, device: torch.device) -> Tensor:
     """Observations (rows, d) of everything recorded."""
     total = int(store.starts[-1])
-    parts = []
-    for start in range(0, total, ENCODED_AT_ONCE):
-        rows = slice(start, start + ENCODED_AT_ONCE)
+    area = max((x[0].size for name in codec.reads if (x := store.fields[name]).ndim == 4), default=USUAL_AREA)
+    count, parts = max(8, ENCODED_AT_ONCE * USUAL_AREA // max(area, USUAL_AREA)), []
+    for start in range(0, total, count):
+        rows = slice(start, start + count)
         fields = {name: torch.tensor(store.fields[name][rows]).to(device) for name in codec.reads}
         parts.append(codec.encode(fields).cpu())
     return torch.cat(parts)

@@ -38,6 +38,8 @@ from glocal.runtime.progress import Ticker, console
 from glocal.runtime.trainer import Fit, FitConfig, train
 from glocal.tasks.pusht import PushTConfig
 
+OWN_SEED = 1_000_003
+"""Between the planners of one policy seed and the next."""
 MEASURED = 400
 """Recorded frames that a codec takes its statistics from."""
 
@@ -214,7 +216,8 @@ def planner(run: Run) -> Callable[[int], Controller]:
     """What makes, for the episodes from a seed on, the controller that plans in the run's global model."""
     config, world = run.config, run.world()
     size = build.build_spec(config).action_dim
-    return lambda seed: planning(run.codec, world, config.icem, config.world.context, size, seed, run.view)
+    own = OWN_SEED * config.policy_seed
+    return lambda seed: planning(run.codec, world, config.icem, config.world.context, size, seed + own, run.view)
 
 
 def _judged(run: Run, name: str, controllers: Callable[[int], Controller], real: Real, episodes: int) -> Happened:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from glocal.data.dataset import Feature
+from glocal.data.mapping import shown
 from glocal.data.streams import (
     ActionPart,
     Camera,
@@ -19,6 +20,7 @@ from glocal.data.streams import (
     normalised,
     over_decision,
     to_dict,
+    to_features,
     to_robot,
     unused,
 )
@@ -96,6 +98,26 @@ def test_what_is_wrong_with_a_camera_is_said(change, said):
     assert said in misfits(replace(SEEING, cameras=(replace(TOP, **change),)), dataset)[0]
     assert "observation.images.top is not used (pictures)" in unused(PLAIN, dataset)
     assert "observation.images.top is not used (pictures)" not in unused(SEEING, dataset)
+
+
+def test_streams_of_one_feature_go_back_to_their_own_columns_of_it():
+    mapping = replace(PLAIN, streams=(JOINTS, Stream("far", "observation.state", (3,)), CUBE))
+    seen = {"joints": np.array([[1.0, 2.0]]), "far": np.array([[4.0]]), "cube": np.array([[5.0, 6.0]])}
+    found = to_features(mapping, seen)
+    assert found["observation.state"].tolist() == [[1, 2, 0, 4]] and found["observation.cube"].tolist() == [[6, 0, 5]]
+
+
+def test_cameras_of_one_feature_are_told_apart():
+    mapping = replace(SEEING, cameras=(TOP, replace(TOP, name="close")))
+    seen = {name: np.zeros((1, 2)) for name in ("joints", "cube")}
+    seen |= {name: np.full((1, 16, 16, 3), value, np.uint8) for name, value in (("top", 1), ("close", 2))}
+    found = to_features(mapping, seen)
+    assert found["observation.images.top"].max() == 1 and found["observation.images.close"].max() == 2
+
+
+def test_a_crop_that_reaches_beyond_a_picture_is_said():
+    with pytest.raises(UserError, match=r"the crop \(8, 40, 16, 16\) of a camera reaches beyond pictures of \(20"):
+        shown(TOP, np.zeros((20, 60, 3), np.uint8))
 
 
 def test_deltas_add_up_over_a_decision_and_targets_and_speeds_count_by_their_mean():

@@ -21,7 +21,9 @@ class CamerasCodec(LearnedCodec):
         """`cameras` are the sides of the pictures that each camera shows; there is at least one."""
         super().__init__()
         self.cameras, self.vectors = tuple(cameras), StandardCodec(vectors)
-        self.drawn_by = {name: f"pictures_of_{size}" if cfg.shared else name for name, size in cameras.items()}
+        self.drawn_by = {
+            name: f"pictures_of_{size}" if cfg.shared else f"camera_{name}" for name, size in cameras.items()
+        }
         """By camera the name of its autoencoder."""
         sizes = {self.drawn_by[name]: size for name, size in cameras.items()}
         self.grids = nn.ModuleDict({name: GridAutoencoder(cfg, size) for name, size in sizes.items()})

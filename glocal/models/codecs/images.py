@@ -33,5 +33,5 @@ def coordinates(size: int) -> Float[Tensor, "2 size size"]:
 def drawing_loss(drawn: Tensor, image: Tensor, worst_pixels: int) -> tuple[Tensor, dict[str, Tensor]]:
     """Squared error of drawn images (B, 3, h, w), plus that of each one's worst pixels; and both as metrics."""
     error = (drawn.float() - image).pow(2).mean(1).flatten(1)
-    mean, worst = error.mean(), error.topk(worst_pixels).values.mean()
+    mean, worst = error.mean(), error.topk(min(worst_pixels, error.shape[1])).values.mean()
     return mean + worst, {"squared": mean, "worst": worst}

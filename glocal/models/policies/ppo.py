@@ -20,7 +20,7 @@ from glocal.models.policies.actor import Actor, ActorConfig, TanhNormal
 
 @dataclass(frozen=True)
 class PPOConfig:
-    """Choices for PPO. Learning rate, KL, epochs, minibatches, clip, lambda and first spread are the library's own defaults.
+    """Choices for PPO. Learning rate, KL, epochs, minibatches, clip, lambda and first spread are the library's own.
 
     The discount and the episode's length are the first-order policy's, and so are the networks' sizes.
     """

@@ -49,7 +49,7 @@ def camera_of(logs: Logs) -> Camera:
         )
     if len(cameras) > 1 and not wanted:
         raise UserError(f"{path} has the cameras {', '.join(cameras)}; say which one is looked at with --camera")
-    return _plain(logs.dataset, wanted or cameras[0])
+    return _plain(logs, wanted or cameras[0])
 
 
 def shown_by(logs: Logs) -> Camera | None:
@@ -57,12 +57,15 @@ def shown_by(logs: Logs) -> Camera | None:
     if isinstance(logs.known, Mapping):
         return camera_of(logs)
     cameras = [logs.job.camera] if logs.job.camera else cameras_of(logs.dataset.features)
-    return _plain(logs.dataset, cameras[0]) if cameras else None
+    return _plain(logs, cameras[0]) if cameras else None
 
 
-def _plain(dataset: Dataset, name: str) -> Camera:
-    height, width, _ = dataset.features[name].shape
-    return Camera(name, (height, width))
+def _plain(logs: Logs, name: str) -> Camera:
+    """A robot's camera by its feature, cropped as the mapping says where it names it."""
+    height, width, _ = logs.dataset.features[name].shape
+    named = logs.known.cameras if isinstance(logs.known, RobotMapping) else ()
+    crop = next((one.crop for one in named if one.feature == name), None)
+    return Camera(name, (height, width), crop)
 
 
 def frame_of(told: str, dataset: Dataset) -> tuple[int, int] | None:
