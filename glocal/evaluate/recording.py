@@ -15,22 +15,28 @@ LEVELS = (0.1, 0.5, 0.9, 0.99)
 """Quantiles of the reward that are told."""
 
 
+def understood(store: EpisodeStore) -> Mapping[str, Any]:
+    """Recorded fields whose meaning is known by their names; of a robot's own streams none is, whatever their names."""
+    own = "streams" in store.about
+    return {name: x for name, x in store.fields.items() if not own or name in ("reward", "success")}
+
+
 def describe(store: EpisodeStore) -> dict[str, Any]:
     """Episodes, decisions and quantiles of the reward; where they are known, the share of decisions that moves the
     block, of those that end in success, and of rows by coverage."""
-    decisions = int(store.starts[-1]) - len(store)
+    decisions, fields = int(store.starts[-1]) - len(store), understood(store)
     found: dict[str, Any] = {"episodes": len(store), "decisions": decisions}
-    if "reward" in store.fields:
-        reward = np.asarray(store.fields["reward"])
+    if "reward" in fields:
+        reward = np.asarray(fields["reward"])
         found["reward"] = {str(level): float(np.quantile(reward, level)) for level in LEVELS}
-    if "pose" in store.fields:
-        moved = np.abs(np.diff(store.fields["pose"], axis=0)).max(1) > MOVED
+    if "pose" in fields:
+        moved = np.abs(np.diff(fields["pose"], axis=0)).max(1) > MOVED
         moved[store.starts[1:-1] - 1] = False  # from one episode to the next
         found["moving_share"] = float(moved.sum() / decisions)
-    if "success" in store.fields:
-        found["success_share"] = float(np.mean(np.asarray(store.fields["success"]) > 0.5))
-    if "coverage" in store.fields:
-        coverage = np.asarray(store.fields["coverage"])
+    if "success" in fields:
+        found["success_share"] = float(np.mean(np.asarray(fields["success"]) > 0.5))
+    if "coverage" in fields:
+        coverage = np.asarray(fields["coverage"])
         shares = np.histogram(coverage, EDGES)[0] / len(coverage)
         found["near_share"] = float((coverage > 0.8).mean())
         found["coverage"] = {str(EDGES[i]): float(share) for i, share in enumerate(shares)}

@@ -1,5 +1,7 @@
 """What was recorded, counted by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,11 @@ def test_a_recording_in_numbers(store):
     assert found["success_share"] == pytest.approx(1 / 5) and found["near_share"] == pytest.approx(2 / 5)
     by_hand = {"0": 0.2, "0.01": 0, "0.2": 0.2, "0.4": 0.2, "0.6": 0, "0.8": 0.2, "0.9": 0, "0.95": 0.2}
     assert found["coverage"] == pytest.approx(by_hand)
+
+
+def test_a_robots_streams_mean_nothing_whatever_they_are_called(store):
+    found = describe(replace(store, about={**store.about, "streams": {}}))
+    assert set(found) == {"episodes", "decisions", "reward", "success_share"}
 
 
 def test_it_is_told_in_lines(store):

@@ -13,7 +13,7 @@ from matplotlib.patches import Circle
 
 from glocal.data.store import EpisodeStore
 from glocal.evaluate.gates import HORIZONS
-from glocal.evaluate.recording import describe, told
+from glocal.evaluate.recording import describe, told, understood
 from glocal.evaluate.report.diagnosis import trust_section
 from glocal.evaluate.report.page import figure_html, table_html, write_page
 from glocal.runtime.files import UserError, read_json
@@ -172,14 +172,15 @@ def _plot_gap(axes: Any, rows: Sequence[Mapping[str, float]]) -> None:
 
 
 def _plot_data(store: EpisodeStore) -> Any:
-    names = [name for name in ("coverage", "reward") if name in store.fields][:1]
-    who, where = ("block", "pose") if "pose" in store.fields else ("agent", "agent")
-    figure, panels = plt.subplots(1, 2 if where in store.fields else 1, figsize=(9, 3.2), squeeze=False)
+    fields = understood(store)
+    names = [name for name in ("coverage", "reward") if name in fields][:1]
+    who, where = ("block", "pose") if "pose" in fields else ("agent", "agent")
+    figure, panels = plt.subplots(1, 2 if where in fields else 1, figsize=(9, 3.2), squeeze=False)
     left, right = panels[0, 0], panels[0, -1]
-    left.hist(np.asarray(store.fields[names[0]]), bins=40)
+    left.hist(np.asarray(fields[names[0]]), bins=40)
     left.set(title=f"{names[0]} in the recorded data", yscale="log")
-    if where in store.fields:
-        place = np.asarray(store.fields[where])[::20]
+    if where in fields:
+        place = np.asarray(fields[where])[::20]
         right.scatter(place[:, 0], place[:, 1], s=2, alpha=0.3)
         right.set(title=f"recorded {who} positions", xlim=(0, TABLE), ylim=(TABLE, 0), aspect="equal")
     return figure
@@ -204,7 +205,7 @@ def _recorded_section(store: EpisodeStore) -> str:
     found = describe(store)
     lines = [list(line) for line in told(found)]
     lines += [[f"coverage from {edge}", f"{share:.1%}"] for edge, share in found.get("coverage", {}).items()]
-    drawn = "" if not {"image", "keypoints"} & set(store.fields) else figure_html(_plot_recorded(store))
+    drawn = "" if not {"image", "keypoints"} & set(understood(store)) else figure_html(_plot_recorded(store))
     return table_html(["", ""], lines) + figure_html(_plot_data(store)) + drawn
 
 
@@ -235,9 +236,10 @@ def _results_table(results: Mapping[str, Any]) -> str:
         for name, part in ((name, results[name]) for name in METHODS if name in results)
     ]
     heads = ["", *(RATES[name] for name in counted), *(NUMBERS[name] for name in told)]
+    planned = f" (iCEM in the first {results['icem'][counted[0]]['n']})" if "icem" in results else ""
     return table_html(heads, rows) + (
-        f"<p>{results['episodes']} episodes each, from the initial states of seeds {results['first_seed']} on; "
-        "in brackets 95 % Wilson intervals.</p>"
+        f"<p>{results['episodes']} episodes each{planned}, from the initial states of seeds {results['first_seed']} "
+        "on; in brackets 95 % Wilson intervals.</p>"
     )
 
 
