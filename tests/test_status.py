@@ -98,7 +98,7 @@ CHANGES = {
     "learn.horizon": {"gates", "policy", "evaluate"},
     "learn.gamma": {"gates", "policy", "evaluate"},
     "learn.iterations": {"policy", "evaluate"},
-    "policy_seed": {"cloning", "policy"},
+    "policy_seed": {"cloning", "policy", "evaluate"},
     "cloning.forget": {"cloning", "evaluate"},
     "watch.keep": {"policy", "evaluate"},
     "watch.every": {"policy"},
