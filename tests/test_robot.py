@@ -13,6 +13,7 @@ from glocal.data.streams import to_dict
 from glocal.pipeline import diagnose
 from glocal.pipeline.run import open_run, status
 from glocal.runtime.files import write_json
+from tests.refusals import refused
 from tests.robots import FEATURES, ID, SHOWN, robot_logs
 
 ONE = ("--threads", "1", "--processes", "1")
@@ -34,13 +35,6 @@ def alone(logs) -> Path:
 def said(capsys: pytest.CaptureFixture[str]) -> str:
     printed = capsys.readouterr()
     return " ".join((printed.out + printed.err).split())
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(one) for one in arguments])
-    assert stopped.value.code == 2
-    return said(capsys)
 
 
 def test_logs_alone_are_enough(alone):

@@ -12,6 +12,7 @@ from glocal.data.ingest import beside, robot_mapping_of
 from glocal.data.streams import to_dict
 from glocal.pipeline.run import open_run, status
 from glocal.runtime.files import write_json
+from tests.refusals import refused
 from tests.robots import SHOWN, robot_logs, seeing_logs
 
 ONE = ("--threads", "1", "--processes", "1")
@@ -29,13 +30,6 @@ def seeing(logs) -> Path:
     folder = logs.parent / "run"
     main(["run", "robot-images-debug", "--logs", str(logs), "--run", str(folder), *ONE])
     return folder
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(one) for one in arguments])
-    assert stopped.value.code == 2
-    return " ".join(capsys.readouterr().err.split())
 
 
 def test_all_cameras_are_observed_beside_the_numbers(seeing):

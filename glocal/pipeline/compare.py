@@ -58,10 +58,7 @@ def compare(
     """
     study = replace(study, config=resolved(study.config, SHARED))
     _check_asked(study, methods, seeds)
-    if isinstance(study.config.task, RobotConfig) and not study.config.env.id:
-        raise UserError("methods are compared by what an environment says of them; name the robot's with --env ID")
-    if isinstance(study.config.task, RobotConfig):
-        check_environment(study.config.task, study.config.env)
+    _check_judge(study.config)
     if (folder / "config.json").exists():
         raise UserError(f"{folder} is a run, and a study is a folder of runs; name another with --run")
     finished = named([open_run(other) for other in others])
@@ -89,6 +86,15 @@ def compare(
         if run.folder.resolve() not in own:
             cells[key] = _found(_as_judged(run, study.config), "policy", read, folder / "others")
     write_comparison(folder, cells, study.config.evaluate.episodes, scored(study.config))
+
+
+def _check_judge(config: Config) -> None:
+    """Raise `UserError` where no environment can judge policies."""
+    if not isinstance(config.task, RobotConfig):
+        return
+    if not config.env.id:
+        raise UserError("methods are compared by what an environment says of them; name the robot's with --env ID")
+    check_environment(config.task, config.env)
 
 
 def _as_judged(run: Run, config: Config) -> Run:

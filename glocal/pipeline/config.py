@@ -1,4 +1,4 @@
-"""What a person chooses: one frozen `Config`, and presets of it as plain values."""
+"""What a person chooses: one frozen `Config`."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -64,8 +64,8 @@ class WatchConfig:
     first_seed: Seed = 2_000_000
     """Other initial states than the final evaluation's."""
     keep: Literal["last", "best", "trusted"] = "last"
-    """What is deployed: the last policy; the one that did best in these looks, by pose and then coverage; or the last
-    one before the judge's alarm, which asks the real environment nothing."""
+    """What is deployed: the last policy; the one that did best in these looks, by what its task counts first; or the
+    last one before the judge's alarm, which asks the real environment nothing."""
     imagined: Annotated[int, Range(0, 100_000)] = 64
     """Imagined episodes in a look, from which it is told whether imagination can still be trusted; 0 for none."""
 

@@ -121,8 +121,8 @@ def _robot_model(run: Run) -> dict[str, Any]:
     drifts = {name: stream_drift(spec, obs, truth) for name, obs in found.items()}
     moved = {name: (obs - truth).pow(2).mean(-1).sqrt().median(0).values for name, obs in found.items()}
     error = {name: float(by_step[-1]) for name, by_step in moved.items()}
-    ratios = (moved["true"] / moved[NOTHING].clamp_min(1e-9)).tolist()
-    usable = usable_horizon([(ratio, 0.0) for ratio in ratios], (HALF, 1.0))
+    ratios = moved["true"] / moved[NOTHING].clamp_min(1e-9)
+    usable = usable_horizon(ratios[:, None].tolist(), [HALF])
     return _judged(run, whole, answers["true"], {"drift": drifts, "usable_horizon": usable}, error)
 
 

@@ -112,9 +112,10 @@ def preview(path: tyro.conf.Positional[Path], out: Path, episodes: Count = 6, co
     """
     dataset = open_dataset(path)
     _check_out(out, path)
-    camera = next((name for name, feature in dataset.features.items() if feature.picture), None)
-    if camera is None:
+    cameras = mapping.cameras_of(dataset.features)
+    if not cameras:
         raise UserError(f"{path} holds no pictures; found {told(dataset)}")
+    camera = cameras[0]
     chosen = [int(n) for n in np.unique(np.linspace(0, len(dataset) - 1, episodes).astype(int))]
     films = [dataset.episode(number, [camera])[camera] for number in chosen]
     if out.suffix == ".mp4":
@@ -130,7 +131,8 @@ def preview(path: tyro.conf.Positional[Path], out: Path, episodes: Count = 6, co
             Image.fromarray(np.concatenate(rows)).save(file, format="PNG" if out.suffix == ".png" else "JPEG")
     else:
         raise UserError(f"{out} is neither a png or jpg picture nor an mp4 film")
-    console.print(f"episodes {', '.join(map(str, chosen))} are in {out}")
+    others = f"; not drawn: {', '.join(cameras[1:])}" if len(cameras) > 1 else ""
+    console.print(f"episodes {', '.join(map(str, chosen))} are in {out}, as {camera} shows them{others}")
 
 
 def _check_out(out: Path, path: Path) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glocal.cli import main
 from glocal.data.formats import open_dataset
 from glocal.data.ingest import beside, robot_mapping_of
 from glocal.data.streams import to_dict
 from glocal.runtime.files import write_json
+from tests.refusals import refused
 from tests.robots import seeing_logs
 
 ONE = ("--threads", "1", "--processes", "1")
@@ -77,16 +77,6 @@ def changed(mapping: Any, path: str, value: Any) -> Any:
         part = part[int(name)] if name.isdigit() else part[name]
     part[last] = value
     return whole
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        main([str(one) for one in arguments])
-    assert stopped.value.code == 2
-    said = " ".join(capsys.readouterr().err.split())
-    assert "Traceback" not in said
-    return said
 
 
 @pytest.mark.parametrize("path, value, said", ROWS, ids=[f"{path} {value}"[:40] for path, value, _ in ROWS])

@@ -16,10 +16,10 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import NullLocator
 
 
-def usable_horizon(medians: Sequence[tuple[float, float]], limits: tuple[float, float]) -> int:
-    """Decisions up to which the median errors of block (px) and angle (rad) stay within their limits."""
-    for horizon, (block, angle) in enumerate(medians):
-        if block > limits[0] or angle > limits[1]:
+def usable_horizon(medians: Sequence[Sequence[float]], limits: Sequence[float]) -> int:
+    """Decisions up to which all median errors, a row for each decision, stay within their limits."""
+    for horizon, errors in enumerate(medians):
+        if any(error > limit for error, limit in zip(errors, limits, strict=True)):
             return horizon
     return len(medians)
 
