@@ -1,7 +1,7 @@
 """The command line: verbs, and the presets that they work on."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,7 @@ from glocal.runtime.progress import console, printable
 
 if TYPE_CHECKING:
     from glocal.pipeline.config import Config
+    from glocal.pipeline.status import Status
 
 USAGE = """usage: glocal VERB TARGET [--run FOLDER] [options]
 
@@ -24,17 +25,7 @@ TARGET is a preset or the folder of a run; `compare` takes a preset. `collect` a
 logs: --logs FOLDER. Presets, each with a twin NAME-debug that is through in seconds:
 {presets}
 
-  run        everything below in order; what is done and unchanged is skipped
-  collect    record play in the real environment, or take in the logs that --logs names
-  train      train codec | global | judge | local | cloning | policy
-  gates      measure the models on held-out episodes
-  evaluate   ask the real environment
-  report     write report.html
-  status     say which stage is done, stale or missing, and why
-  diagnose   whether a run's gradients and global model deserve trust
-  compare    several methods between the same models, over seeds: --methods decouple ppo --seeds 0 1 --steps 3e6
-  data       robot logs: inspect, preview, doctor, label, convert, merge or split a dataset of any known format, and
-             export a run's episodes, imagined ones too
+{verbs}
 
 `glocal VERB TARGET --help` lists the options that most people want, and `--help-all` all of them; for example:
 glocal train policy pusht --learn.horizon 16. `glocal --version` tells the version.
@@ -43,7 +34,7 @@ TRAINED = ("codec", "global", "judge", "local", "cloning", "policy")
 MAY_BE_EMPTY = ("--logs", "--task", "--success")
 LOGS = ("inspect", "preview", "doctor", "label", "convert", "merge", "split", "export")
 """What `glocal data` does."""
-VERBS = ("run", "collect", "train", "gates", "evaluate", "report", "status", "diagnose", "compare", "data")
+HELP = ("-h", "--help", "--help-all")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -80,29 +71,10 @@ def _main(arguments: list[str]) -> None:
         print(f"glocal {version('glocal')}")
         return
     _check_none_empty(arguments)
-    verb, rest = arguments[0], arguments[1:]
-    if verb not in VERBS:
-        raise UserError(f"unknown verb {verb!r}; expected one of {', '.join(VERBS)}")
-    stage = verb
-    if verb == "train":
-        if not rest or rest[0] not in TRAINED:
-            found = f"found {rest[0]!r}" if rest else "found nothing"
-            if rest[:1] in (["-h"], ["--help"]):
-                print(_usage())
-                return
-            raise UserError(f"`glocal train` needs one of {', '.join(TRAINED)}; {found}")
-        stage, rest = rest[0], rest[1:]
-    if verb == "data":
-        _data(rest)
-        return
-    if not rest:
-        raise UserError(f"`glocal {verb}` needs a preset or the folder of a run")
-    if rest[0] in ("-h", "--help", "--help-all"):
-        rest = ["pusht-keypoints", *rest]
-    if verb == "compare":
-        _compare(rest[0], rest[1:])
-        return
-    _perform(verb, stage, rest[0], rest[1:])
+    name, *rest = arguments
+    if name not in VERBS:
+        raise UserError(f"unknown verb {name!r}; expected one of {', '.join(VERBS)}")
+    VERBS[name].act(rest)
 
 
 def _check_none_empty(arguments: list[str]) -> None:
@@ -111,26 +83,68 @@ def _check_none_empty(arguments: list[str]) -> None:
             raise UserError(f"an argument is empty: {option or 'the verb'} needs a value; leave it out instead")
 
 
-def _data(arguments: list[str]) -> None:
-    if not arguments or arguments[0] not in (*LOGS, "-h", "--help", "--help-all"):
+def run(arguments: list[str]) -> None:
+    """`glocal run TARGET ...`: all stages in order."""
+    from glocal.pipeline.opening import create_run
+    from glocal.pipeline.run import run_all
+
+    folder, config, replace = _chosen("run", *_target("run", arguments))
+    made = create_run(folder, config, replace=replace)
+    run_all(made)
+    _conclude(made.folder)
+
+
+def train(arguments: list[str]) -> None:
+    """`glocal train STAGE TARGET ...`."""
+    if arguments and arguments[0] in HELP:
+        print(_usage())
+        return
+    if not arguments or arguments[0] not in TRAINED:
         found = f"found {arguments[0]!r}" if arguments else "found nothing"
-        raise UserError(f"`glocal data` needs one of {', '.join(LOGS)}; {found}")
-    if arguments[:1] == ["label"]:
-        from glocal.pipeline.label.ways import main as label
-
-        label(arguments[1:])
-        return
-    if arguments[:1] == ["export"]:
-        from glocal.pipeline.export import main as export
-
-        export(arguments[1:])
-        return
-    from glocal.pipeline.logs import main as data
-
-    data(arguments)
+        raise UserError(f"`glocal train` needs one of {', '.join(TRAINED)}; {found}")
+    _do_stage(arguments[0], *_target("train", arguments[1:]))
 
 
-def _compare(target: str, options: list[str]) -> None:
+def report(arguments: list[str]) -> None:
+    """`glocal report TARGET ...`."""
+    from glocal.pipeline.opening import view_run
+    from glocal.pipeline.plan import STAGES
+    from glocal.pipeline.run import perform
+    from glocal.pipeline.status import status
+
+    folder, config, _ = _chosen("report", *_target("report", arguments))
+    viewed = view_run(folder, config, "report")
+    _note_stale("report", status(viewed))
+    perform(viewed, STAGES["report"])
+    _conclude(folder)
+
+
+def status(arguments: list[str]) -> None:
+    """`glocal status TARGET ...`: what is done; with options, what would be if they were given."""
+    from glocal.pipeline.check import check
+    from glocal.pipeline.run import open_run
+    from glocal.pipeline.run_dir import Run
+    from glocal.pipeline.status import status
+
+    folder, config, _ = _chosen("status", *_target("status", arguments))
+    if open_run(folder).config != config:
+        check(config)
+    for name, found in status(Run(folder, config)).items():
+        print(f"{name:9} {found.state:8} {'; '.join(found.reasons)}".rstrip())
+
+
+def diagnose(arguments: list[str]) -> None:
+    """`glocal diagnose TARGET ...`."""
+    from glocal.pipeline.diagnose import diagnose, show
+    from glocal.pipeline.opening import view_run
+
+    folder, config, _ = _chosen("diagnose", *_target("diagnose", arguments))
+    show(diagnose(view_run(folder, config, "diagnose")))
+    console.print(f"see {folder / 'diagnosis.html'}")
+
+
+def compare(arguments: list[str]) -> None:
+    """`glocal compare PRESET ...`."""
     from glocal.models.policies.ppo import PPOConfig
     from glocal.pipeline.check import check_values
     from glocal.pipeline.compare import compare
@@ -139,6 +153,7 @@ def _compare(target: str, options: list[str]) -> None:
     from glocal.pipeline.presets import PRESETS
     from glocal.pipeline.usage import read, short_help
 
+    target, options = _target("compare", arguments)
     if target not in PRESETS:
         raise UserError(
             f"{target!r} is not a preset; `glocal compare` expects one of {_known(PRESETS)}, the study's folder by "
@@ -186,11 +201,109 @@ def _compare(target: str, options: list[str]) -> None:
     console.print(f"see {chosen.run / 'comparison.html'}")
 
 
+def data(arguments: list[str]) -> None:
+    """`glocal data VERB ...`."""
+    if not arguments or arguments[0] not in (*LOGS, *HELP):
+        found = f"found {arguments[0]!r}" if arguments else "found nothing"
+        raise UserError(f"`glocal data` needs one of {', '.join(LOGS)}; {found}")
+    if arguments[:1] == ["label"]:
+        from glocal.pipeline.label.ways import main as label
+
+        label(arguments[1:])
+        return
+    if arguments[:1] == ["export"]:
+        from glocal.pipeline.export import main as export
+
+        export(arguments[1:])
+        return
+    from glocal.pipeline.logs import main as logs
+
+    logs(arguments)
+
+
+def _stage(name: str) -> Callable[[list[str]], None]:
+    """The verb that does one stage."""
+    return lambda arguments: _do_stage(name, *_target(name, arguments))
+
+
+def _do_stage(name: str, target: str, options: list[str]) -> None:
+    from glocal.pipeline.opening import KEPT, create_run
+    from glocal.pipeline.plan import STAGES
+    from glocal.pipeline.run import perform
+    from glocal.pipeline.status import status
+
+    folder, config, replace = _chosen(name, target, options)
+    made = create_run(folder, config, (name,), replace)
+    found = status(made)
+    if name in KEPT and found[name].state == "done" and not replace:
+        console.print(f"{name}: done before, skipped; --replace does it again, and keeps what is there")
+        return
+    _note_stale(name, found)
+    perform(made, STAGES[name])
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What `glocal VERB` does with the arguments that follow, and what the usage says of it."""
+
+    act: Callable[[list[str]], None]
+    meant: str
+
+
+VERBS = {
+    "run": Verb(run, "everything below in order; what is done and unchanged is skipped"),
+    "collect": Verb(_stage("collect"), "record play in the real environment, or take in the logs that --logs names"),
+    "train": Verb(train, f"train {' | '.join(TRAINED)}"),
+    "gates": Verb(_stage("gates"), "measure the models on held-out episodes"),
+    "evaluate": Verb(_stage("evaluate"), "ask the real environment"),
+    "report": Verb(report, "write report.html"),
+    "status": Verb(status, "say which stage is done, stale or missing, and why"),
+    "diagnose": Verb(diagnose, "whether a run's gradients and global model deserve trust"),
+    "compare": Verb(
+        compare,
+        "several methods between the same models, over seeds: --methods decouple ppo --seeds 0 1 --steps 3e6",
+    ),
+    "data": Verb(
+        data,
+        "robot logs: inspect, preview, doctor, label, convert, merge or split a dataset of any known format, and "
+        "export a run's episodes, imagined ones too",
+    ),
+}
+
+
+def _note_stale(name: str, found: "Mapping[str, Status]") -> None:
+    """Say which of the stages that one needs are stale."""
+    from glocal.pipeline.plan import STAGES
+
+    for need in STAGES[name].needs:
+        if found[need].state == "stale":
+            console.print(f"note: {need} is stale ({'; '.join(found[need].reasons)}); it is used as it is")
+
+
+def _conclude(folder: Path) -> None:
+    from glocal.evaluate.report.run import verdict
+
+    console.print(verdict(folder), soft_wrap=True)
+
+
+def _target(verb: str, arguments: list[str]) -> tuple[str, list[str]]:
+    """The preset or folder that a verb is asked for, and its options; help can do without."""
+    if not arguments:
+        raise UserError(f"`glocal {verb}` needs a preset or the folder of a run")
+    target, *options = ["pusht-keypoints", *arguments] if arguments[0] in HELP else arguments
+    return target, options
+
+
 def _usage() -> str:
     from glocal.pipeline.presets import PRESETS
 
-    wrapped = wrap(_known(PRESETS), 110, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
-    return USAGE.format(presets="\n".join(wrapped))
+    presets = wrap(_known(PRESETS), 110, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    verbs = [
+        line
+        for name, verb in VERBS.items()
+        for line in wrap(verb.meant, 120, initial_indent=f"  {name:11}", subsequent_indent=" " * 13)
+    ]
+    return USAGE.format(presets="\n".join(presets), verbs="\n".join(verbs))
 
 
 def _known(presets: Iterable[str]) -> str:
@@ -198,57 +311,9 @@ def _known(presets: Iterable[str]) -> str:
     return ", ".join(name for name in presets if not name.endswith("-debug"))
 
 
-def _perform(verb: str, stage: str, target: str, options: list[str]) -> None:
-    from glocal.pipeline.opening import KEPT, create_run, view_run
-    from glocal.pipeline.plan import STAGES
-    from glocal.pipeline.run import perform, run_all
-    from glocal.pipeline.status import status
-
-    folder, config, replace = _chosen(verb, stage, target, options)
-    if verb == "status":
-        _show_status(folder, config)
-        return
-    if verb == "diagnose":
-        from glocal.pipeline.diagnose import diagnose, show
-
-        show(diagnose(view_run(folder, config, verb)))
-        console.print(f"see {folder / 'diagnosis.html'}")
-        return
-    if verb == "run":
-        run = create_run(folder, config, replace=replace)
-        run_all(run)
-    else:
-        keeps_none = verb == "report"
-        run = view_run(folder, config, verb) if keeps_none else create_run(folder, config, (stage,), replace)
-        found = status(run)
-        if stage in KEPT and found[stage].state == "done" and not replace:
-            console.print(f"{stage}: done before, skipped; --replace does it again, and keeps what is there")
-            return
-        for need in STAGES[stage].needs:
-            if found[need].state == "stale":
-                console.print(f"note: {need} is stale ({'; '.join(found[need].reasons)}); it is used as it is")
-        perform(run, STAGES[stage])
-    if verb in ("run", "report"):
-        from glocal.evaluate.report.run import verdict
-
-        console.print(verdict(run.folder), soft_wrap=True)
-
-
-def _show_status(folder: Path, config: "Config") -> None:
-    """Print what is done; with options, what would be if they were given."""
-    from glocal.pipeline.check import check
-    from glocal.pipeline.run import open_run
-    from glocal.pipeline.run_dir import Run
-    from glocal.pipeline.status import status
-
-    if open_run(folder).config != config:
-        check(config)
-    for name, found in status(Run(folder, config)).items():
-        print(f"{name:9} {found.state:8} {'; '.join(found.reasons)}".rstrip())
-
-
-def _chosen(verb: str, stage: str, target: str, options: list[str]) -> "tuple[Path, Config, bool]":
-    """The folder of a run, the configuration that it is to have, and whether what is trained may be set aside."""
+def _chosen(verb: str, target: str, options: list[str]) -> "tuple[Path, Config, bool]":
+    """The folder of a run, the configuration that it is to have, and whether what is trained may be set aside; for a
+    verb, or for the stage that it trains."""
     from glocal.pipeline.config import Config, rooted
     from glocal.pipeline.opening import spoken
     from glocal.pipeline.presets import PRESETS
@@ -262,7 +327,7 @@ def _chosen(verb: str, stage: str, target: str, options: list[str]) -> "tuple[Pa
         )
     folder = Path("out") / target if is_preset else Path(target)
     known = PRESETS[target] if is_preset else open_run(folder).config
-    replaces = verb in ("run", "collect", "train")
+    replaces = verb in ("run", "collect", *TRAINED)
 
     @dataclass(frozen=True)
     class Options:
@@ -272,10 +337,10 @@ def _chosen(verb: str, stage: str, target: str, options: list[str]) -> "tuple[Pa
         replace: bool = False
         """Train again what was trained with other options; what is there is kept in previous."""
 
-    prog = f"glocal {spoken(stage)} {target}"
+    prog = f"glocal {spoken(verb)} {target}"
     own = [("--run FOLDER", f"the run's folder ({folder})")]
     own += [("--replace", "train again what is trained; it is kept in previous")] if replaces else []
-    chosen = read(Options, options, prog, short_help(stage, prog, known, own), default=Options(known, folder))
+    chosen = read(Options, options, prog, short_help(verb, prog, known, own), default=Options(known, folder))
     if chosen.replace and not replaces:
         raise UserError(f"`glocal {verb}` trains nothing, and takes no --replace")
     return chosen.run, rooted(chosen.config), chosen.replace
