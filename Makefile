@@ -10,7 +10,7 @@ demo: setup
 	$(BIN)/glocal run $(PRESET) $(OPTIONS)
 
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 check: setup
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ from glocal.core.environments import Environments, Imagined, Source
 from glocal.core.fitting import descend, flat, minibatches
 from glocal.core.gradients import LINKS
 from glocal.core.matching import Matching
+from glocal.core.prior import Prior
 from glocal.core.ranges import Amount, Count, Finite, Part, Positive, Range, Rate, Share, Small
 from glocal.core.replay_buffer import ReplayBuffer
 from glocal.core.returns import alive, discount_weights, lambda_return, weighted_mean
@@ -56,6 +57,13 @@ class ImproveConfig:
     """None is moved by more than this."""
     critic_epochs: Annotated[int, Range(0, 1000)] = 4
     critic_minibatches: Count = 4
+    imitation: Amount = 0.0
+    """How strongly the policy is held to what a policy cloned from the logs would do where it is: improvement takes
+    actions away from that by about `step / imitation`. For demonstrations, beside which the global model is often wrong
+    (behaviour regularisation, arXiv 1911.11361); it needs a warm start."""
+    critics_first: Annotated[int, Range(0, 100_000)] = 0
+    """Iterations at the beginning in which the actor stays as it is, so that critics that know nothing yet do not undo
+    a warm start."""
     temperature: Positive = 0.02
     temperature_lr: Amount = 2e-2
     target_entropy: Annotated[float, Range(-1000, 0, open_high=True)] = -0.5
@@ -92,10 +100,12 @@ class PolicyIteration:
         recorded: Source,
         matching: Matching | None = None,
     ):
+        """Where the policy is held to imitation, its actor as it is now stands for what the logs would do."""
         self.cfg, self.link = cfg, LINKS[cfg.link]
         self.world, self.model, self.critics = world, policy, critics
         self.surrogate, self.actor = surrogate, actor = policy.surrogate, policy.actor
         self.recorded, self.matching = recorded, matching
+        self.prior = Prior(actor, cfg.refresh_lr) if cfg.imitation else None
         self.environments = Environments(world, surrogate, starts, cfg.envs, cfg.warm_up, cfg.episode)
         device = next(actor.parameters()).device
         self.log_temperature = torch.tensor(cfg.temperature, device=device).log().requires_grad_()
@@ -123,9 +133,9 @@ class PolicyIteration:
         self._decay_rates()
         self.imagined = self.environments.restart(self.imagined)
         trajectory, perturbation = self._imagine()
-        metrics = (
-            self._improve_actor(trajectory, perturbation) | self._fit_critics(trajectory.detach()) | self._refresh()
-        )
+        knowing = self.iteration >= self.cfg.critics_first
+        metrics = self._improve_actor(trajectory, perturbation) if knowing else {}
+        metrics |= self._fit_critics(trajectory.detach()) | self._refresh()
         self.iteration += 1
         gap, lived = trajectory.gap.mean(0), alive(trajectory.cont.detach())
         steps = torch.tensor(float(self.iteration * self.per_iteration), dtype=torch.float64)
@@ -158,11 +168,11 @@ class PolicyIteration:
         self.replay.restore(state["replay"], self.log_temperature.device)
 
     def _modules(self) -> list[nn.Module]:
-        return [self.surrogate, self.actor, self.critics]
+        return [self.surrogate, self.actor, self.critics, *([self.prior.actor] if self.prior else [])]
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         owners = (self.actor_optimizer, self.critic_optimizer, self.temperature_optimizer, self.surrogate_optimizer)
-        return list(owners)
+        return [*owners, *([self.prior.optimizer] if self.prior else [])]
 
     def _imagine(self) -> tuple[Trajectory, Tensor]:
         """Roll out from where the environments stand, and let them run on from where they come to.
@@ -202,6 +212,9 @@ class PolicyIteration:
         for rows in minibatches(len(wanted), self.cfg.actor_epochs, self.cfg.actor_minibatches, wanted.device):
             choice = self.actor(belief[rows])
             away = departure(choice.rsample(noise[rows]), wanted[rows], weight[rows], self.cfg.step)
+            if self.prior:
+                usual = self.prior(belief[rows])
+                away = away + self.cfg.imitation * departure(choice.mean, usual, weight[rows], self.cfg.step)
             loss = away - temperature * weighted_mean(self._normalised(choice.entropy()), weight[rows])
             norms.append(descend(loss, self.actor, self.actor_optimizer, self.cfg.clip))
         entropy = weighted_mean(trajectory.entropy.detach(), lived)
@@ -273,6 +286,8 @@ class PolicyIteration:
                 loss = loss + self.matching.cfg.weight * matched
             descend(loss, self.surrogate, self.surrogate_optimizer, 1.0)
             losses.append(loss.detach())
+        if self.prior and losses:
+            self.prior.follow(self.surrogate, self.recorded(self.cfg.envs, self.cfg.warm_up + 1))
         return {"refresh/loss": torch.stack(losses).mean()} if losses else {}
 
     def _both(self, size: int, length: int) -> Segment:

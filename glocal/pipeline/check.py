@@ -134,6 +134,13 @@ def _learning(config: Config) -> Iterator[str]:
         return
     if learn.horizon > learn.episode:
         yield f"--learn.horizon is {learn.horizon}, expected at most --learn.episode, which is {learn.episode}"
+    if learn.imitation and not config.warm_start:
+        yield (
+            f"--learn.imitation is {learn.imitation:g} with no --warm-start, which is where the policy learns what the "
+            "logs would do; expected some, as --warm-start 3000"
+        )
+    if learn.critics_first >= learn.iterations:
+        yield f"--learn.critics-first is {learn.critics_first}, expected less than the {learn.iterations} iterations"
     yield from _too_many("actor-minibatches", learn.actor_minibatches, rows)
     yield from _too_many("critic-minibatches", learn.critic_minibatches, rows)
     if learn.replay < learn.envs:

@@ -138,7 +138,17 @@ def debug(config: Config) -> Config:
         world=replace(config.world, size=0),
         surrogate=surrogate,
         agent=replace(config.agent, width=wide),
-        learn=replace(config.learn, iterations=12, envs=8, horizon=4, episode=8, replay=64, refresh_size=4),
+        warm_start=min(20, config.warm_start),
+        learn=replace(
+            config.learn,
+            iterations=12,
+            critics_first=2 if config.warm_start else 0,
+            envs=8,
+            horizon=4,
+            episode=8,
+            replay=64,
+            refresh_size=4,
+        ),
         watch=replace(config.watch, every=6, episodes=2, imagined=4),
         evaluate=replace(config.evaluate, episodes=4, filmed=2),
         icem=replace(config.icem, samples=4, iterations=2, horizon=3, elites=2),
@@ -162,7 +172,13 @@ def _fetch(name: str, task: str) -> Config:
 def _metaworld(task: str) -> Config:
     options = (f"env_name={task}-v3", "seed=0", "num_goals=200")
     env = EnvConfig("Meta-World/MT1", success="success", senses=("observation.state=",), options=options)
-    return _on_task(f"metaworld-{task}", env, decisions=50, episode=50)
+    return _of_demonstrations(_on_task(f"metaworld-{task}", env, decisions=50, episode=50))
+
+
+def _of_demonstrations(config: Config) -> Config:
+    """Where the logs show little beside how the task is done: begun from cloning, and held near it."""
+    learn = replace(config.learn, iterations=300, imitation=1.0, critics_first=30)
+    return replace(config, warm_start=3000, learn=learn)
 
 
 TASKS = (

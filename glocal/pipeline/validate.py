@@ -1,5 +1,6 @@
 """The gates as a stage: rollouts of the models on held-out episodes, compared with what was recorded."""
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -52,6 +53,7 @@ COMPARED = 64
 """Windows in which gradients are compared."""
 FRAMES = 2000
 """Held-out frames that a codec is judged by."""
+DRAWN_AT_ONCE = 32
 
 
 def keypoint_reader(run: Modelled) -> Reader:
@@ -148,7 +150,7 @@ def check_codec(run: Modelled, read: Reader) -> dict[str, float]:
         pose = fields["pose"][stored]
         error = errors(read(obs), Pose(fields["agent"][stored], pose[:, :2], pose[:, 2]))
     drawn = torch.cat([run.codec.decode(part)["image"].cpu() for part in obs.split(256)])
-    found = psnr(drawn, torch.from_numpy(fields["image"][stored]))
+    found = in_db(mean_squared(drawn, torch.from_numpy(fields["image"][stored])))
     return {name: float(np.median(each)) for name, each in error.items()} | {"psnr_db": found}
 
 
@@ -275,16 +277,23 @@ def draws_again(run: Modelled, codec: CamerasCodec) -> dict[str, dict[str, float
     """How well each camera's held-out pictures are drawn again: peak signal-to-noise ratio, in dB."""
     _, held_out = run.experience
     rows = torch.arange(0, len(held_out), max(1, len(held_out) // FRAMES))
-    stored = (int(run.store.starts[-1]) - len(held_out) + rows).numpy()
-    drawn = [codec.decode(part) for part in held_out.steps.obs[rows.to(run.device)].split(256)]
-    found = {name: torch.cat([part[name].cpu() for part in drawn]) for name in codec.cameras}
-    truth = {name: torch.from_numpy(run.store.fields[name][stored]) for name in codec.cameras}
-    return {name: {"psnr_db": psnr(found[name], truth[name])} for name in codec.cameras}
+    first, squared = int(run.store.starts[-1]) - len(held_out), dict.fromkeys(codec.cameras, 0.0)
+    for some in rows.split(DRAWN_AT_ONCE):
+        drawn = codec.decode(held_out.steps.obs[some.to(run.device)])
+        for name in codec.cameras:
+            truth = torch.from_numpy(run.store.fields[name][(first + some).numpy()])
+            squared[name] += len(some) / len(rows) * mean_squared(drawn[name].cpu(), truth)
+    return {name: {"psnr_db": in_db(error)} for name, error in squared.items()}
 
 
-def psnr(found: Tensor, truth: Tensor) -> float:
-    """Peak signal-to-noise ratio of pictures of bytes, in dB."""
-    return float(-10 * (found.float() - truth.float()).div(255).pow(2).mean().clamp_min(1e-10).log10())
+def mean_squared(found: Tensor, truth: Tensor) -> float:
+    """Of pictures of bytes, as shares of the largest value."""
+    return float((found.float() - truth.float()).div(255).pow(2).mean())
+
+
+def in_db(squared: float) -> float:
+    """Peak signal-to-noise ratio of a mean squared error."""
+    return -10 * math.log10(max(squared, 1e-10))
 
 
 @torch.no_grad()

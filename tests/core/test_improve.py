@@ -24,11 +24,11 @@ CONFIG = ImproveConfig(
 )
 
 
-def learn(link: str, surrogate: LinearSurrogate, iterations: int) -> tuple[float, PolicyIteration]:
+def learn(link: str, surrogate: LinearSurrogate, iterations: int, **choices: object) -> tuple[float, PolicyIteration]:
     """The mean imagined reward after some iterations."""
     torch.manual_seed(0)
     agent = ActorConfig(width=32)
-    cfg = ImproveConfig(**{**CONFIG.__dict__, "link": link})
+    cfg = ImproveConfig(**{**CONFIG.__dict__, "link": link, **choices})
     actor, critics = Actor(agent, 1, 1), TwinCritics(agent, 1)
     work = PolicyIteration(cfg, QuantisedWorld(), Policy(surrogate, actor), critics, resting, resting)
     rewards = [float(work.iterate()["imag/reward"]) for _ in range(iterations)]
@@ -54,17 +54,48 @@ def test_a_wrong_surrogate_is_mended_by_the_refresh():
     assert float(work.surrogate.get_parameter("slope").detach()) > 0.2
 
 
-def test_going_on_from_a_state_changes_nothing():
-    _, whole = learn("decouple", LinearSurrogate(), 12)
-    _, half = learn("decouple", LinearSurrogate(), 6)
+@pytest.mark.parametrize("choices", [{}, {"imitation": 1.0, "critics_first": 8}])
+def test_going_on_from_a_state_changes_nothing(choices):
+    _, whole = learn("decouple", LinearSurrogate(), 12, **choices)
+    _, half = learn("decouple", LinearSurrogate(), 6, **choices)
     state, random = half.state(), torch.get_rng_state()
-    _, other = learn("decouple", LinearSurrogate(slope=9.0), 1)
+    _, other = learn("decouple", LinearSurrogate(slope=9.0), 1, **choices)
     other.restore(state)
     torch.set_rng_state(random)
     for _ in range(6):
         other.iterate()
     for a, b in zip(whole.actor.parameters(), other.actor.parameters(), strict=True):
         assert torch.equal(a, b)
+    if choices:
+        assert whole.prior is not None and other.prior is not None
+        for a, b in zip(whole.prior.actor.parameters(), other.prior.actor.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+def done_at(work: PolicyIteration, x: float) -> float:
+    return float(work.actor(work.surrogate.initial(torch.tensor([[x]]))).mean.detach())
+
+
+def test_a_policy_that_is_held_to_imitation_strays_by_about_step_over_imitation():
+    """Nothing is done in the logs; without imitation the point moves to 1 as fast as it can."""
+    _, free = learn("decouple", LinearSurrogate(), 100)
+    _, held = learn("decouple", LinearSurrogate(), 100, imitation=1.0)
+    _, tied = learn("decouple", LinearSurrogate(), 100, imitation=10.0)
+    assert done_at(free, -0.5) > 0.8
+    assert 0.05 < done_at(held, -0.5) < 0.4
+    assert 0.0 < done_at(tied, -0.5) < 0.05
+
+
+def test_the_actor_stays_as_it_is_while_critics_come_first():
+    _, work = learn("decouple", LinearSurrogate(), 1, critics_first=3)
+    before = [each.detach().clone() for each in work.actor.parameters()]
+    value = [each.detach().clone() for each in work.critics.parameters()]
+    work.iterate()
+    work.iterate()
+    assert all(torch.equal(a, b) for a, b in zip(before, work.actor.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(value, work.critics.parameters(), strict=True))
+    work.iterate()
+    assert not all(torch.equal(a, b) for a, b in zip(before, work.actor.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("part", ["critic_epochs", "refresh_minibatches"])

@@ -165,13 +165,13 @@ def _of_planar(job: Job, known: PlanarMapping, camera: Camera, kind: Kind, updat
 
 
 def _of_robot(job: Job, known: RobotMapping, camera: Camera, updates: int) -> Embed:
-    """Learned from one camera's pictures, each camera in a folder of its own."""
+    """Learned from one camera's pictures, each camera, and each crop of one, in a folder of its own."""
     logs = job.path.resolve()
     config = replace(
         PRESETS["robot"], logs=str(logs), held_out=job.held_out, seed=job.seed, threads=job.threads,
         task=RobotConfig(known),
     )  # fmt: skip
-    camera_hash = hashlib.sha256(camera.feature.encode()).hexdigest()[:8]
+    camera_hash = hashlib.sha256(repr(camera).encode()).hexdigest()[:8]
     place = job.work or logs.with_name(logs.name + ".pictures")
     run = RunFolder(place / f"{source_digest(logs)}-{camera_hash}", config)
     with alone(run.folder):

@@ -1,0 +1,31 @@
+"""What the logs would do, wherever a policy goes: what it is held to where demonstrations are all that is known."""
+
+import copy
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glocal.core.fitting import descend
+from glocal.core.rollout import warm_up
+from glocal.core.types import Belief, Segment, Surrogate
+
+
+class Prior:
+    """A cloned actor, which follows the local model as that is refreshed."""
+
+    def __init__(self, actor: nn.Module, lr: float):
+        self.actor = copy.deepcopy(actor)
+        self.optimizer = torch.optim.AdamW(self.actor.parameters(), lr=lr)
+
+    @torch.no_grad()
+    def __call__(self, belief: Belief) -> Float[Tensor, "n a"]:
+        """What the logs would do at beliefs (n, ...)."""
+        return self.actor(belief).mean
+
+    def follow(self, surrogate: Surrogate, recorded: Segment) -> None:
+        """Fit it to the last action of recorded windows (B, T, ...), at what the local model now believes."""
+        with torch.no_grad():
+            belief = warm_up(surrogate, recorded[:, :-1])
+        loss = (self.actor(belief).mean - recorded.action[:, -1]).pow(2).mean()
+        descend(loss, self.actor, self.optimizer, 1.0)
