@@ -1,12 +1,14 @@
-"""Logs of a Meta-World task as World4RL (arXiv 2509.19080) takes them: LeRobotDataset v3.0, 80 steps a second.
+"""Logs of a Meta-World task: demonstrations as World4RL (arXiv 2509.19080) takes them, and play; LeRobotDataset v3.0,
+80 steps a second.
 
     python runs/record_metaworld.py out/push --task push-v3
 
 Of the episodes 50 are of the script that comes with Meta-World, made clumsy by noise, 150 of a policy that is cloned
-from those, and 30 of random actions; they are mixed, so that the last ones are of all kinds. Each begins where the
-environment resets to, in another of a list of 500 tasks, and lasts `--steps`; actions are held for 5 steps, so that
-there are 16 control steps a second. The reward is 1 where there is success, and 0 elsewhere; the environment's own,
-which tells the way to success, is kept as `next.dense_reward` and used by nothing. A mapping beside the logs names
+from those, and 30 of random actions, as there; in 250 more somebody plays with the object, with no task in mind: shoves
+it from any side, takes it somewhere, misses it. They are mixed, so that the last ones are of all kinds. Each begins
+where the environment resets to, in another of a list of 500 tasks, and lasts `--steps`; actions are held for 5 steps,
+so that there are 16 control steps a second. The reward is 1 where there is success, and 0 elsewhere; the environment's
+own, which tells the way to success, is kept as `next.dense_reward` and used by nothing. A mapping beside the logs names
 those of the 39 numbers that change.
 """
 
@@ -32,7 +34,9 @@ FPS, HOLD = 80, 5
 """Of the environment, and its steps for which actions are held."""
 GOALS, SEEDED = 500, 10_000
 """Tasks that initial states are drawn from, and the seed of the first list of them: other lists judge policies."""
-NOISE = {"scripted": (0.02, 0.05, 0.1), "cloned": (0.0, 0.1, 0.3), "random": (0.0,)}
+STEP = 0.05
+"""Metres that an action of 1 moves the hand in a control step."""
+NOISE = {"scripted": (0.02, 0.05, 0.1), "cloned": (0.0, 0.1, 0.3), "random": (0.0,), "play": (0.05, 0.2, 0.5)}
 """By kind, standard deviations of the noise on actions; each episode has one of them."""
 FEATURES = {
     "observation.state": Feature((39,), "float32"),
@@ -97,6 +101,66 @@ def aimless(rng: np.random.Generator) -> Act:
     return act
 
 
+def playful(rng: np.random.Generator) -> Act:
+    """One intent after the other, with no task in mind; each for half a second to two seconds."""
+    hand, left = wander(rng), 0
+
+    def act(obs: Array) -> Array:
+        nonlocal hand, left
+        if not left:
+            hand, left = rng.choice([shove, carry, carry, wander])(rng), int(rng.integers(8, 33))
+        left -= 1
+        return hand(obs)
+
+    return act
+
+
+def shove(rng: np.random.Generator) -> Act:
+    """Through where the object is, or close by, from wherever the hand happens to be, and on."""
+    speed, beyond, aside = rng.uniform(0.2, 1), rng.uniform(-0.02, 0.15), rng.uniform(-0.04, 0.04, 2)
+    height, width = rng.choice([0.0, 0.02, 0.05]), rng.uniform(-1, 1)
+
+    def act(obs: Array) -> Array:
+        way = obs[4:6] - obs[:2]
+        through = obs[4:6] + aside + beyond * way / max(float(np.linalg.norm(way)), 1e-3)
+        return towards(np.r_[through, obs[6] + height], obs, speed, width)
+
+    return act
+
+
+def carry(rng: np.random.Generator) -> Act:
+    """Above the object, down, shut more or less firmly, and away with it, or without it."""
+    speed, miss, grip = rng.uniform(0.2, 1), rng.normal(0, 0.012, 3), rng.uniform(0.1, 1)
+    aim, waits = rng.uniform([-0.25, 0.5, 0.02], [0.25, 0.95, 0.3]), int(rng.integers(1, 5))
+    aim[2] = 0.02 if rng.random() < 0.5 else aim[2]
+    shut = 0
+
+    def act(obs: Array) -> Array:
+        nonlocal shut
+        apart = obs[4:7] + miss - obs[:3]
+        if shut or np.abs(apart).max() < 0.02:
+            shut += 1
+            return towards(aim if shut > waits else obs[:3], obs, speed, grip)
+        above = np.linalg.norm(apart[:2]) > 0.03
+        return towards(obs[4:7] + miss + np.r_[0, 0, 0.08 if above else 0.0], obs, speed, -1.0)
+
+    return act
+
+
+def wander(rng: np.random.Generator) -> Act:
+    """To a place somewhere over the table, or jerking the controls."""
+    if rng.random() < 0.5:
+        return aimless(rng)
+    speed, target = rng.uniform(0.2, 1), rng.uniform([-0.2, 0.45, 0.05], [0.2, 0.9, 0.3])
+    width = rng.uniform(-1, 1)
+    return lambda obs: towards(target, obs, speed, width)
+
+
+def towards(target: Array, obs: Array, speed: float, width: float) -> Array:
+    """The action (4,) that moves the hand to a place, no faster than a share of what it can."""
+    return np.r_[np.clip((target - obs[:3]) / STEP, -speed, speed), width]
+
+
 def elsewhere(env: Any, taken: set[bytes], rng: np.random.Generator) -> Array:
     """What is observed where no episode began before; without noise, others would be copies of those that did."""
     seen = begin(env, int(rng.integers(2**31)))
@@ -130,6 +194,7 @@ def record(
         "scripted": lambda _: scripted(task),
         "cloned": lambda shown: cloned(shown, seed),
         "random": lambda _: aimless(np.random.default_rng([seed, 1])),
+        "play": lambda _: playful(np.random.default_rng([seed, 2])),
     }
     shown: list[Episode] = []
     taken: set[bytes] = set()
@@ -181,6 +246,7 @@ def main(
     scripted: int = 50,
     cloned: int = 150,
     random: int = 30,
+    play: int = 250,
     steps: int = 250,
     seed: int = 0,
 ) -> None:
@@ -192,11 +258,12 @@ def main(
         scripted: Episodes of the script; a policy is cloned from them.
         cloned: Episodes of that.
         random: Episodes of random actions.
+        play: Episodes of play with no task in mind.
         steps: Of each, at 80 a second; Meta-World allows 500.
         seed: Of everything that is drawn.
     """
     check_new(out)
-    counts = {"scripted": scripted, "cloned": cloned, "random": random}
+    counts = {"scripted": scripted, "cloned": cloned, "random": random, "play": play}
     total = sum(counts.values())
     if total > GOALS or (cloned and not scripted):
         raise UserError(f"{counts} cannot be recorded: there are {GOALS} tasks, and cloned ones need scripted ones")
