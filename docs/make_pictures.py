@@ -23,7 +23,8 @@ HERE = Path(__file__).parent
 
 
 def imagined(run: Path, rows: int = 2) -> None:
-    """Recorded rollouts, and under each what the global model makes of its start and actions; every second decision."""
+    """Recorded rollouts, and under each what the global model makes of its start and actions; every second control
+    step."""
     with np.load(run / "gates" / "rollouts.npz", allow_pickle=False) as file:
         kept = dict(file)
     moments = range(1, kept["recorded_image"].shape[1], 2)

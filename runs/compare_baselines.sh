@@ -4,5 +4,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 make setup
-.venv/bin/glocal compare pusht-keypoints --run "${OUT:-out/baselines}" --world.size 1 --threads 1 --play.decisions 60000 \
+.venv/bin/glocal compare pusht-keypoints --run "${OUT:-out/baselines}" --world.size 1 --threads 1 --play.control-steps 60000 \
     --watch.imagined 0 --judge 0.33 --seeds 0 1 2 3 4 --steps 1.5e6 --methods ppo ppo-same cloning cloning-best

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Logs in which the target changes at every frame (LOG.md, 2026-11-23), labelled by the truth: a decision's action is the
+# Logs in which the target changes at every frame (LOG.md, 2026-11-23), labelled by the truth: a control step's action is the
 # mean of its targets, and reaches as far as `inspect` proposes. About 30 minutes of one core.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,10 +1,10 @@
 # Sourced by compare_*.sh: studies between the same global model on the same recording, and thus the same data for all.
-# 60 000 decisions of play, a third of the episodes set aside for the judge, so that 34 000 train every model.
+# 60 000 control steps of play, a third of the episodes set aside for the judge, so that 34 000 train every model.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 make setup
 out=${OUT:-out/studies}
-common="--world.size 1 --threads 1 --play.decisions 60000 --judge 0.33"
+common="--world.size 1 --threads 1 --play.control-steps 60000 --judge 0.33"
 
 # study NAME [option ...]: a comparison in $out/NAME; the first one makes data and global model, the others copy them.
 study() {

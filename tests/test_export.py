@@ -33,7 +33,7 @@ def test_recorded_episodes_are_written_as_they_are_stored(exported):
     assert found["next.done"][:, 0].tolist() == [False] * (len(target) - 1) + [True]
 
 
-def test_what_is_exported_is_taken_in_with_the_same_decisions(exported):
+def test_what_is_exported_is_taken_in_with_the_same_control_steps(exported):
     """But for the last one: what it led to is not written, and what came of it counts for the row before."""
     dataset, rows = open_dataset(exported / "out"), open_run(exported / "run").store.episode(3)
     blank = {MAPPING.camera: np.zeros((dataset.lengths[3], *MAPPING.picture, 3), np.uint8)}
@@ -50,7 +50,7 @@ def test_of_a_policy_that_is_half_trained_it_is_said(tmp_path, capsys):
     run = tmp_path / "run"
     for verb in (("collect",), ("train", "global"), ("train", "local"), ("train", "policy")):
         main([*verb, "pusht-keypoints-debug", "--run", str(run)])
-    export = ("data", "export", str(run), "--imagined", "2", "--decisions", "3")
+    export = ("data", "export", str(run), "--imagined", "2", "--control-steps", "3")
     capsys.readouterr()
     main([*export, str(tmp_path / "whole")])
     assert "note" not in capsys.readouterr().err

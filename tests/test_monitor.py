@@ -1,7 +1,7 @@
 """Looks at a policy while it is trained: the best one is kept, whatever comes after it.
 
-Episodes of one decision, in which the agent is too far from the block to move it: what a look finds is where its seed
-puts the block.
+Episodes of one control step, in which the agent is too far from the block to move it: what a look finds is where its
+seed puts the block.
 """
 
 from dataclasses import replace
@@ -48,7 +48,7 @@ def looks(run: Run, seeds: list[int], keep: str = "best") -> list[int | None]:
     kept = []
     for job.iteration, seed in enumerate(seeds):
         watch = replace(run.config.watch, keep=keep, imagined=0, episodes=1, first_seed=seed)
-        config = replace(run.config, watch=watch, task=replace(run.config.task, decisions=1))
+        config = replace(run.config, watch=watch, task=replace(run.config.task, control_steps=1))
         row = Watch(Run(run.folder, config), job)()  # pyright: ignore[reportArgumentType]
         assert row["imag/steps"] == 10 * job.iteration and row["eval/pose"] == float(seed in (POSE, POSE_MORE))
         best = checkpoints.load(run.folder / "policy" / "best", "policy")
@@ -77,7 +77,7 @@ def test_nothing_is_kept_apart_where_the_last_policy_is_deployed(tmp_path):
 def test_a_look_tells_what_its_episodes_came_to_and_leaves_torchs_random_numbers_alone(tmp_path):
     run = a_run(tmp_path)
     watch = replace(run.config.watch, imagined=0, episodes=2, first_seed=POSE_MORE)  # the next seed's is far away
-    config = replace(run.config, watch=watch, task=replace(run.config.task, decisions=1))
+    config = replace(run.config, watch=watch, task=replace(run.config.task, control_steps=1))
     model = build.build_policy(config, build.build_surrogate(config))
     before = torch.get_rng_state()
     row = Watch(Run(tmp_path, config), SimpleNamespace(model=model, iteration=3, per_iteration=7))()  # pyright: ignore[reportArgumentType]

@@ -17,7 +17,7 @@ SHRUNK = {
     "doctor out/arms --run": "--updates 3",
     "data doctor": "--processes 1",
     "run robot": "--threads 1 --processes 1 --held-out 0.3",
-    "--imagined 6": "--decisions 10",
+    "--imagined 6": "--control-steps 10",
 }
 """What is added to the commands in which these words stand."""
 

@@ -79,7 +79,7 @@ def test_plans_are_judged_beside_the_policy_where_they_are_asked_for(alone, caps
 
 
 def test_what_is_exported_is_of_the_robots_own_features(alone, tmp_path):
-    for imagined in ([], ["--imagined", "2", "--decisions", "5"]):
+    for imagined in ([], ["--imagined", "2", "--control-steps", "5"]):
         out = tmp_path / f"out{len(imagined)}"
         main(["data", "export", str(alone), str(out), *imagined])
         dataset = open_dataset(out)
@@ -104,7 +104,7 @@ def test_a_mapping_beside_the_logs_says_what_is_sensed(logs, tmp_path, capsys):
     "change, expected",
     [
         ({"streams": []}, "there are no streams and no cameras: nothing"),
-        ({"rate": 7.0}, "20 steps a second are no multiple of 7 decisions a second"),
+        ({"rate": 7.0}, "20 steps a second are no multiple of 7 control steps a second"),
         ({"reward": "score"}, "reward is 'score', which the dataset has not"),
         ({"reward": None}, "reward: there is none"),
         ({"camera": "top"}, "is the mapping of a planar robot that is seen by a camera"),

@@ -61,7 +61,7 @@ def test_an_environment_judges_by_what_it_renders(seeing, capsys):
 
 
 def test_imagined_episodes_are_exported_with_their_pictures(seeing, tmp_path):
-    main(["data", "export", str(seeing), str(tmp_path / "out"), "--imagined", "2", "--decisions", "5"])
+    main(["data", "export", str(seeing), str(tmp_path / "out"), "--imagined", "2", "--control-steps", "5"])
     dataset = open_dataset(tmp_path / "out")
     assert dataset.features["observation.images.side"].shape == (64, 64, 3)
     assert dataset.episode(1, ["observation.images.top"])["observation.images.top"].shape == (5, 64, 64, 3)

@@ -86,8 +86,8 @@ def test_of_every_part_of_the_configuration_those_stages_depend_on_it_that_decla
 
 CHANGES = {
     "seed": set(STAGES) - {"report"},
-    "play.decisions": {"collect", "evaluate"},
-    "task.decisions": set(STAGES) - {"report"},
+    "play.control_steps": {"collect", "evaluate"},
+    "task.control_steps": set(STAGES) - {"report"},
     "held_out": {"codec", "global", "judge", "local", "gates", "cloning", "policy"},
     "world.context": {"global", "judge", "local", "gates", "policy", "evaluate"},
     "world_fit.updates": {"global", "judge"},

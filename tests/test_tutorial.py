@@ -17,7 +17,7 @@ SHRUNK = {
     "data label": "--preset pusht-debug --threads 1",
     "run pusht": "--held-out 0.3",
     "doctor out/by-goal": "--updates 5",
-    "--imagined 6": "--decisions 10",
+    "--imagined 6": "--control-steps 10",
 }
 """What is added to the commands in which these words stand."""
 

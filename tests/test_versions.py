@@ -238,7 +238,7 @@ if __name__ == "__main__":
     place = Path(glocal.pipeline.run.__file__).with_name("collect.py")
     place.write_text(place.read_text().replace("def record(", "LATER = 1\\n\\n\\ndef record(").replace(
         "    count = ", "    assert LATER\\n    count = "))
-    options = ["--processes", "1", "--play.decisions", "300"]
+    options = ["--processes", "1", "--play.control-steps", "300"]
     main(["collect", "pusht-keypoints-debug", "--run", "run", *options])
 """
 

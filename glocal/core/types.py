@@ -85,7 +85,7 @@ class Step(Batched):
 class Segment(Batched):
     """Consecutive experience, (B, T, ...): `obs[t]`, `reward[t]` and `cont[t]` are what came of `action[t]`.
 
-    Before an episode's first decision the agent rests: its first observation, with an action of zero, stands there.
+    Before an episode's first control step the agent rests: its first observation, with an action of zero, stands there.
     """
 
     obs: Float[Tensor, "*batch d"]

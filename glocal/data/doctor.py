@@ -57,8 +57,8 @@ def examine(dataset: Dataset, mapping: Mapping, context: int, looks: Iterable[Se
 def judge(mapping: Mapping, seen: Sequence[Seen], context: int) -> list[Finding]:
     """What looks at all episodes come to."""
     action = np.concatenate([one.action for one in seen])
-    decisions = {one.number: (len(one.action) - 1) // mapping.stride for one in seen}
-    findings = [lengths(decisions, context), finite(mapping, seen), extreme(mapping, seen), _twins(seen)]
+    control_steps = {one.number: (len(one.action) - 1) // mapping.stride for one in seen}
+    findings = [lengths(control_steps, context), finite(mapping, seen), extreme(mapping, seen), _twins(seen)]
     findings += [*spans(mapping, seen), outliers(mapping, seen)]
     if mapping.representation != "absolute" or mapping.state is not None:
         findings.append(_reach(mapping, seen))
@@ -77,15 +77,18 @@ def _state(one: Seen) -> Array:
 
 
 def _reach(mapping: Mapping, seen: Sequence[Seen]) -> Finding:
-    """Decisions that ask for more than an action of 1 gives, and are cut; or for so little that it is hardly used."""
+    """Control steps that ask for more than an action of 1 gives, and are cut; or for so little that it is hardly
+    used."""
     asked = np.concatenate([np.abs(_ways(mapping, one)).max(1) for one in seen]) / mapping.reach
     asked = asked[np.isfinite(asked)]
     if not len(asked):
-        return Finding("reach", "warn", "no episode holds a whole decision with finite numbers")
+        return Finding("reach", "warn", "no episode holds a whole control step with finite numbers")
     cut, far = float(np.mean(asked > CUT)), float(np.quantile(asked, 0.99))
     spoilt = cut > 0.05 or far < 0.5
     advice = f"set the mapping's reach to about {far * mapping.reach:.2g}, and --task.reach" if spoilt else ""
-    found = f"{cut:.1%} of decisions go farther than {mapping.reach:.4g} and are cut; 99 % stay under {far:.0%} of it"
+    found = (
+        f"{cut:.1%} of control steps go farther than {mapping.reach:.4g} and are cut; 99 % stay under {far:.0%} of it"
+    )
     return Finding("reach", "warn" if spoilt else "ok", found, advice, {"cut": cut, "99 %": far})
 
 

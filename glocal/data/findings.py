@@ -18,10 +18,12 @@ class Finding:
     """Those that it is found in, where leaving them out would mend it."""
 
 
-def lengths(decisions: Mapping[int, int], context: int) -> Finding:
-    """Whether episodes, by number, have more decisions than the context that the global model needs to see."""
-    short = tuple(number for number, count in decisions.items() if count <= context)
-    found = f"{len(decisions)} episodes of {min(decisions.values())} to {max(decisions.values())} decisions"
+def lengths(control_steps: Mapping[int, int], context: int) -> Finding:
+    """Whether episodes, by number, have more control steps than the context that the global model needs to see."""
+    short = tuple(number for number, count in control_steps.items() if count <= context)
+    found = (
+        f"{len(control_steps)} episodes of {min(control_steps.values())} to {max(control_steps.values())} control steps"
+    )
     if not short:
         return Finding("lengths", "ok", found)
     found += f"; {len(short)} are not longer than the context of {context}: {few(short)}"

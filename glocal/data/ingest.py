@@ -129,7 +129,7 @@ def _is_data(name: Path) -> bool:
 
 
 def chosen(reading: Reading, observed: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Episodes that are used, and those that are too short for a single decision, by their observations."""
+    """Episodes that are used, and those that are too short for a single control step, by their observations."""
     wanted = reading.episodes(len(observed))
     short = [number for number in wanted if reading.rows(observed[number]) < 2]
     return [number for number in wanted if number not in set(short)], short

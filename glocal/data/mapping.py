@@ -16,7 +16,7 @@ import numpy as np
 from glocal.core.ranges import Finite, Positive, Range, outside
 from glocal.data.dataset import Array, Dataset, Feature
 from glocal.data.formats.inside import read_foreign_json
-from glocal.data.outcomes import At, Over, any_of_decisions, of_decisions
+from glocal.data.outcomes import At, Over, any_of_control_steps, of_control_steps
 from glocal.runtime.files import UserError, write_json
 
 M = typing.TypeVar("M")
@@ -30,7 +30,7 @@ NOT_SEEN = ("reward", "reward_over", "outcomes_at", "done", "success", "ends", "
 
 
 class HasRate(typing.Protocol):
-    """A mapping of a dataset to decisions."""
+    """A mapping of a dataset to control steps."""
 
     @property
     def stride(self) -> int: ...
@@ -75,7 +75,7 @@ class Mapping:
     fps: Positive
     """Of the dataset."""
     rate: Positive
-    """Decisions per second; the dataset's rate has to be a multiple of it."""
+    """Control steps per second; the dataset's rate has to be a multiple of it."""
     representation: Literal["absolute", "delta", "velocity"] = "absolute"
     """An action is where the agent is to go, or by how far, or how fast."""
     reach: Positive = 50.0
@@ -91,8 +91,9 @@ class Mapping:
     """Side of the pictures that models see."""
     reward: str | None = None
     reward_over: Over = "largest"
-    """Which of the rewards of a decision's steps is the decision's: the one farthest from zero, which keeps the scale
-    of dense rewards and loses no sparse one; the last, right for dense rewards of having arrived; the mean or the sum.
+    """Which of the rewards of a control step's steps is the control step's: the one farthest from zero, which keeps the
+    scale of dense rewards and loses no sparse one; the last, right for dense rewards of having arrived; the mean or the
+    sum.
     """
     outcomes_at: At = "action"
     """Whether a recorded row's reward, done and success came of its action, as in LeRobot, Minari and D4RL, or came
@@ -108,7 +109,7 @@ class Mapping:
 
     @property
     def stride(self) -> int:
-        """Recorded steps in a decision."""
+        """Recorded steps in a control step."""
         return max(1, round(self.fps / self.rate))
 
     def episodes(self, count: int) -> list[int]:
@@ -159,7 +160,7 @@ def _impossible(mapping: Mapping) -> list[str]:
     if any(high <= low for low, high in zip(mapping.low, mapping.high, strict=True)):
         wrong.append(f"high is {mapping.high}, expected more than low, which is {mapping.low}")
     if mapping.rate > mapping.fps:
-        wrong.append(f"rate is {mapping.rate:g} decisions a second, expected at most the {mapping.fps:g} of fps")
+        wrong.append(f"rate is {mapping.rate:g} control steps a second, expected at most the {mapping.fps:g} of fps")
     return wrong
 
 
@@ -191,7 +192,7 @@ def check(mapping: Mapping, dataset: Dataset) -> list[str]:
     if dataset.fps is not None and abs(dataset.fps - mapping.fps) > 1e-3:
         wrong.append(f"fps is {mapping.fps:g}, the dataset's is {dataset.fps:g}")
     if abs(mapping.fps / mapping.rate - mapping.stride) > 1e-3:
-        wrong.append(f"{mapping.fps:g} steps a second are no multiple of {mapping.rate:g} decisions a second")
+        wrong.append(f"{mapping.fps:g} steps a second are no multiple of {mapping.rate:g} control steps a second")
     return wrong
 
 
@@ -225,18 +226,19 @@ def features_of(mapping: Mapping) -> list[str]:
 def apply(
     mapping: Mapping, found: typing.Mapping[str, Array], final: typing.Mapping[str, Array] | None = None
 ) -> dict[str, Array]:
-    """An episode's features as the episode store keeps them: a row for every decision, led by the first observation.
+    """An episode's features as the episode store keeps them: a row for every control step, led by the first
+    observation.
 
     Fields are `image`, `action`, `cont` and, where they are known, `agent`, `reward`, `success` and `pose`; positions
     are in pixels of a table of 512. In a dataset's row stands what came of the action taken in it, in a store's row
     what led to the observation in it. `final` is what was observed after the last step, (1, ...), where that was
-    recorded. Steps that no observation follows by which a decision could end move nothing, but what came of them counts
-    for the last row. Raises `ValueError` where there is no decision in it.
+    recorded. Steps that no observation follows by which a control step could end move nothing, but what came of them
+    counts for the last row. Raises `ValueError` where there is no control step in it.
     """
     seen = _observed(mapping, found, final or {})
     rows = moments(mapping, len(seen[mapping.camera]))
     if len(rows) < 2:
-        raise ValueError(f"{len(found[mapping.action])} steps are too few for one decision")
+        raise ValueError(f"{len(found[mapping.action])} steps are too few for one control step")
     told, _ = motion(mapping, found)
     state = None if mapping.state is None else seen[mapping.state][:, list(mapping.state_columns)].astype(np.float64)
     asked = ways(mapping, told, state, rows) / mapping.reach
@@ -264,14 +266,14 @@ def _observed(
 
 
 def outcomes(mapping: HasOutcomes, found: typing.Mapping[str, Array], rows: Array) -> dict[str, Array]:
-    """What came of the decisions that led to each of the rows."""
+    """What came of the control steps that led to each of the rows."""
     fields = {"cont": np.ones(len(rows), np.float32)}
     if mapping.ends and mapping.done is not None:
-        fields["cont"] = 1 - any_of_decisions(found[mapping.done], rows, mapping.outcomes_at)
+        fields["cont"] = 1 - any_of_control_steps(found[mapping.done], rows, mapping.outcomes_at)
     if mapping.reward is not None:
-        fields["reward"] = of_decisions(found[mapping.reward], rows, mapping.reward_over, mapping.outcomes_at)
+        fields["reward"] = of_control_steps(found[mapping.reward], rows, mapping.reward_over, mapping.outcomes_at)
     if mapping.success is not None:
-        fields["success"] = of_decisions(found[mapping.success], rows, "largest", mapping.outcomes_at)
+        fields["success"] = of_control_steps(found[mapping.success], rows, "largest", mapping.outcomes_at)
     return fields
 
 
@@ -284,16 +286,17 @@ def motion(mapping: Mapping, found: typing.Mapping[str, Array]) -> tuple[Array, 
 
 
 def moments(mapping: HasRate, observations: int) -> Array:
-    """Those of so many observations between which decisions are: the first one and what each decision led to, (n,)."""
+    """Those of so many observations between which control steps are: the first one and what each control step led to,
+    (n,)."""
     return np.arange(0, observations, mapping.stride)
 
 
 def ways(mapping: Mapping, told: Array, state: Array | None, rows: Array) -> Array:
-    """How far each decision of an episode sends the agent's target, (decisions, 2) in the state's units.
+    """How far each control step of an episode sends the agent's target, (control steps, 2) in the state's units.
 
-    `told` (steps, 2) are the actions, `state` the agent's positions, and decisions are between `rows`. Of a decision's
-    targets their mean counts: held all the while, it leads an agent that follows targets where they led it one after
-    the other (LOG.md).
+    `told` (steps, 2) are the actions, `state` the agent's positions, and control steps are between `rows`. Of a control
+    step's targets their mean counts: held all the while, it leads an agent that follows targets where they led it one
+    after the other (LOG.md).
     """
     if len(rows) < 2:
         return np.zeros((0, 2))

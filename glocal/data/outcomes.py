@@ -1,4 +1,4 @@
-"""What came of recorded steps as what came of decisions: rewards, success and ends."""
+"""What came of recorded steps as what came of control steps: rewards, success and ends."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -10,22 +10,24 @@ from glocal.data.dataset import Array
 Over = Literal["largest", "last", "mean", "sum"]
 At = Literal["action", "observation"]
 JUMP = 0.25
-"""Share of the rewards' range: where no step changes the reward by more, the last of a decision's tells them all."""
+"""Share of the rewards' range: where no step changes the reward by more, the last of a control step's tells them
+all."""
 
 
-def of_decisions(values: Array, rows: Array, over: Over, at: At = "action") -> Array:
-    """Outcomes of steps (steps,) as outcomes of the decisions between `rows` (n,), (n,): each led to the row after it.
+def of_control_steps(values: Array, rows: Array, over: Over, at: At = "action") -> Array:
+    """Outcomes of steps (steps,) as outcomes of the control steps between `rows` (n,), (n,): each led to the row after
+    it.
 
-    What no later observation was recorded for counts for the last row: its decision holds all steps that are left. The
-    first row, which no decision led to, has what came of its own step, or was observed with it.
+    What no later observation was recorded for counts for the last row: its control step holds all steps that are left.
+    The first row, which no control step led to, has what came of its own step, or was observed with it.
     """
     first, after = _led_to(values.reshape(-1).astype(np.float64), at)
     return np.concatenate([[first], _combined(after, rows[:-1], over)]).astype(np.float32)
 
 
-def any_of_decisions(values: Array, rows: Array, at: At = "action") -> Array:
-    """Whether something (steps,) came of the decisions between `rows`; it has not yet in the first row."""
-    return np.r_[0.0, of_decisions(values, rows, "largest", at)[1:]].astype(np.float32)
+def any_of_control_steps(values: Array, rows: Array, at: At = "action") -> Array:
+    """Whether something (steps,) came of the control steps between `rows`; it has not yet in the first row."""
+    return np.r_[0.0, of_control_steps(values, rows, "largest", at)[1:]].astype(np.float32)
 
 
 def _led_to(values: Array, at: At) -> tuple[float, Array]:
@@ -47,7 +49,7 @@ def _combined(after: Array, begins: Array, over: Over) -> Array:
 
 
 def over_which(rewards: Sequence[Array]) -> Over:
-    """How the rewards of some episodes, (steps,) each, are best told of decisions.
+    """How the rewards of some episodes, (steps,) each, are best told of control steps.
 
     Where they change little by little, the last one is that of having arrived; where they jump, as sparse ones and
     bonuses do, the last one can miss what the largest tells.

@@ -34,7 +34,7 @@ USED = 0.2
 LOOKED_AT = 50
 """Episodes, evenly spread, that numbers are looked at in."""
 FARTHEST = 0.99
-"""The reach is to hold this share of what decisions ask for."""
+"""The reach is to hold this share of what control steps ask for."""
 USUAL = (0.5, 1.05)
 """Shares of the usual reach between which it is left as it is."""
 OUTCOMES = {"reward": ("next.reward", "reward"), "done": ("next.done", "done"), "success": ("next.success", "success")}
@@ -105,7 +105,9 @@ def _fitted(mapping: Mapping, dataset: Dataset) -> tuple[Mapping, list[str]]:
     if mapping.reward is not None:
         over = over_which([part[mapping.reward] for part in parts])
         mapping = replace(mapping, reward_over=over)
-        said.append(f"rewards change {'little by little' if over == 'last' else 'at once'}: a decision has the {over}")
+        said.append(
+            f"rewards change {'little by little' if over == 'last' else 'at once'}: a control step has the {over}"
+        )
     moved = [motion(mapping, part) for part in parts]
     if mapping.state is not None:
         low, high = _table(np.concatenate([state for _, state in moved if state is not None]))
@@ -117,7 +119,7 @@ def _fitted(mapping: Mapping, dataset: Dataset) -> tuple[Mapping, list[str]]:
         return mapping, said
     mapping = replace(mapping, reach=reach)
     pixels = reach_in_pixels(mapping)[0]
-    return mapping, [*said, f"decisions go as far as {reach:g}: use --task.reach {pixels:.6g} with these logs"]
+    return mapping, [*said, f"control steps go as far as {reach:g}: use --task.reach {pixels:.6g} with these logs"]
 
 
 def _table(state: Array) -> tuple[float, float]:

@@ -8,18 +8,18 @@ import numpy as np
 from glocal.data.dataset import Array, Dataset
 from glocal.data.mapping import cameras_of, moments, numbers
 from glocal.data.mappings import AnyMapping
-from glocal.data.outcomes import of_decisions, over_which
+from glocal.data.outcomes import of_control_steps, over_which
 from glocal.data.propose import LOOKED_AT, OUTCOMES, conventions, named
 from glocal.data.streams import FIELDS, ActionPart, Camera, RobotMapping, Stream, asked
 from glocal.runtime.files import UserError
 
 FASTEST = 12.5
-"""Decisions per second that are proposed at most: models that step finer have to step longer."""
+"""Control steps per second that are proposed at most: models that step finer have to step longer."""
 PREFIXES = ("observation.images.", "observation.", "images.")
 NOTES = ("timestamp", "frame_index", "episode_index", "index", "task_index", "step")
 """Features that say which row it is, and nothing of the robot."""
 CUT = 0.995
-"""The limits hold this share of what decisions ask for."""
+"""The limits hold this share of what control steps ask for."""
 
 
 def propose_robot(dataset: Dataset) -> tuple[RobotMapping, list[str]]:
@@ -48,7 +48,7 @@ def propose_robot(dataset: Dataset) -> tuple[RobotMapping, list[str]]:
         rewards = [part[reward] for part in parts]
         mapping = replace(mapping, reward_over=over_which(rewards))
         mapping = replace(mapping, reward_scale=reward_scale(mapping, rewards))
-        said.append(f"a decision has the {mapping.reward_over} of its rewards, over {mapping.reward_scale:g}")
+        said.append(f"a control step has the {mapping.reward_over} of its rewards, over {mapping.reward_scale:g}")
     return _limited(mapping, parts), said
 
 
@@ -124,7 +124,7 @@ def _kind(told: Array, column: int, parts: Sequence[dict[str, Array]], streams: 
 
 
 def _limited(mapping: RobotMapping, parts: Sequence[dict[str, Array]]) -> RobotMapping:
-    """With limits that hold nearly all of what decisions ask for; those of deltas and velocities lie about zero."""
+    """With limits that hold nearly all of what control steps ask for; those of deltas and velocities lie about zero."""
     wanted = np.concatenate([asked(mapping, part, moments(mapping, _steps(mapping, part))) for part in parts])
     limited, begin = [], 0
     for part in mapping.action:
@@ -149,7 +149,7 @@ def _rounded(values: Array) -> tuple[float, ...]:
 
 
 def reward_scale(mapping: RobotMapping, rewards: Sequence[Array]) -> float:
-    """The largest reward of a decision, but for one in two hundred; `rewards` are those of episodes' steps."""
+    """The largest reward of a control step, but for one in two hundred; `rewards` are those of episodes' steps."""
     every = decided(mapping, rewards)
     every = every[np.isfinite(every)]
     largest = float(np.quantile(np.abs(every), CUT)) if len(every) else 0.0
@@ -157,9 +157,9 @@ def reward_scale(mapping: RobotMapping, rewards: Sequence[Array]) -> float:
 
 
 def decided(mapping: AnyMapping, rewards: Sequence[Array]) -> Array:
-    """The rewards of all decisions in episodes, given those of their steps, (steps, ...) each."""
+    """The rewards of all control steps in episodes, given those of their steps, (steps, ...) each."""
     every = [
-        of_decisions(steps, moments(mapping, len(steps)), mapping.reward_over, mapping.outcomes_at)
+        of_control_steps(steps, moments(mapping, len(steps)), mapping.reward_over, mapping.outcomes_at)
         for steps in rewards
         if len(steps) > mapping.stride
     ]

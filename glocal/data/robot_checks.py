@@ -11,7 +11,7 @@ from glocal.data.streams import RobotMapping, unused
 Looks = Mapping[int, Mapping[str, Array]]
 """What `RobotReading.look` kept, by episode."""
 CUT_WARN, CUT_FAIL = 0.05, 0.4
-"""Shares of decisions that ask for more than the limits, and are cut."""
+"""Shares of control steps that ask for more than the limits, and are cut."""
 LARGEST = 1e6
 """Of numbers that a robot may measure, in whatever unit."""
 SLACK = 1.02
@@ -64,14 +64,17 @@ def _copies(looks: Looks) -> Finding:
 
 
 def _limits(mapping: RobotMapping, asked: Array) -> list[Finding]:
-    """Decisions that ask for more than an action of 1 gives, and are cut; or for so little that it is hardly used."""
+    """Control steps that ask for more than an action of 1 gives, and are cut; or for so little that it is hardly
+    used."""
     findings, column = [], 0
     for part in mapping.action:
         for number in part.columns:
             values, column = np.abs(asked[:, column]), column + 1
             cut, far = float(np.mean(values > SLACK)), float(np.quantile(values, 0.99))
             name = f"limits of {part.feature} {number}"
-            found = f"{cut:.1%} of decisions go beyond them and are cut; 99 % use {min(far, 9.99):.0%} of them or less"
+            found = (
+                f"{cut:.1%} of control steps go beyond them and are cut; 99 % use {min(far, 9.99):.0%} of them or less"
+            )
             verdict = "fail" if cut > CUT_FAIL else "warn" if cut > CUT_WARN or far < 0.1 else "ok"
             advice = "" if verdict == "ok" else "set low and high in the mapping to what the robot is asked for"
             findings.append(Finding(name, verdict, found, advice, {"cut": cut, "99 %": far}))

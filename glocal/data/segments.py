@@ -16,7 +16,7 @@ class Recorded:
     """Whole episodes one behind the other, (rows, ...); `first[i]` is the first row of row i's episode.
 
     A window that reaches back beyond an episode's first row sees that row again, with actions of zero: the agent at
-    rest, as it is before every episode. `decided` are the rows that a decision led to, all but the first ones of
+    rest, as it is before every episode. `decided` are the rows that a control step led to, all but the first ones of
     episodes, and `open` those after which an episode goes on (`cont`), so that it can be imagined how.
     """
 
@@ -71,16 +71,16 @@ class Recorded:
         return Recorded.joined(self.steps[kept], moved[self.first[kept]])
 
     def best(self, share: float) -> "Recorded":
-        """The experience in a share of the episodes, at least one: those whose decisions earned most on average.
+        """The experience in a share of the episodes, at least one: those whose control steps earned most on average.
 
         The mean and not the sum, which would rank episodes by their length.
         """
         _, episode = self.first.unique(return_inverse=True)
-        earned, decisions = (
+        earned, control_steps = (
             each.new_zeros(self.episodes, dtype=torch.float64).index_add(0, episode[self.decided], each.double())
             for each in (self.steps.reward[self.decided], torch.ones_like(self.decided))
         )
-        ranked = (earned / decisions.clamp_min(1)).argsort(descending=True, stable=True)
+        ranked = (earned / control_steps.clamp_min(1)).argsort(descending=True, stable=True)
         return self.only(ranked[: max(1, round(share * self.episodes))])
 
     def windows(self, last: Tensor, length: int) -> Segment:
@@ -92,7 +92,7 @@ class Recorded:
         return Segment(window.obs, window.action.masked_fill(rested, 0.0), window.reward, window.cont)
 
     def draw(self, count: int, length: int) -> Segment:
-        """Random windows that end with a decision, (count, length, ...)."""
+        """Random windows that end with a control step, (count, length, ...)."""
         return self.windows(_drawn(self.decided, count), length)
 
     def starts(self, count: int, length: int) -> Segment:
@@ -108,7 +108,7 @@ class Recorded:
         return self.windows(_spread(self.open, count), length)
 
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """All (before, after, reward) of single decisions: (n, d), (n, d), (n,)."""
+        """All (before, after, reward) of single control steps: (n, d), (n, d), (n,)."""
         return self.steps.obs[self.decided - 1], self.steps.obs[self.decided], self.steps.reward[self.decided]
 
 

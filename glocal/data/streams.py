@@ -1,4 +1,4 @@
-"""What a robot senses and is told, as its logs name it: any numbers of any features, at the rate of decisions.
+"""What a robot senses and is told, as its logs name it: any numbers of any features, at the rate of control steps.
 
 A `RobotMapping` stands beside the logs as `glocal.json`, like the `Mapping` of a planar robot, from which it is told by
 its `streams`. `propose_robot` guesses it, a person may correct it, and it travels with the run.
@@ -53,7 +53,7 @@ class ActionPart:
     feature: str
     columns: tuple[Column, ...]
     low: tuple[Finite, ...]
-    """What an action of -1 stands for, of each number; of a delta, over a whole decision."""
+    """What an action of -1 stands for, of each number; of a delta, over a whole control step."""
     high: tuple[Finite, ...]
     kind: Kind = "absolute"
     """Where the robot is to be (a gripper's width, too), by how much it is to move in a step, or how fast."""
@@ -68,10 +68,10 @@ class RobotMapping:
     fps: Positive = 10.0
     """Of the dataset."""
     rate: Positive = 10.0
-    """Decisions per second; the dataset's rate has to be a multiple of it."""
+    """Control steps per second; the dataset's rate has to be a multiple of it."""
     reward: str | None = None
     reward_over: Over = "largest"
-    """Which of the rewards of a decision's steps is the decision's, as in `Mapping`."""
+    """Which of the rewards of a control step's steps is the control step's, as in `Mapping`."""
     reward_scale: Positive = 1.0
     """What rewards are divided by, so that they are of about one."""
     outcomes_at: At = "action"
@@ -86,7 +86,7 @@ class RobotMapping:
 
     @property
     def stride(self) -> int:
-        """Recorded steps in a decision."""
+        """Recorded steps in a control step."""
         return max(1, round(self.fps / self.rate))
 
     @property
@@ -134,7 +134,7 @@ def impossible(mapping: RobotMapping) -> list[str]:
         f"action {name} {column} is named twice" for name, column in sorted(set(told)) if told.count((name, column)) > 1
     ]
     if mapping.rate > mapping.fps:
-        wrong.append(f"rate is {mapping.rate:g} decisions a second, expected at most the {mapping.fps:g} of fps")
+        wrong.append(f"rate is {mapping.rate:g} control steps a second, expected at most the {mapping.fps:g} of fps")
     return wrong
 
 
@@ -172,7 +172,7 @@ def misfits(mapping: RobotMapping, dataset: Dataset) -> list[str]:
     if dataset.fps is not None and abs(dataset.fps - mapping.fps) > 1e-3:
         wrong.append(f"fps is {mapping.fps:g}, the dataset's is {dataset.fps:g}")
     if abs(mapping.fps / mapping.rate - mapping.stride) > 1e-3:
-        wrong.append(f"{mapping.fps:g} steps a second are no multiple of {mapping.rate:g} decisions a second")
+        wrong.append(f"{mapping.fps:g} steps a second are no multiple of {mapping.rate:g} control steps a second")
     if mapping.ends and mapping.done is None:
         wrong.append("ends is true, but no feature is named that says done")
     return wrong
@@ -228,17 +228,18 @@ def unused(mapping: RobotMapping, dataset: Dataset) -> list[str]:
 def apply(
     mapping: RobotMapping, found: typing.Mapping[str, Array], final: typing.Mapping[str, Array] | None = None
 ) -> dict[str, Array]:
-    """An episode's features as the episode store keeps them: a row for every decision, led by the first observation.
+    """An episode's features as the episode store keeps them: a row for every control step, led by the first
+    observation.
 
     Fields are each stream, each camera's pictures as models see them (size, size, 3), `action`, `cont` and, where they
     are known, `reward` and `success`. `final` is what was observed after the last step, (1, ...), where that was
-    recorded. Raises `ValueError` where there is no decision.
+    recorded. Raises `ValueError` where there is no control step.
     """
     seen = _observed(mapping, found, final or {})
     rows = moments(mapping, len(next(iter(seen.values()))))
     if len(rows) < 2:
         steps = len(found[mapping.action[0].feature])
-        raise ValueError(f"{steps} steps are too few for one decision")
+        raise ValueError(f"{steps} steps are too few for one control step")
     told = np.clip(normalised(mapping, asked(mapping, found, rows)), -1, 1)
     fields = {stream.name: seen[stream.name][rows].astype(np.float32) for stream in mapping.streams}
     fields |= {one.name: np.stack([shown(one, x) for x in seen[one.name][rows]]) for one in mapping.cameras}
@@ -266,9 +267,9 @@ def _observed(
 
 
 def asked(mapping: RobotMapping, found: typing.Mapping[str, Array], rows: Array) -> Array:
-    """What each decision of an episode, between `rows`, asks for, (decisions, a) in the robot's own units.
+    """What each control step of an episode, between `rows`, asks for, (control steps, a) in the robot's own units.
 
-    Of the steps in a decision, absolute targets and velocities count by their mean, deltas by their sum.
+    Of the steps in a control step, absolute targets and velocities count by their mean, deltas by their sum.
     """
     parts = []
     for part in mapping.action:
@@ -292,8 +293,8 @@ def normalised(mapping: RobotMapping, told: Array) -> Array:
 
 
 def to_robot(mapping: RobotMapping, action: Array) -> dict[str, Array]:
-    """What the robot is told in each step of a decision for actions (..., a) in [-1, 1], by feature, its numbers in the
-    order of the logs; numbers of a feature that are no part of the action are zero."""
+    """What the robot is told in each step of a control step for actions (..., a) in [-1, 1], by feature, its numbers in
+    the order of the logs; numbers of a feature that are no part of the action are zero."""
     return _by_feature(mapping, action, [mapping.stride if part.kind == "delta" else 1 for part in mapping.action])
 
 
@@ -313,8 +314,8 @@ def to_features(mapping: RobotMapping, seen: typing.Mapping[str, Array]) -> dict
     return features
 
 
-def over_decision(mapping: RobotMapping, action: Array) -> dict[str, Array]:
-    """The same over a whole decision, in which deltas add up."""
+def over_control_step(mapping: RobotMapping, action: Array) -> dict[str, Array]:
+    """The same over a whole control step, in which deltas add up."""
     return _by_feature(mapping, action, [1] * len(mapping.action))
 
 

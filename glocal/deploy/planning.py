@@ -1,4 +1,4 @@
-"""Planning in the global model at every decision, by iCEM (arXiv 2008.06389): what a policy is compared with."""
+"""Planning in the global model at every control step, by iCEM (arXiv 2008.06389): what a policy is compared with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class ICEMConfig:
     horizon: Small = 10
     elites: Annotated[int, Range(1, 10_000)] = 8
     kept: Share = 0.3
-    """Share of the elites that the next iteration, and the next decision, tries again."""
+    """Share of the elites that the next iteration, and the next control step, tries again."""
     momentum: Part = 0.1
     colour: Amount = 2.0
     """Exponent of the noise's spectrum over time: 0 is white, 2 wanders."""
@@ -58,7 +58,7 @@ class ICEM:
         self.generator = torch.Generator().manual_seed(seed)
         self.mean: Tensor | None = None
         self.again: Tensor | None = None
-        self.decision = 0
+        self.control_step = 0
 
     @torch.no_grad()
     def act(self, begin: Segment) -> Float[Tensor, "b a"]:
@@ -82,7 +82,7 @@ class ICEM:
             best = torch.where(better[:, None], elites[:, 0, 0], best)
             highest = torch.maximum(highest, value.amax(1))
         self.mean, self.again = mean, again
-        self.decision += 1
+        self.control_step += 1
         return best
 
     def _drawn(self, mean: Tensor, std: Tensor, again: Tensor | None) -> Float[Tensor, "b n h a"]:
@@ -97,7 +97,7 @@ class ICEM:
         """The discounted rewards that the model gives each plan, until it says that the episode ends."""
         count, tried = plans.shape[:2]
         many = begin.tensors(lambda x: x.repeat_interleave(tried, 0))
-        context, flat = self.world.begin(many, self.decision), plans.flatten(0, 1).to(begin.obs.device)
+        context, flat = self.world.begin(many, self.control_step), plans.flatten(0, 1).to(begin.obs.device)
         rewards, conts = [], []
         for t in range(flat.shape[1]):
             context, seen = self.world.step(context, flat[:, t])
@@ -108,7 +108,7 @@ class ICEM:
 
 
 def _shifted(plans: Float[Tensor, "n h a"]) -> Float[Tensor, "n h a"]:
-    """Plans a decision later, their last action repeated."""
+    """Plans a control step later, their last action repeated."""
     return torch.cat([plans[:, 1:], plans[:, -1:]], dim=1)
 
 

@@ -27,10 +27,10 @@ FRAME = (128, 128)
 
 @dataclass(frozen=True)
 class Episodes:
-    """What happened in n episodes of T decisions."""
+    """What happened in n episodes of T control steps."""
 
     pose: Array
-    """(n,) whether the block was within 20 px and pi/9 of its goal at the end of any decision."""
+    """(n,) whether the block was within 20 px and pi/9 of its goal at the end of any control step."""
     coverage: Array
     """(n,) the largest coverage."""
     distance: Array
@@ -40,7 +40,7 @@ class Episodes:
     keypoints: Array
     """(n, T + 1, 16) the block's."""
     frames: list[Array]
-    """Pictures of the filmed episodes in a grid, (h, w, 3) per decision."""
+    """Pictures of the filmed episodes in a grid, (h, w, 3) per control step."""
 
     @property
     def success(self) -> Array:
@@ -84,13 +84,13 @@ def run_episodes(
 ) -> Episodes:
     """Run a controller from the initial states of seeds `first_seed` and following, all episodes side by side.
 
-    `tick` is called with the number of decisions behind them; `picture` is the height and width of the camera's.
+    `tick` is called with the number of control steps behind them; `picture` is the height and width of the camera's.
     """
     envs = [PushT(task, FRAME if i < filmed and not task.images else picture) for i in range(episodes)]
     next(controller)
     seen = [env.reset(first_seed + i) for i, env in enumerate(envs)]
     history, frames = [seen], [_grid(envs[:filmed])] if filmed else []
-    for t in range(task.decisions):
+    for t in range(task.control_steps):
         actions = controller.send(seen)
         seen = [env.step(action) for env, action in zip(envs, actions, strict=True)]
         history.append(seen)

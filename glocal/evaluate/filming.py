@@ -1,4 +1,4 @@
-"""Films of episodes: pictures of the first ones, decision by decision, in a grid."""
+"""Films of episodes: pictures of the first ones, control step by control step, in a grid."""
 
 import math
 import sys
@@ -55,7 +55,7 @@ class Film(Generic[R]):
 
     @property
     def frames(self) -> list[Array]:
-        """A grid of pictures for each decision, and one for how episodes begin; nothing where filming failed."""
+        """A grid of pictures for each control step, and one for how episodes begin; nothing where filming failed."""
         takes = [take for take in self._takes if take]
         return [] if self.failed else [grid(pictures) for pictures in zip(*takes, strict=True)]
 

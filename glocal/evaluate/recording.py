@@ -22,17 +22,17 @@ def understood(store: EpisodeStore) -> Mapping[str, Any]:
 
 
 def describe(store: EpisodeStore) -> dict[str, Any]:
-    """Episodes, decisions and quantiles of the reward; where they are known, the share of decisions that moves the
-    block, of those that end in success, and of rows by coverage."""
-    decisions, fields = int(store.starts[-1]) - len(store), understood(store)
-    found: dict[str, Any] = {"episodes": len(store), "decisions": decisions}
+    """Episodes, control steps and quantiles of the reward; where they are known, the share of control steps that moves
+    the block, of those that end in success, and of rows by coverage."""
+    control_steps, fields = int(store.starts[-1]) - len(store), understood(store)
+    found: dict[str, Any] = {"episodes": len(store), "control_steps": control_steps}
     if "reward" in fields:
         reward = np.asarray(fields["reward"])
         found["reward"] = {str(level): float(np.quantile(reward, level)) for level in LEVELS}
     if "pose" in fields:
         moved = np.abs(np.diff(fields["pose"], axis=0)).max(1) > MOVED
         moved[store.starts[1:-1] - 1] = False  # from one episode to the next
-        found["moving_share"] = float(moved.sum() / decisions)
+        found["moving_share"] = float(moved.sum() / control_steps)
     if "success" in fields:
         found["success_share"] = float(np.mean(np.asarray(fields["success"]) > 0.5))
     if "coverage" in fields:
@@ -47,10 +47,14 @@ def told(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     """A description as lines: what, and how much."""
     levels = found.get("reward", {}).items()
     quantiles = ", ".join(f"{float(level):.0%} below {value:.3g}" for level, value in levels) or "none yet"
-    lines = [("episodes", str(found["episodes"])), ("decisions", str(found["decisions"])), ("reward", quantiles)]
+    lines = [
+        ("episodes", str(found["episodes"])),
+        ("control steps", str(found["control_steps"])),
+        ("reward", quantiles),
+    ]
     shares = {
-        "moving_share": "decisions that move the block",
-        "success_share": "decisions that end in success",
+        "moving_share": "control steps that move the block",
+        "success_share": "control steps that end in success",
         "near_share": "rows with a coverage of more than 0.8",
     }
     return lines + [(text, f"{found[name]:.1%}") for name, text in shares.items() if name in found]

@@ -18,7 +18,7 @@ from glocal.evaluate.gradients import Question, acted, agreement
 COMPARED = 16
 """Moments at which the gradient is compared with finite differences, in as many directions as they have actions."""
 EVERY = 5
-"""Imagined decisions between beliefs whose distance from recorded ones is measured."""
+"""Imagined control steps between beliefs whose distance from recorded ones is measured."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Grounds:
     """Recorded windows that imagined episodes begin from, (n, W, ...)."""
     moments: Segment
     """Recorded windows from anywhere, (m, W, ...): what is familiar."""
-    decisions: int
+    control_steps: int
     horizon: int
     gamma: float
     key: int = 0
@@ -41,7 +41,7 @@ class Grounds:
 def trust(policy: Policy, grounds: Grounds) -> dict[str, float]:
     """A cheap look at a policy's imagined episodes.
 
-    `own` and `judge` are the mean reward of a decision in the policy's own world and in the judge's, `optimism` the
+    `own` and `judge` are the mean reward of a control step in the policy's own world and in the judge's, `optimism` the
     first less the second, with its standard error over episodes; `noise` is how much an episode's mean reward differs
     when the world's noise is drawn anew; `distance` how far visited beliefs are from recorded ones, in distances of
     recorded ones from each other; `cosine` that of the gradient (`decouple`) with finite differences.
@@ -82,11 +82,11 @@ def strangeness(visited: Float[Tensor, "n f"], recorded: Float[Tensor, "m f"]) -
 
 
 def _episodes(policy: Policy, world: World, grounds: Grounds, key: int) -> Trajectory:
-    return acted(_mean(policy), world, policy.surrogate, grounds.beginnings, grounds.decisions, key)
+    return acted(_mean(policy), world, policy.surrogate, grounds.beginnings, grounds.control_steps, key)
 
 
 def _mean_reward(happened: Trajectory) -> Float[Tensor, " b"]:
-    """Each episode's mean reward of a decision until it ends."""
+    """Each episode's mean reward of a control step until it ends."""
     lived = alive(happened.seen.cont)
     return (lived * happened.seen.reward).sum(1) / lived.sum(1)
 

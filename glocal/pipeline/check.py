@@ -34,7 +34,7 @@ def check(config: Config) -> None:
         build_world(config)
         build_surrogate(config)
     if not config.logs and isinstance(config.task, PushTConfig):
-        split_recorded(config, max(1, round(config.play.decisions / config.task.decisions)))
+        split_recorded(config, max(1, round(config.play.control_steps / config.task.control_steps)))
 
 
 def check_call(function: Callable[..., Any], *arguments: Any, **options: Any) -> None:

@@ -35,7 +35,7 @@ def claims(run: Run, kind: str, read: Reader, real: Array) -> dict[str, Any]:
 
 def _succeeded(run: Run, act: Act, surrogate: Any, world: World, begin: Segment, read: Reader) -> Array:
     """Which of the imagined episodes (n,) reach the goal's pose."""
-    obs = acted(act, world, surrogate, begin, run.config.task.decisions, run.config.seed).seen.obs
+    obs = acted(act, world, surrogate, begin, run.config.task.control_steps, run.config.seed).seen.obs
     pose = read(obs)
     return np.any(pose_reached(np.concatenate([pose.block, pose.angle[..., None]], -1)), axis=1)
 

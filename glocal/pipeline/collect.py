@@ -78,7 +78,7 @@ def _ingested(run: RunFolder, path: Path, dataset: Dataset, reading: Reading) ->
             f"{path} leaves no episode to train on: {len(short)} of {len(dataset)} are too short, the rest left out"
         )
     if short:
-        console.print(f"collect: episodes {short} are shorter than one decision, and left out")
+        console.print(f"collect: episodes {short} are shorter than one control step, and left out")
     size = megabytes(reading, dataset.observed, numbers)
     console.print(f"collect: {len(numbers)} of {len(dataset)} episodes, about {size:.0f} MB in {run.data}")
     with Ticker("collect", len(numbers), unit="frames", per_iteration=round(float(np.mean(dataset.lengths)))) as tick:
@@ -136,15 +136,15 @@ def _trainable(path: Path, dataset: Dataset, config: Config, task: PushTConfig) 
 def record(run: RunFolder, task: PushTConfig) -> None:
     """Record play."""
     config = run.config
-    count = max(1, round(config.play.decisions / task.decisions))
+    count = max(1, round(config.play.control_steps / task.control_steps))
     missing = sorted(set(range(count)) - recorded(run.data))
     seen_size = 64 * 64 * 3 if task.images else 0
-    size = count * (task.decisions + 1) * (seen_size + 112) / 1e6
+    size = count * (task.control_steps + 1) * (seen_size + 112) / 1e6
     console.print(f"collect: {count} episodes, about {size:.0f} MB in {run.data}")
     record_one = partial(_record, run.data, task, config.play, config.seed)
     pool = workers(config.processes)
     try:
-        with Ticker("collect", count, count - len(missing), "decisions", task.decisions) as tick:
+        with Ticker("collect", count, count - len(missing), "steps", task.control_steps) as tick:
             for ready in as_completed([pool.submit(record_one, number) for number in missing]):
                 ready.result()
                 tick(tick.done + 1)

@@ -99,7 +99,7 @@ def _check_judge(config: Config) -> None:
 
 def _as_judged(run: Run, config: Config) -> Run:
     """Another run, judged as a study's own cells are: in as many episodes of the same environment, just as long."""
-    task = replace(run.config.task, decisions=config.task.decisions)
+    task = replace(run.config.task, control_steps=config.task.control_steps)
     return Run(run.folder, replace(run.config, evaluate=config.evaluate, env=config.env, task=task))
 
 
@@ -240,14 +240,17 @@ def _verdict(run: Run, stage: str, read: Reader | None, kept: Path) -> dict[str,
     if stage == "global":
         asked["icem"] = asdict(run.config.icem)
     if isinstance(run.config.task, RobotConfig):
-        asked |= {"env": json.loads(json.dumps(asdict(run.config.env))), "decisions": run.config.task.decisions}
+        asked |= {"env": json.loads(json.dumps(asdict(run.config.env))), "control_steps": run.config.task.control_steps}
     known = answered(path, asked)
     if known is not None:
         return known
     remove(path)
     real = real_of(run)
     assert real is not None
-    with threads(run.config.threads), Ticker(stage, run.config.task.decisions, 0, "decisions", cfg.episodes) as tick:
+    with (
+        threads(run.config.threads),
+        Ticker(stage, run.config.task.control_steps, 0, "steps", cfg.episodes) as tick,
+    ):
         torch.manual_seed(run.config.seed)
         happened = real(_controllers(run, stage), cfg.episodes, cfg.first_seed, tick=tick)
         claimed = {} if stage == "global" or read is None else claims(run, stage, read, happened.scores["pose"])

@@ -49,7 +49,7 @@ class EvaluateConfig:
     filmed: Annotated[int, Range(0, 1000)] = 16
     """Episodes shown in the video."""
     planned: Annotated[int, Range(0, 100_000)] = 0
-    """Episodes, of the same, in which iCEM plans in the global model at every decision; 0 for none."""
+    """Episodes, of the same, in which iCEM plans in the global model at every control step; 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class RobotConfig:
 
     mapping: tyro.conf.Fixed[RobotMapping] = field(default_factory=RobotMapping)
     """What is sensed and told, from the file beside the logs, or as it is proposed; a preset has none yet."""
-    decisions: Annotated[int, Range(2, 10_000)] = 100
-    """Decisions in an episode."""
+    control_steps: Annotated[int, Range(2, 10_000)] = 100
+    """Control steps in an episode."""
     images: bool = False
     """Observe what the logs' cameras show, beside the numbers; without, numbers alone."""
 

@@ -145,7 +145,7 @@ def _judged(
 
 
 def _medians(found: Pose, truth: Pose) -> list[tuple[float, float]]:
-    """Median errors of block (px) and angle (rad) by decision."""
+    """Median errors of block (px) and angle (rad) by control step."""
     by_name = errors(found, truth)
     block, angle = (np.median(by_name[name], axis=0) for name in ("block_px", "angle_rad"))
     return [(float(a), float(b)) for a, b in zip(block, angle, strict=True)]

@@ -15,7 +15,7 @@ from glocal.core.ranges import Many, Range
 from glocal.data import mapping
 from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
-from glocal.data.streams import over_decision, to_features
+from glocal.data.streams import over_control_step, to_features
 from glocal.deploy.controllers import acting
 from glocal.evaluate.gradients import acted
 from glocal.pipeline.config import RobotConfig
@@ -37,10 +37,10 @@ def export(
     run: tyro.conf.Positional[Path],
     out: tyro.conf.Positional[Path],
     imagined: Many = 0,
-    decisions: Annotated[int, Range(0, 10_000)] = 0,
+    control_steps: Annotated[int, Range(0, 10_000)] = 0,
     codec: Literal["h264", "av1"] = "h264",
 ) -> None:
-    """Write a run's episodes, a step for every decision: recorded ones, or imagined ones of its policy.
+    """Write a run's episodes, a step for every control step: recorded ones, or imagined ones of its policy.
 
     Actions are in the robot's own units, of a planar robot the targets in pixels that they send the agent to; rewards
     of imagined episodes are the global model's.
@@ -49,7 +49,7 @@ def export(
         run: The folder of a run.
         out: The folder to write; it must not exist.
         imagined: Episodes to imagine, from moments spread over the held-out recordings; 0 for what was recorded.
-        decisions: In an imagined episode; 0 for as many as a real one has.
+        control_steps: In an imagined episode; 0 for as many as a real one has.
         codec: Of the videos: h264 or av1.
     """
     known = open_run(run)
@@ -59,7 +59,7 @@ def export(
     if imagined:
         _say_unfinished(known)
     count = imagined or len(known.store)
-    steps = (decisions or known.config.task.decisions) if imagined else round(len(known.observations) / count)
+    steps = (control_steps or known.config.task.control_steps) if imagined else round(len(known.observations) / count)
     episodes = _imagined(known, imagined, steps) if imagined else _recorded(known)
     first = next(episodes)
     with Ticker("export", count, unit="steps", per_iteration=steps) as tick:
@@ -83,7 +83,7 @@ def _planar(run: Run) -> PushTConfig:
 
 
 def _rate(run: Run) -> float:
-    """Decisions per second."""
+    """Control steps per second."""
     return run.config.task.mapping.rate if isinstance(run.config.task, RobotConfig) else FPS
 
 
@@ -120,7 +120,7 @@ def _recorded(run: Run) -> Iterator[dict[str, Array]]:
         yield _episode(run, seen, *labels)
 
 
-def _imagined(run: Run, count: int, decisions: int) -> Iterator[dict[str, Array]]:
+def _imagined(run: Run, count: int, control_steps: int) -> Iterator[dict[str, Array]]:
     policy, world = run.policy("policy"), run.world()
     moments = run.experience[1].spread(count, run.config.world.context)
     if len(moments.reward) < count:
@@ -130,7 +130,7 @@ def _imagined(run: Run, count: int, decisions: int) -> Iterator[dict[str, Array]
     for begin in range(0, count, AT_ONCE):
         window = moments[begin : begin + AT_ONCE]
         act = acting(policy, run.config.cloning.forget)
-        happened = acted(act, world, policy.surrogate, window, decisions, run.config.seed + begin)
+        happened = acted(act, world, policy.surrogate, window, control_steps, run.config.seed + begin)
         for i in range(len(window.reward)):
             before = _before(window.obs[i, -1:], happened.seen.obs[i])
             seen = {name: field.cpu().numpy() for name, field in run.codec.decode(before).items()}
@@ -147,7 +147,7 @@ def _episode(run: Run, seen: Mapping[str, Array], action: Array, reward: Array, 
     """Rows of what was seen, what was told on it, and what came of that."""
     task = run.config.task
     if isinstance(task, RobotConfig):
-        sensed, told = to_features(task.mapping, seen), over_decision(task.mapping, action)
+        sensed, told = to_features(task.mapping, seen), over_control_step(task.mapping, action)
         reward = reward * task.mapping.reward_scale
     else:
         sensed = {NAMES.get(name, f"observation.{name}"): x for name, x in seen.items()}

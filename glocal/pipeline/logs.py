@@ -163,7 +163,7 @@ def doctor(
     Args:
         path: The dataset; its mapping is glocal.json beside it, or the proposed one.
         out: Where to write the findings as JSON, outside the dataset; earlier ones are written over.
-        context: Decisions that the global model needs to see before it can answer.
+        context: Control steps that the global model needs to see before it can answer.
         leave_out: Write into the mapping that episodes are left out where that would mend what is found.
         run: A run on these logs whose codec is trained; with it, it is also asked whether the logs are enough.
         updates: Of each of the four small global models that answer that.
@@ -204,7 +204,7 @@ def _examined(path: Path, dataset: Dataset, known: AnyMapping, context: int, pro
         return [Finding("mapping", "fail", "; ".join(wrong), "mend the mapping (glocal.json)")]
     numbers, short = chosen(RobotReading(known), dataset.observed)
     if not numbers:
-        found = f"none of {len(dataset)} is left; {len(short)} are too short for a decision"
+        found = f"none of {len(dataset)} is left; {len(short)} are too short for a control step"
         return [Finding("episodes", "fail", found, "mend leave_out in the mapping")]
     with Ticker("doctor", len(numbers), unit="episodes") as tick:
         looks = {}

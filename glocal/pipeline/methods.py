@@ -83,7 +83,7 @@ def _best(study: Study) -> Config:
 
 CLONED = ("cloning", "cloning-best", "chunks")
 PLANNED = ("icem",)
-"""What is not trained at all, but plans in the global model at every decision."""
+"""What is not trained at all, but plans in the global model at every control step."""
 METHODS: Mapping[str, Callable[[Study], Config]] = {
     **{link: _first_order(link) for link in LINKS},
     "imagine-restarted": _restarted,

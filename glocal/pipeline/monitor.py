@@ -69,8 +69,8 @@ class Watch:
     def _heed(self, look: Mapping[str, float]) -> None:
         if look["alarm"]:
             console.print(
-                f"policy: alarm at iteration {self.job.iteration}: imagined reward {look['own']:.3f} a decision, but "
-                f"{look['judge']:.3f} by the judge, no more than before"
+                f"policy: alarm at iteration {self.job.iteration}: imagined reward {look['own']:.3f} a control step, "
+                f"but {look['judge']:.3f} by the judge, no more than before"
             )
         elif self.run.config.watch.keep == "trusted":
             self._save("trusted", {})
@@ -106,7 +106,7 @@ def grounds(run: Run) -> Grounds:
         judge=run.judge(),
         beginnings=run.everything.beginnings(config.watch.imagined, window),
         moments=experience.spread(MOMENTS, window),
-        decisions=config.task.decisions,
+        control_steps=config.task.control_steps,
         horizon=config.learn.horizon,
         gamma=config.learn.gamma,
         key=config.seed,

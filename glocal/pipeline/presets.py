@@ -132,8 +132,8 @@ def debug(config: Config) -> Config:
         config,
         preset=f"{config.preset}-debug",
         threads=1,
-        task=replace(config.task, decisions=10 if isinstance(config.task, RobotConfig) else 30),
-        play=replace(config.play, decisions=600),
+        task=replace(config.task, control_steps=10 if isinstance(config.task, RobotConfig) else 30),
+        play=replace(config.play, control_steps=600),
         codec=codec,
         world=replace(config.world, size=0),
         surrogate=surrogate,
@@ -158,21 +158,21 @@ def debug(config: Config) -> Config:
     )
 
 
-def _on_task(name: str, env: EnvConfig, decisions: int, episode: int) -> Config:
+def _on_task(name: str, env: EnvConfig, control_steps: int, episode: int) -> Config:
     """A robot that an environment stands for; its logs are recorded by a script in runs/."""
     robot = _robot()
-    task, learn = replace(robot.task, decisions=decisions), replace(robot.learn, episode=episode)
+    task, learn = replace(robot.task, control_steps=control_steps), replace(robot.learn, episode=episode)
     return replace(robot, preset=name, task=task, env=env, learn=learn)
 
 
 def _fetch(name: str, task: str) -> Config:
-    return _on_task(name, EnvConfig(f"Fetch{task}-v4"), decisions=25, episode=25)
+    return _on_task(name, EnvConfig(f"Fetch{task}-v4"), control_steps=25, episode=25)
 
 
 def _metaworld(task: str) -> Config:
     options = (f"env_name={task}-v3", "seed=0", "num_goals=200")
     env = EnvConfig("Meta-World/MT1", success="success", senses=("observation.state=",), options=options)
-    return _of_demonstrations(_on_task(f"metaworld-{task}", env, decisions=50, episode=50))
+    return _of_demonstrations(_on_task(f"metaworld-{task}", env, control_steps=50, episode=50))
 
 
 def _of_demonstrations(config: Config) -> Config:
@@ -187,7 +187,7 @@ TASKS = (
     _metaworld("push"),
     _metaworld("drawer-open"),
     _metaworld("pick-place"),
-    _on_task("push-cube", EnvConfig("glocal/PushCube-v0"), decisions=300, episode=48),
+    _on_task("push-cube", EnvConfig("glocal/PushCube-v0"), control_steps=300, episode=48),
 )
 """The preset `robot` on tasks that environments stand for."""
 _ALL = (

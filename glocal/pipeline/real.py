@@ -88,7 +88,7 @@ def _robot(
     tick: Tick | None = None,
 ) -> Happened:
     robots, film = partial(open_robot, task, env), Film(min(filmed, episodes), partial(open_robot, task, env, True))
-    found = run_robot_episodes(robots, controllers, task.decisions, episodes, first_seed, tick, film)
+    found = run_robot_episodes(robots, controllers, task.control_steps, episodes, first_seed, tick, film)
     if found.not_filmed:
         console.print(f"note: {found.not_filmed}{SCREEN}")
     return found
@@ -108,7 +108,8 @@ def open_robot(task: RobotConfig, cfg: EnvConfig, filmed: bool = False) -> GymRo
 
 
 def check_environment(task: RobotConfig, cfg: EnvConfig) -> None:
-    """Raise `UserError` where an environment cannot stand for the robot of some logs; it is asked for one decision."""
+    """Raise `UserError` where an environment cannot stand for the robot of some logs; it is asked for one control
+    step."""
     robot, twin = open_robot(task, cfg), open_robot(task, cfg)
     seen, other = robot.reset(0), twin.reset(0)
     robot.step(np.zeros(task.mapping.action_dim))

@@ -213,6 +213,6 @@ def split_recorded(config: Config, count: int) -> tuple[range, range, range]:
     if kept == count or own < 1 or (config.judge and own == kept):
         raise UserError(
             f"{count} recorded episodes are too few to hold out a share of {config.held_out} and to set aside "
-            f"{config.judge} for the judge; collect more decisions, or lower the shares"
+            f"{config.judge} for the judge; collect more control steps, or lower the shares"
         )
     return range(own), range(own, kept), range(kept, count)

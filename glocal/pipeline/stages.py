@@ -222,10 +222,10 @@ def planner(run: Run) -> Callable[[int], Controller]:
 
 def _judged(run: Run, name: str, controllers: Callable[[int], Controller], real: Real, episodes: int) -> Happened:
     """What came of the evaluation's episodes, which are kept and, of what was trained, filmed."""
-    cfg, decisions = run.config.evaluate, run.config.task.decisions
+    cfg, control_steps = run.config.evaluate, run.config.task.control_steps
     torch.manual_seed(run.config.seed)
     filmed = cfg.filmed if name in ("policy", "cloning") else 0
-    with Ticker(name, decisions, unit="decisions", per_iteration=episodes) as tick:
+    with Ticker(name, control_steps, unit="steps", per_iteration=episodes) as tick:
         happened = real(controllers, episodes, cfg.first_seed, filmed, tick)
     folder = run.folder / "evaluation"
     with atomic_write(folder / f"{name}.npz") as draft, draft.open("wb") as file:

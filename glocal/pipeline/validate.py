@@ -232,7 +232,7 @@ def gate_windows(run: Modelled, read: Reader, window: int, horizon: int, every: 
         truth = read(held_out.steps.obs[rows.to(run.device)])
     keep = moving(truth, pixels=10.0, radians=0.15)
     if not keep.any():
-        raise UserError(f"the block moves in none of {len(last)} held-out windows; collect more decisions")
+        raise UserError(f"the block moves in none of {len(last)} held-out windows; collect more control steps")
     whole = held_out.windows(last[torch.from_numpy(keep)].to(run.device), window + horizon)
     return whole, Pose(*(part[keep, 1:] for part in truth)), len(last)
 
@@ -321,7 +321,7 @@ def moving_windows(run: Modelled, window: int, horizon: int, every: int = 7) -> 
     last = torch.arange(horizon, len(held_out), every)
     last = last[held_out.first.cpu()[last] <= last - horizon]
     if not len(last):
-        raise UserError(f"no held-out episode is longer than {horizon} decisions, which the gates look ahead")
+        raise UserError(f"no held-out episode is longer than {horizon} control steps, which the gates look ahead")
     whole = held_out.windows(last.to(run.device), window + horizon)
     way = (whole.obs[:, -1] - whole.obs[:, window - 1]).norm(dim=-1)
     return whole[way >= way.median()], len(last)

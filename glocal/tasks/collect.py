@@ -9,7 +9,7 @@ from glocal.tasks.pusht import REACH, Array, PushT, PushTConfig, Seen, reward_of
 
 
 def record_episode(task: PushTConfig, play: PlayConfig, seed: int, number: int) -> dict[str, Array]:
-    """One episode of play, (decisions + 1, ...) per field; the same for the same seed and number.
+    """One episode of play, (control steps + 1, ...) per field; the same for the same seed and number.
 
     Fields: `keypoints` (16), `agent` (2), `pose` (3) and, where the task has images, `image` (64, 64, 3); `action`,
     `reward`, `cont` (always 1: nothing ends by itself on this task) and `coverage`.
@@ -20,7 +20,7 @@ def record_episode(task: PushTConfig, play: PlayConfig, seed: int, number: int) 
     next(hand)
     seen = env.reset(int(rng.integers(2**31)), draw_placement(rng, play))
     rows = [_row(seen, np.zeros(2))]
-    for _ in range(task.decisions):
+    for _ in range(task.control_steps):
         action = np.clip(hand.send(seen) * (REACH / task.reach), -1, 1)
         seen = env.step(action)
         rows.append(_row(seen, action))

@@ -27,8 +27,8 @@ LENGTHS = np.array([1, 2, 4, 7, 12, 20, 30, 45, 65, 90], float)
 class PlayConfig:
     """How much play, and of what kind."""
 
-    decisions: Count = 40_000
-    """Decisions recorded in all."""
+    control_steps: Count = 40_000
+    """Control steps recorded in all."""
     goal_share: Share = 0.3
     """Bouts of strokes meant to bring the T to its goal."""
     elsewhere_share: Share = 0.3

@@ -26,9 +26,9 @@ REACH = 50.0
 STEPS_A_SECOND = 10.0
 """Of the environment."""
 HOLD = 2
-"""Its steps that one decision is held for."""
-DECISIONS = 150
-"""Decisions in an episode: 30 seconds."""
+"""Its steps that one control step is held for."""
+CONTROL_STEPS = 150
+"""Control steps in an episode: 30 seconds."""
 IMAGE_SIZE = 64
 KEYPOINTS = 8
 """Of the T."""
@@ -51,7 +51,7 @@ class PushTConfig:
     """Record images, and observe what a codec makes of them in place of tracked keypoints."""
     agent: bool = True
     """Whether the agent's own position is observed; without it, it has to be found in the images."""
-    decisions: Annotated[int, Range(2, 10_000)] = DECISIONS
+    control_steps: Annotated[int, Range(2, 10_000)] = CONTROL_STEPS
     reach: Annotated[float, Range(0, 512, open_low=True)] = REACH
     """Pixels that an action of 1 puts the target away from the agent."""
 
@@ -143,7 +143,8 @@ class PushT:
         return self._see(obs, info["block_pose"], coverage)
 
     def step(self, action: Array) -> Seen:
-        """Hold one decision, an end-effector delta in [-1, 1]^2, for 0.2 s. Coverage is the best of the two steps."""
+        """Hold one control step, an end-effector delta in [-1, 1]^2, for 0.2 s. Coverage is the best of the two
+        steps."""
         target = np.clip(self.agent + self.cfg.reach * np.clip(action, -1, 1), 0, TABLE).astype(np.float32)
         obs, _, success, _, info = self.env.step(target)
         coverage = info["coverage"]

@@ -276,8 +276,8 @@ def test_a_folder_that_exists_is_not_overwritten(tmp_path, capsys):
     assert "exists already" in refused(capsys, "convert", whole, whole)
 
 
-def test_of_an_episode_whose_last_observation_is_kept_no_decision_is_lost(tmp_path):
-    """Four steps and five observations at stride two are two whole decisions; five and six are two, and a half."""
+def test_of_an_episode_whose_last_observation_is_kept_no_control_step_is_lost(tmp_path):
+    """Four steps and five observations at stride two are two whole control steps; five and six are two, and a half."""
     path, camera, state = minari_folder(tmp_path / "set"), "observation.image", "observation.state"
     known = Mapping(camera, (48, 64), state, "action", 10, 5, low=(0, 0), high=(512, 512), reward="next.reward",
                     reward_over="sum")  # fmt: skip

@@ -1,4 +1,4 @@
-"""A mapping says how recorded steps become decisions; every number here was worked out by hand."""
+"""A mapping says how recorded steps become control steps; every number here was worked out by hand."""
 
 from dataclasses import replace
 
@@ -27,7 +27,8 @@ def recorded() -> dict[str, np.ndarray]:
 
 
 def test_absolute_targets_become_ways_from_where_the_agent_is():
-    """Rows 0, 2, 4; of a decision's targets their mean counts: of steps 0 and 1, of 2 and 3, from positions 0 and 2."""
+    """Rows 0, 2, 4; of a control step's targets their mean counts: of steps 0 and 1, of 2 and 3, from positions 0 and
+    2."""
     fields = apply(PLAIN, recorded())
     assert np.allclose(fields["action"], [[0, 0], [0.9, -1.0], [0.9, -1.0]])  # 9, -20.5 and 9, -20.5, over 10, cut to 1
     wide = apply(replace(PLAIN, reach=100.0), recorded())
@@ -36,7 +37,7 @@ def test_absolute_targets_become_ways_from_where_the_agent_is():
     assert fields["image"].shape == (3, 4, 4, 3) and fields["image"][:, 0, 0, 0].tolist() == [0, 80, 160]
 
 
-def test_deltas_are_summed_and_velocities_integrated_over_a_decision():
+def test_deltas_are_summed_and_velocities_integrated_over_a_control_step():
     logs = recorded() | {"act": np.arange(2 * STEPS, dtype=np.float32).reshape(STEPS, 2) / 10}
     fields = apply(replace(PLAIN, representation="delta"), logs)
     assert np.allclose(fields["action"], [[0, 0], [0.02, 0.04], [0.1, 0.12]])  # (0.0 + 0.2) / 10, ..., (0.4 + 0.6) / 10
@@ -68,8 +69,8 @@ def test_a_success_or_a_reward_on_the_last_rows_is_kept(steps, step):
     assert fields["reward"].tolist() == [0, 0, 1] and fields["success"].tolist() == [0, 0, 1]
 
 
-def test_what_the_last_step_led_to_ends_a_decision_of_its_own():
-    """Four steps and five observations: both decisions are whole, and the fifth observation is the last row."""
+def test_what_the_last_step_led_to_ends_a_control_step_of_its_own():
+    """Four steps and five observations: both control steps are whole, and the fifth observation is the last row."""
     five = recorded()
     logs = {name: x[:4] for name, x in five.items()}
     final = {name: five[name][4:] for name in ("cam", "pos", "pose")}
@@ -79,8 +80,8 @@ def test_what_the_last_step_led_to_ends_a_decision_of_its_own():
     assert all(np.array_equal(values, whole[name]) for name, values in fields.items())
 
 
-def test_what_was_observed_last_is_no_row_where_no_decision_ends_there():
-    """Five steps and six observations: the sixth is half a decision after the fifth."""
+def test_what_was_observed_last_is_no_row_where_no_control_step_ends_there():
+    """Five steps and six observations: the sixth is half a control step after the fifth."""
     five = recorded()
     fields = apply(PLAIN, five, {name: five[name][4:] for name in ("cam", "pos")})
     assert len(fields["image"]) == 3 and np.allclose(fields["reward"], [0.1, 0.2, 0.5])
@@ -162,7 +163,7 @@ def test_columns_that_a_feature_has_not_do_not_fit(columns, fits):
         ({"reach": -1.0}, "cannot be a mapping: reach is -1.0, expected above 0"),
         ({"size": 0}, "cannot be a mapping: size is 0, expected at least 1 and at most 1024"),
         ({"high": (0.0, 512.0)}, r"cannot be a mapping: high is \(0.0, 512.0\), expected more than low"),
-        ({"rate": 20.0}, "cannot be a mapping: rate is 20 decisions a second, expected at most the 10 of fps"),
+        ({"rate": 20.0}, "cannot be a mapping: rate is 20 control steps a second, expected at most the 10 of fps"),
     ],
 )
 def test_a_mapping_in_a_file_that_cannot_be_is_refused_by_what_it_says(tmp_path, change, said):
@@ -177,6 +178,6 @@ def test_a_mapping_in_a_file_is_loaded_as_it_was_saved(tmp_path):
     assert load(tmp_path / "glocal.json") == PLAIN
 
 
-def test_an_episode_without_a_decision_is_refused():
+def test_an_episode_without_a_control_step_is_refused():
     with pytest.raises(ValueError, match="2 steps are too few"):
         apply(PLAIN, {name: values[:2] for name, values in recorded().items()})

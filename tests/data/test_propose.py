@@ -16,7 +16,7 @@ def logs(unit: float, low: float, far: float) -> Logs:
     rng = np.random.default_rng(0)
     state = rng.uniform(0, 512, (STEPS, 2))
     target = state + rng.uniform(-far, far, (STEPS, 2))
-    target[1::2] = target[0::2]  # a decision is two steps long
+    target[1::2] = target[0::2]  # a control step is two steps long
     told = {"state": state / unit + low, "action": target / unit + low}
     return Logs([{"image": np.zeros((STEPS, 8, 8, 3), np.uint8), **told}])
 
@@ -60,7 +60,7 @@ def test_numbers_that_tell_nothing_leave_the_usual_reach():
 
 
 @pytest.mark.parametrize("name", ["next.reward", "reward"])
-def test_how_a_decision_has_rewards_is_told_by_the_rewards(name):
+def test_how_a_control_step_has_rewards_is_told_by_the_rewards(name):
     """Dense ones are told by the last, sparse ones by the largest; and what is assumed of a plain name is said."""
     some = logs(1.0, 0.0, 50.0)
     some.features = {**some.features, name: Feature((1,), "float64")}

@@ -49,7 +49,7 @@ def test_each_number_of_an_action_is_a_target_a_step_or_a_switch():
     assert (targets.columns, targets.kind, steps.columns, steps.kind) == ((0, 1, 3), "absolute", (2,), "delta")
     assert "action 0 1 3: taken for targets, near what a stream shows (absolute)" in said
     assert np.allclose(targets.low[:2], -1, atol=0.1) and targets.low[2] == 0 and targets.high[2] == 1
-    assert steps.low[0] == -steps.high[0] and 0.02 < steps.high[0] <= 5 * 0.02  # five steps in a decision
+    assert steps.low[0] == -steps.high[0] and 0.02 < steps.high[0] <= 5 * 0.02  # five steps in a control step
 
 
 def test_velocities_are_told_by_their_name():
@@ -67,7 +67,7 @@ def test_two_actions_are_both_told():
 @pytest.mark.parametrize(
     "fps, rate", [(50.0, 12.5), (30.0, 10.0), (25.0, 12.5), (20.0, 10.0), (10.0, 10.0), (5.0, 5.0)]
 )
-def test_the_rate_of_decisions_is_a_divisor_of_the_logs_own(fps, rate):
+def test_the_rate_of_control_steps_is_a_divisor_of_the_logs_own(fps, rate):
     mapping, _ = propose_robot(Logs([arm()], fps=fps))
     assert (mapping.fps, mapping.rate) == (fps, rate)
 

@@ -33,13 +33,16 @@ def verdicts(*episodes: dict[str, np.ndarray], mapping: RobotMapping = MAPPING) 
 def test_plain_logs_pass():
     found = verdicts(episode(0), episode(1))
     assert {verdict for verdict, _ in found.values()} == {"ok"}
-    assert found["lengths"][1] == "2 episodes of 19 to 19 decisions"
+    assert found["lengths"][1] == "2 episodes of 19 to 19 control steps"
 
 
 def test_copies_and_short_episodes_are_named():
     found = verdicts(episode(0), episode(1, steps=4), episode(0))
     assert found["copies"] == ("fail", "1 episodes hold the very numbers of earlier ones: 2")
-    assert found["lengths"] == ("warn", "3 episodes of 3 to 19 decisions; 1 are not longer than the context of 4: 1")
+    assert found["lengths"] == (
+        "warn",
+        "3 episodes of 3 to 19 control steps; 1 are not longer than the context of 4: 1",
+    )
 
 
 @pytest.mark.parametrize("scale, verdict", [(1.0, "ok"), (1.2, "warn"), (3.0, "fail"), (0.01, "warn")])

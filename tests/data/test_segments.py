@@ -48,7 +48,7 @@ def test_spread_windows_end_only_where_an_episode_goes_on():
     assert Rows().recorded().spread(100, 2).obs[:, -1, 0].tolist() == [0, 1, 3, 4, 5, 6]
 
 
-def test_drawn_windows_end_with_a_decision_and_all_decisions_are_drawn_alike():
+def test_drawn_windows_end_with_a_control_step_and_all_control_steps_are_drawn_alike():
     torch.manual_seed(0)
     last = Rows().recorded().draw(5000, 2).obs[:, -1, 0].long()
     counts = torch.bincount(last, minlength=8)
@@ -56,7 +56,7 @@ def test_drawn_windows_end_with_a_decision_and_all_decisions_are_drawn_alike():
     assert (counts[[1, 2, 4, 6, 7]] - 1000).abs().max() < 150
 
 
-def test_pairs_are_those_of_decisions():
+def test_pairs_are_those_of_control_steps():
     before, after, reward = Rows().recorded().pairs()
     assert before.flatten().tolist() == [0, 1, 3, 5, 6]
     assert after.flatten().tolist() == reward.tolist() == [1, 2, 4, 6, 7]

@@ -186,7 +186,7 @@ def test_windows_that_reach_back_too_far_rest_at_the_beginning(store):
     assert window.action[0, :, 0].tolist() == [0, 0, 0, 1]
 
 
-def test_drawn_windows_end_with_a_decision_and_stay_in_their_episode(store):
+def test_drawn_windows_end_with_a_control_step_and_stay_in_their_episode(store):
     obs = torch.arange(12.0)[:, None]
     experience = Recorded.of(store, obs)
     window = experience.draw(500, 2).obs[..., 0]

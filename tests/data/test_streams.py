@@ -18,7 +18,7 @@ from glocal.data.streams import (
     impossible,
     misfits,
     normalised,
-    over_decision,
+    over_control_step,
     to_dict,
     to_features,
     to_robot,
@@ -53,14 +53,14 @@ def logs(**more: np.ndarray) -> Logs:
     return Logs([recorded() | more], fps=20)
 
 
-def test_streams_are_the_columns_that_they_name_at_every_decision():
+def test_streams_are_the_columns_that_they_name_at_every_control_step():
     found = apply(PLAIN, recorded())
     assert found["joints"].tolist() == [[0, 10], [2, 12], [4, 14]]
     assert found["cube"].tolist() == [[0, 0], [4, 2], [8, 4]]
     assert found["joints"].dtype == found["action"].dtype == np.float32
 
 
-def test_cameras_show_the_used_part_of_their_pictures_at_every_decision():
+def test_cameras_show_the_used_part_of_their_pictures_at_every_control_step():
     pictures = np.random.default_rng(0).integers(0, 256, (5, 32, 64, 3), dtype=np.uint8)
     found = apply(SEEING, recorded() | {"observation.images.top": pictures})
     assert found["top"].shape == (3, 16, 16, 3) and found["top"].dtype == np.uint8
@@ -120,7 +120,7 @@ def test_a_crop_that_reaches_beyond_a_picture_is_said():
         shown(TOP, np.zeros((20, 60, 3), np.uint8))
 
 
-def test_deltas_add_up_over_a_decision_and_targets_and_speeds_count_by_their_mean():
+def test_deltas_add_up_over_a_control_step_and_targets_and_speeds_count_by_their_mean():
     told = asked(PLAIN, recorded(), np.array([0, 2, 4]))
     assert np.allclose(told, [[0.1, 2, 1, 0.05], [0.5, 2, 5, 0.25]])
 
@@ -142,14 +142,14 @@ def test_the_robot_is_told_its_numbers_in_the_order_of_the_logs_whatever_the_ord
     assert to_robot(apart, np.array([1.0, 0.5, -1.0]))["action"].tolist() == [10.0, -2.0, 0.5]
 
 
-def test_what_is_told_over_a_decision_goes_back_to_the_features_that_it_came_of():
-    found = over_decision(PLAIN, np.array([[0.5, -1.0, 0.0, 1.0]]))
+def test_what_is_told_over_a_control_step_goes_back_to_the_features_that_it_came_of():
+    found = over_control_step(PLAIN, np.array([[0.5, -1.0, 0.0, 1.0]]))
     assert np.allclose(found["action"], [[1.0, -4.0, 5.0]]) and np.allclose(found["base"], [[1.0]])
 
 
 def test_rewards_are_brought_to_about_one_and_belong_to_what_they_led_to():
     found = apply(replace(PLAIN, reward_scale=4.0), recorded())
-    assert found["reward"].tolist() == [0, 0.25, 1.0]  # of steps 1 and 4: the last of each decision, over 4
+    assert found["reward"].tolist() == [0, 0.25, 1.0]  # of steps 1 and 4: the last of each control step, over 4
     assert (found["cont"] == 1).all() and "success" not in found
 
 
@@ -159,14 +159,14 @@ def test_an_episode_that_ends_for_good_ends_and_one_that_is_cut_off_does_not():
     assert apply(replace(ends, ends=False), recorded())["cont"].tolist() == [1, 1, 1]
 
 
-def test_what_the_last_step_led_to_ends_a_decision_of_its_own():
+def test_what_the_last_step_led_to_ends_a_control_step_of_its_own():
     final = {name: x[-1:] + 1 for name, x in recorded(6).items() if name.startswith("observation")}
     assert apply(PLAIN, recorded(6), final)["joints"].tolist() == [[0, 10], [2, 12], [4, 14], [6, 16]]
     assert len(apply(PLAIN, recorded(6))["joints"]) == 3
 
 
-def test_an_episode_without_a_decision_is_refused():
-    with pytest.raises(ValueError, match="2 steps are too few for one decision"):
+def test_an_episode_without_a_control_step_is_refused():
+    with pytest.raises(ValueError, match="2 steps are too few for one control step"):
         apply(PLAIN, recorded(2))
 
 
@@ -191,7 +191,7 @@ def test_a_mapping_survives_json_and_unknown_keys_are_named():
         ({"action": (replace(WAY, low=(1.0,)),)}, "action action has 1 low and 2 high limits, expected 2 of each"),
         ({"action": (replace(GRIPPER, low=(10.0,)),)}, "action action 2 goes from 10 to 10, expected the low limit"),
         ({"action": (GRIPPER, GRIPPER)}, "action action 2 is named twice"),
-        ({"rate": 40.0}, "rate is 40 decisions a second, expected at most the 20 of fps"),
+        ({"rate": 40.0}, "rate is 40 control steps a second, expected at most the 20 of fps"),
     ],
 )
 def test_what_cannot_be_together_is_said(change, said):
@@ -210,7 +210,7 @@ def test_what_cannot_be_together_is_said(change, said):
         ({"action": (replace(GRIPPER, columns=(7,)),)}, "action has the columns (7,), but action has 3 numbers"),
         ({"reward": "score"}, "reward is 'score', which the dataset has not"),
         ({"fps": 10.0, "rate": 10.0}, "fps is 10, the dataset's is 20"),
-        ({"rate": 8.0}, "20 steps a second are no multiple of 8 decisions a second"),
+        ({"rate": 8.0}, "20 steps a second are no multiple of 8 control steps a second"),
         ({"ends": True}, "ends is true, but no feature is named that says done"),
     ],
 )

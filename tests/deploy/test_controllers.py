@@ -66,7 +66,7 @@ def deployed(**options):
     return started(learned(IdentityCodec(TABLE), Policy(Remembering(), Doubting()), **options))
 
 
-def test_the_belief_is_carried_from_decision_to_decision():
+def test_the_belief_is_carried_from_control_step_to_control_step():
     """By hand: b0 = 0.8, a0 = 0.4; b1 = (0.8 + 0.4 + 0.2) / 2 = 0.7, a1 = 0.35; b2 = (0.7 + 0.35 - 0.25) / 2 = 0.4."""
     controller = deployed()
     found = [controller.send(seen((x, -x)))[0] for x in (0.8, 0.2, -0.25)]

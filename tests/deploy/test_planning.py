@@ -35,7 +35,7 @@ def test_it_goes_where_the_model_says_that_the_reward_is():
     assert action[1].item() > 0.7 and action[2].item() < -0.7
 
 
-def test_the_next_decision_begins_with_the_plan_of_this_one():
+def test_the_next_control_step_begins_with_the_plan_of_this_one():
     planner = ICEM(replace(CONFIG, iterations=1, samples=2, elites=2), LinearWorld(), 1, seed=0)
     planner.mean = torch.tensor([[[0.1], [0.2], [0.3], [0.4]]])
     planner.again = torch.tensor([[[[0.5], [0.6], [0.7], [0.8]]]])

@@ -11,7 +11,7 @@ from glocal.tasks.pusht import GOAL_KEYPOINTS, PushT, PushTConfig
 
 
 def test_episodes_of_a_seed_are_always_the_same():
-    task = PushTConfig(decisions=5)
+    task = PushTConfig(control_steps=5)
     one, two = (run_episodes(task, aimless(0), 3, 100) for _ in range(2))
     assert np.array_equal(one.keypoints, two.keypoints) and one.keypoints.shape == (3, 6, 16)
     other = run_episodes(task, aimless(0), 3, 200)
@@ -19,7 +19,7 @@ def test_episodes_of_a_seed_are_always_the_same():
 
 
 def test_episodes_begin_where_their_own_seeds_put_them():
-    found = run_episodes(PushTConfig(decisions=1), aimless(0), 4, 100)
+    found = run_episodes(PushTConfig(control_steps=1), aimless(0), 4, 100)
     env = PushT(PushTConfig())
     for i in range(4):
         start = env.reset(100 + i)
@@ -36,7 +36,7 @@ def straight(way):
 
 def test_an_episodes_score_is_its_best_moment():
     """Every step is taken again by hand: the best is neither where the episode began nor where it ended."""
-    way, seed, task = np.array([-1.0, 0.1]), 45, PushTConfig(decisions=8)  # across the goal, and beyond
+    way, seed, task = np.array([-1.0, 0.1]), 45, PushTConfig(control_steps=8)  # across the goal, and beyond
     found = run_episodes(task, straight(way), 1, seed)
     env = PushT(task)
     steps = [env.reset(seed)] + [env.step(way) for _ in range(8)]
@@ -61,17 +61,17 @@ def test_a_summary_counts_poses_and_coverages_of_more_than_95_percent():
     assert found["max_coverage"] == pytest.approx(0.77) and found["median_best_keypoint_px"] == 3.5
 
 
-def test_every_decision_is_ticked_and_filmed():
+def test_every_control_step_is_ticked_and_filmed():
     ticks: list[int] = []
-    found = run_episodes(PushTConfig(decisions=3), aimless(0), 4, 0, filmed=3, tick=ticks.append)
+    found = run_episodes(PushTConfig(control_steps=3), aimless(0), 4, 0, filmed=3, tick=ticks.append)
     assert ticks == [1, 2, 3] and len(found.frames) == 4
     assert found.frames[0].shape == (256, 256, 3)  # two by two of 128, the last one blank
     assert (found.frames[0][128:, 128:] == 255).all() and (found.frames[0][128:, :128] != 255).any()
-    assert run_episodes(PushTConfig(decisions=1), aimless(0), 1, 0).frames == []
+    assert run_episodes(PushTConfig(control_steps=1), aimless(0), 1, 0).frames == []
 
 
 def test_play_reaches_the_pose_where_aimless_actions_do_not():
-    task = PushTConfig(decisions=150)
+    task = PushTConfig(control_steps=150)
     eager = PlayConfig(goal_share=1.0, elsewhere_share=0.0, shake=0.02)
     assert run_episodes(task, playing(eager, 0), 4, 0).pose.sum() >= 3
     assert run_episodes(task, aimless(0), 4, 0).pose.sum() <= 1

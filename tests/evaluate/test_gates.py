@@ -120,7 +120,7 @@ def test_the_verdict_names_what_falls_short():
 
 
 def test_errors_by_horizon_are_those_of_that_moment():
-    """The block is off by t pixels after t decisions in one window, and by 3 t in two others."""
+    """The block is off by t pixels after t control steps in one window, and by 3 t in two others."""
     off = np.arange(1.0, 21)[None, :, None] * np.array([1.0, 3.0, 3.0])[:, None, None] * [1.0, 0.0]
     at, angle = np.zeros((3, 20, 2)), np.zeros((3, 20))
     found = drift(Pose(at, off, angle), Pose(at, at, angle))

@@ -11,7 +11,8 @@ from glocal.evaluate.recording import describe, told
 
 @pytest.fixture
 def store(tmp_path) -> EpisodeStore:
-    """Two episodes of three and two rows: a block that moves in one decision of three, and leaps between episodes."""
+    """Two episodes of three and two rows: a block that moves in one control step of three, and leaps between
+    episodes."""
     poses = [[[0, 0, 0], [0.05, 0, 0], [5, 0, 0]], [[90, 0, 0], [90, 0, 0.05]]]
     scores = [[0.0, 0.5, 0.81], [0.3, 1.0]]
     for number, (pose, score) in enumerate(zip(poses, scores, strict=True)):
@@ -30,7 +31,7 @@ def store(tmp_path) -> EpisodeStore:
 
 def test_a_recording_in_numbers(store):
     found = describe(store)
-    assert (found["episodes"], found["decisions"]) == (2, 3)
+    assert (found["episodes"], found["control_steps"]) == (2, 3)
     assert found["reward"]["0.5"] == pytest.approx(0.5) and found["reward"]["0.1"] == pytest.approx(0.12)
     assert found["moving_share"] == pytest.approx(1 / 3)
     assert found["success_share"] == pytest.approx(1 / 5) and found["near_share"] == pytest.approx(2 / 5)
@@ -40,11 +41,15 @@ def test_a_recording_in_numbers(store):
 
 def test_a_robots_streams_mean_nothing_whatever_they_are_called(store):
     found = describe(replace(store, about={**store.about, "streams": {}}))
-    assert set(found) == {"episodes", "decisions", "reward", "success_share"}
+    assert set(found) == {"episodes", "control_steps", "reward", "success_share"}
 
 
 def test_it_is_told_in_lines(store):
     lines = dict(told(describe(store)))
-    assert lines["episodes"] == "2" and lines["decisions that move the block"] == "33.3%"
+    assert lines["episodes"] == "2" and lines["control steps that move the block"] == "33.3%"
     assert lines["reward"].startswith("10% below 0.12, 50% below 0.5,")
-    assert dict(told({"episodes": 1, "decisions": 2})) == {"episodes": "1", "decisions": "2", "reward": "none yet"}
+    assert dict(told({"episodes": 1, "control_steps": 2})) == {
+        "episodes": "1",
+        "control steps": "2",
+        "reward": "none yet",
+    }

@@ -4,11 +4,11 @@ import numpy as np
 
 from glocal.evaluate.filming import Film
 from glocal.evaluate.robot_episodes import RobotEpisodes, run_robot_episodes
-from glocal.tasks.robot import Decided
+from glocal.tasks.robot import Answer
 
 
 class Scripted:
-    """Succeeds when its seed says, for one decision; those of odd seeds end there."""
+    """Succeeds when its seed says, for one control step; those of odd seeds end there."""
 
     def reset(self, seed):
         self.seed, self.t = seed, 0
@@ -17,7 +17,7 @@ class Scripted:
     def step(self, action):
         assert action[0] == self.seed + self.t, "an action is of what was seen last"
         self.t += 1
-        return Decided({"seen": np.array([float(self.seed + self.t)])}, self.t == self.seed % 10, self.ends)
+        return Answer({"seen": np.array([float(self.seed + self.t)])}, self.t == self.seed % 10, self.ends)
 
     @property
     def ends(self):
@@ -38,7 +38,7 @@ def test_success_is_counted_at_any_time_and_at_the_end():
     found = run(6, 20)  # seeds 20 to 25: never, at 1 (which ends it), 2, 3 (ends), 4, and later than there is time for
     assert found.success.tolist() == [False, True, True, True, True, False]
     assert found.at_end.tolist() == [False, True, False, True, True, False]
-    assert found.decisions.tolist() == [4, 1, 2, 3, 4, 4]
+    assert found.control_steps.tolist() == [4, 1, 2, 3, 4, 4]
 
 
 def test_more_episodes_than_robots_go_on_with_the_next_seeds():
@@ -51,12 +51,12 @@ def test_more_episodes_than_robots_go_on_with_the_next_seeds():
 def test_a_summary_counts_and_says_how_long_it_took():
     found = run(6, 20).summary()
     assert (found["success"]["k"], found["success"]["n"], found["success_at_end"]["k"]) == (4, 6, 3)
-    assert found["median_decisions_to_success"] == 2.5
-    assert run(1, 20).summary()["median_decisions_to_success"] is None
+    assert found["median_control_steps_to_success"] == 2.5
+    assert run(1, 20).summary()["median_control_steps_to_success"] is None
 
 
 class Drawn(Scripted):
-    """Shows how many decisions it has behind it, or fails to."""
+    """Shows how many control steps it has behind it, or fails to."""
 
     fails = False
 
@@ -70,12 +70,12 @@ class Blind(Drawn):
     fails = True
 
 
-def test_the_first_episodes_are_filmed_decision_by_decision():
+def test_the_first_episodes_are_filmed_control_step_by_control_step():
     film = Film(3, Drawn)
     found = run_robot_episodes(Scripted, echo, 4, 23, 20, film=film)
     assert len(found.frames) == 5 and found.frames[0].shape == (2 * 128, 2 * 192, 3) and found.not_filmed == ""
     corners = [[int(one[y, x, 0]) for y, x in ((0, 0), (0, 200), (130, 0), (130, 200))] for one in found.frames]
-    # seeds 20 to 22: never at an end, ended after one decision, never; and nobody
+    # seeds 20 to 22: never at an end, ended after one control step, never; and nobody
     assert corners == [[0, 0, 0, 255], [10, 10, 10, 255], [20, 10, 20, 255], [30, 10, 30, 255], [40, 10, 40, 255]]
 
 

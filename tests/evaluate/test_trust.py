@@ -65,7 +65,7 @@ class Kind(LinearWorld):
 def test_optimism_is_what_the_judge_does_not_confirm(own, optimism):
     torch.manual_seed(0)
     policy, start = Policy(LinearSurrogate(), Still()), resting(32, 3)
-    found = trust(policy, Grounds(own(), LinearWorld(), start, start, decisions=4, horizon=2, gamma=0.9))
+    found = trust(policy, Grounds(own(), LinearWorld(), start, start, control_steps=4, horizon=2, gamma=0.9))
     assert found["optimism"] == pytest.approx(optimism, abs=1e-5) and found["noise"] == pytest.approx(0.0, abs=1e-6)
 
 
@@ -80,11 +80,11 @@ class Brief(LinearWorld):
 
 def test_rewards_after_an_end_do_not_count():
     policy, start = Policy(LinearSurrogate(), Still()), resting(8, 3)
-    found = trust(policy, Grounds(Brief(), None, start, start, decisions=4, horizon=2, gamma=0.9))
+    found = trust(policy, Grounds(Brief(), None, start, start, control_steps=4, horizon=2, gamma=0.9))
     assert found["own"] == pytest.approx(1.5)
 
 
 def test_without_a_judge_there_is_no_optimism_to_tell():
     policy, start = Policy(LinearSurrogate(), Still()), resting(32, 3)
-    found = trust(policy, Grounds(QuantisedWorld(), None, start, start, decisions=4, horizon=2, gamma=0.9))
+    found = trust(policy, Grounds(QuantisedWorld(), None, start, start, control_steps=4, horizon=2, gamma=0.9))
     assert set(found) == {"own", "noise", "distance", "cosine"}

@@ -86,16 +86,16 @@ def test_options_that_do_not_do_are_one_sentence(options, said):
 
 def test_recordings_are_rewarded_where_there_is_success_and_leave_out_what_never_changes(tmp_path):
     logs = tmp_path / "logs"
-    counts = ("--scripted", 2, "--cloned", 1, "--random", 1)
+    counts = ("--scripted", 2, "--cloned", 1, "--random", 1, "--play", 1)
     script("record_metaworld", logs, "--task", "drawer-open-v3", *counts, "--steps", 130)
     dataset = open_dataset(logs)
     mapping = robot_mapping_of(logs, dataset)
     assert misfits(mapping, dataset) == [] and (dataset.fps, mapping.stride, mapping.action_dim) == (80, 5, 4)
     assert [one.name for one in mapping.streams] == ["hand", "thing", "before", "goal"]
     assert set(range(11, 18)).isdisjoint(column for one in mapping.streams for column in one.columns)
-    episodes = [dataset.episode(number, ["next.reward", "next.success", "action"]) for number in range(4)]
-    first = {dataset.episode(number, ["observation.state"])["observation.state"][0].tobytes() for number in range(4)}
-    assert len(first) == 4
+    episodes = [dataset.episode(number, ["next.reward", "next.success", "action"]) for number in range(5)]
+    first = {dataset.episode(number, ["observation.state"])["observation.state"][0].tobytes() for number in range(5)}
+    assert len(first) == 5
     assert all(np.array_equal(one["next.reward"], one["next.success"].astype(np.float32)) for one in episodes)
     assert sum(one["next.success"].any() for one in episodes) >= 2
     held = episodes[0]["action"].reshape(26, 5, 4)

@@ -85,7 +85,7 @@ def test_a_push_through_the_centre_of_mass_does_not_turn():
 
 
 def test_play_is_the_same_for_the_same_seed_and_moves_the_block():
-    task, play = PushTConfig(decisions=40), PlayConfig()
+    task, play = PushTConfig(control_steps=40), PlayConfig()
     one, two = record_episode(task, play, 5, 2), record_episode(task, play, 5, 2)
     assert all(np.array_equal(one[name], two[name]) for name in one)
     assert np.abs(one["pose"][-1] - one["pose"][0]).max() > 1
@@ -93,5 +93,5 @@ def test_play_is_the_same_for_the_same_seed_and_moves_the_block():
 
 
 def test_images_are_recorded_where_they_are_asked_for():
-    episode = record_episode(PushTConfig(images=True, decisions=2), PlayConfig(), 0, 0)
+    episode = record_episode(PushTConfig(images=True, control_steps=2), PlayConfig(), 0, 0)
     assert episode["image"].shape == (3, 64, 64, 3) and episode["image"].dtype == np.uint8

@@ -60,7 +60,7 @@ def test_what_is_no_picture_is_said():
     assert "camera a reads 'top' of its observation, which has goal, state" in said and "FEATURE=render()" in said
 
 
-def test_a_decision_is_held_and_what_it_tells_the_environment_is_made_of_the_action():
+def test_a_control_step_is_held_and_what_it_tells_the_environment_is_made_of_the_action():
     env = Reach()
     one = robot(env, hold=3)
     one.reset(seed=3)
@@ -75,7 +75,7 @@ def test_the_same_seed_is_the_same_initial_state_and_another_is_another():
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
-def test_success_within_a_decision_counts_and_nothing_is_done_after_the_end():
+def test_success_within_a_control_step_counts_and_nothing_is_done_after_the_end():
     one = robot(Short(), hold=2)
     one.reset(seed=0)
     first, second = one.step(np.zeros(4)), one.step(np.zeros(4))

@@ -20,9 +20,9 @@ class ContrastConfig:
     dim: int = 16
     width: int = 32
     near: int = 8
-    """Decisions within which two frames of an episode belong together."""
+    """Control steps within which two frames of an episode belong together."""
     far: int = 24
-    """Decisions from which on two frames of an episode have to be told apart; between the two nothing is asked."""
+    """Control steps from which on two frames of an episode have to be told apart; between the two nothing is asked."""
     episodes: int = 32
     """In a batch."""
     frames: int = 6
@@ -54,7 +54,7 @@ class Contrast(nn.Module):
         time: Int[Tensor, " b"],
     ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
         """Cross entropy of finding each image's neighbour among all others (InfoNCE, arXiv 1807.03748); `time` counts
-        decisions. Frames of the same episode that are neither near nor far are left out."""
+        control steps. Frames of the same episode that are neither near nor far are left out."""
         z, near = self(torch.cat([images, others])).chunk(2)
         logits = -self.sharpness.exp() * torch.cdist(z, near).pow(2)
         close = (episode[:, None] == episode) & ((time[:, None] - time).abs() < self.cfg.far)

@@ -47,7 +47,7 @@ class Scored:
         return {
             "own": ("imagined success, own world", real),
             "judge": ("imagined success, the judge's world", real),
-            "looks": ("imagined reward of a decision", f"real {self.looked}"),
+            "looks": ("imagined reward of a control step", f"real {self.looked}"),
         }
 
 
@@ -92,7 +92,7 @@ def claimed(cells: Cells, world: str, scored: Scored) -> list[tuple[float, float
 
 
 def looked(cells: Cells, scored: Scored) -> list[tuple[float, float]]:
-    """Imagined reward of a decision and what was real of all policies that were looked at along training."""
+    """Imagined reward of a control step and what was real of all policies that were looked at along training."""
     rows = [row for cell in cells.values() for row in cell["looks"] if "trust/own" in row]
     return [(row["trust/own"], row[f"eval/{scored.look}"]) for row in rows]
 

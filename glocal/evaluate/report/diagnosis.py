@@ -17,7 +17,7 @@ from matplotlib.ticker import NullLocator
 
 
 def usable_horizon(medians: Sequence[Sequence[float]], limits: Sequence[float]) -> int:
-    """Decisions up to which all median errors, a row for each decision, stay within their limits."""
+    """Control steps up to which all median errors, a row for each control step, stay within their limits."""
     for horizon, errors in enumerate(medians):
         if any(error > limit for error, limit in zip(errors, limits, strict=True)):
             return horizon
@@ -29,7 +29,7 @@ def model_checks(model: Mapping[str, Any], error: Mapping[str, float], horizon: 
     others = {name: error[name] for name in ("shuffled", "zero", "mirrored")}
     nearest = min(others, key=lambda name: others[name])
     return [
-        _check(f"usable for the {horizon} decisions of a rollout", model["usable_horizon"], at_least=horizon),
+        _check(f"usable for the {horizon} control steps of a rollout", model["usable_horizon"], at_least=horizon),
         _check(
             f"follows actions: error with {nearest} ones over that with true ones",
             others[nearest] / max(error["true"], 1e-9),
@@ -118,7 +118,7 @@ def _plot_trust(looks: Sequence[Mapping[str, float]], judged: bool) -> Any:
         {"trust/distance": "distance of beliefs from recorded ones", "trust/noise": "spread over noise"},
         {"trust/cosine": "cosine with finite differences"},
     )
-    for axes, lines, title in zip(panels, curves, ("reward of a decision", "strangeness", "gradient"), strict=True):
+    for axes, lines, title in zip(panels, curves, ("reward of a control step", "strangeness", "gradient"), strict=True):
         for key, label in lines.items():
             axes.plot(steps, [row[key] for row in looks], marker="o", ms=3, label=label)
         axes.set(title=title, xlabel="million imagined steps")

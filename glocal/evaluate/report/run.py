@@ -38,7 +38,7 @@ RATES = {
 NUMBERS = {
     "max_coverage": "mean of largest coverage",
     "median_best_keypoint_px": "median of best keypoint distance (px)",
-    "median_decisions_to_success": "median of decisions to success",
+    "median_control_steps_to_success": "median of control steps to success",
 }
 
 

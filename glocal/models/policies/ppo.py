@@ -33,7 +33,7 @@ class PPOConfig:
     envs: Annotated[int, Range(1, 1_000_000)] = 256
     horizon: Small = 24
     episode: Annotated[int, Range(1, 10_000)] = 48
-    """Imagined decisions after which an environment begins anew from a recorded window."""
+    """Imagined control steps after which an environment begins anew from a recorded window."""
     warm_up: Small = 4
     """Recorded observations that an imagined environment begins with."""
     gamma: Part = 0.97

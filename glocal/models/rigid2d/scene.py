@@ -66,7 +66,7 @@ class SceneConfig:
 class Scene(Featurizer):
     """Features and changes of scenes of points and an agent.
 
-    `shape` is the rigid body's, `scale` the typical change per decision of each point and of the agent, and `goal`
+    `shape` is the rigid body's, `scale` the typical change per control step of each point and of the agent, and `goal`
     where the points were when the most rewarding observation was recorded.
     """
 

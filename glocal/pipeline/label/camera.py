@@ -94,7 +94,7 @@ def read_picture(told: str, dataset: Dataset, camera: Camera) -> Array:
 
 @dataclass(frozen=True)
 class PictureReading:
-    """What is read of an episode of a robot's logs for an embedding: one camera's picture at each decision."""
+    """What is read of an episode of a robot's logs for an embedding: one camera's picture at each control step."""
 
     mapping: RobotMapping
     camera: Camera

@@ -184,7 +184,7 @@ def _of_robot(job: Job, known: RobotMapping, camera: Camera, updates: int) -> Em
 
 
 def _take_pictures(run: RunFolder, known: RobotMapping, camera: Camera) -> None:
-    """Decode what the camera shows at each decision."""
+    """Decode what the camera shows at each control step."""
     path, reading = Path(run.config.logs), PictureReading(known, camera)
     dataset = open_dataset(path)
     numbers, _ = chosen(reading, dataset.observed)

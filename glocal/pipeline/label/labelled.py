@@ -109,7 +109,7 @@ def _labelled(logs: Logs, columns: Sequence[Mapping[str, Array]]) -> AnyMapping:
     if isinstance(known, PlanarMapping):
         return replace(known, pose=POSE if POSE in columns[0] else known.pose)
     scale = reward_scale(known, rewards)
-    console.print(f"a decision has the {known.reward_over} of its rewards, over {scale:g}")
+    console.print(f"a control step has the {known.reward_over} of its rewards, over {scale:g}")
     return replace(known, reward_scale=scale)
 
 

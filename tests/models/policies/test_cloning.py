@@ -39,7 +39,7 @@ def recorded(tmp_path: Path, *rewards: Sequence[float]) -> Recorded:
 
 
 def test_filtered_cloning_draws_from_the_best_episodes_alone(tmp_path):
-    # What stands in an episode's first row was not earned by a decision; mean rewards are 1, 5, 3, 4.
+    # What stands in an episode's first row was not earned by a control step; mean rewards are 1, 5, 3, 4.
     experience = recorded(tmp_path, (9.0, 1.0, 1.0), (0.0, 5.0), (0.0, 3.0, 3.0, 3.0), (0.0, 2.0, 6.0))
     best = experience.best(0.5)
     torch.manual_seed(0)
