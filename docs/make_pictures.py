@@ -23,8 +23,7 @@ HERE = Path(__file__).parent
 
 
 def imagined(run: Path, rows: int = 2) -> None:
-    """Recorded rollouts, and under each what the global model makes of its start and actions; every second control
-    step."""
+    """Recorded rollouts, and under each what the global model makes of its start and actions; every second step."""
     with np.load(run / "gates" / "rollouts.npz", allow_pickle=False) as file:
         kept = dict(file)
     moments = range(1, kept["recorded_image"].shape[1], 2)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import tyro
 from rich.text import Text
@@ -110,11 +110,11 @@ def report(arguments: list[str]) -> None:
     from glocal.pipeline.opening import view_run
     from glocal.pipeline.plan import STAGES
     from glocal.pipeline.run import perform
-    from glocal.pipeline.status import status
+    from glocal.pipeline.status import status as status_of
 
     folder, config, _ = _chosen("report", *_target("report", arguments))
     viewed = view_run(folder, config, "report")
-    _note_stale("report", status(viewed))
+    _note_stale("report", status_of(viewed))
     perform(viewed, STAGES["report"])
     _conclude(folder)
 
@@ -124,36 +124,47 @@ def status(arguments: list[str]) -> None:
     from glocal.pipeline.check import check
     from glocal.pipeline.run import open_run
     from glocal.pipeline.run_dir import Run
-    from glocal.pipeline.status import status
+    from glocal.pipeline.status import status as status_of
 
     folder, config, _ = _chosen("status", *_target("status", arguments))
     if open_run(folder).config != config:
         check(config)
-    for name, found in status(Run(folder, config)).items():
+    for name, found in status_of(Run(folder, config)).items():
         print(f"{name:9} {found.state:8} {'; '.join(found.reasons)}".rstrip())
 
 
 def diagnose(arguments: list[str]) -> None:
     """`glocal diagnose TARGET ...`."""
-    from glocal.pipeline.diagnose import diagnose, show
+    from glocal.pipeline.diagnose import diagnose as diagnosed
+    from glocal.pipeline.diagnose import show
     from glocal.pipeline.opening import view_run
 
     folder, config, _ = _chosen("diagnose", *_target("diagnose", arguments))
-    show(diagnose(view_run(folder, config, "diagnose")))
+    show(diagnosed(view_run(folder, config, "diagnose")))
     console.print(f"see {folder / 'diagnosis.html'}")
 
 
 def compare(arguments: list[str]) -> None:
     """`glocal compare PRESET ...`."""
+    from glocal.pipeline.compare import compare as compare_methods
+    from glocal.pipeline.config import rooted
+    from glocal.pipeline.methods import Study
+
+    asked = _asked(*_target("compare", arguments))
+    study = Study(rooted(asked.config), asked.steps, asked.ppo)
+    compare_methods(asked.run, study, asked.methods, asked.seeds, asked.runs, asked.replace)
+    console.print(f"see {asked.run / 'comparison.html'}")
+
+
+def _asked(target: str, options: list[str]) -> Any:
+    """What a comparison is asked for."""
     from glocal.models.policies.ppo import PPOConfig
     from glocal.pipeline.check import check_values
-    from glocal.pipeline.compare import compare
-    from glocal.pipeline.config import Config, rooted
-    from glocal.pipeline.methods import METHODS, Study, usual_steps
+    from glocal.pipeline.config import Config
+    from glocal.pipeline.methods import METHODS, usual_steps
     from glocal.pipeline.presets import PRESETS
     from glocal.pipeline.usage import read, short_help
 
-    target, options = _target("compare", arguments)
     if target not in PRESETS:
         raise UserError(
             f"{target!r} is not a preset; `glocal compare` expects one of {_known(PRESETS)}, the study's folder by "
@@ -196,9 +207,7 @@ def compare(arguments: list[str]) -> None:
         description=f"Methods: {', '.join(METHODS)}.",
     )
     check_values({"seeds": chosen.seeds, "steps": chosen.steps, "ppo": chosen.ppo}, Options.__annotations__)
-    study = Study(rooted(chosen.config), chosen.steps, chosen.ppo)
-    compare(chosen.run, study, chosen.methods, chosen.seeds, chosen.runs, chosen.replace)
-    console.print(f"see {chosen.run / 'comparison.html'}")
+    return chosen
 
 
 def data(arguments: list[str]) -> None:
@@ -227,14 +236,15 @@ def _stage(name: str) -> Callable[[list[str]], None]:
 
 
 def _do_stage(name: str, target: str, options: list[str]) -> None:
+    """Do one stage, unless it would be done again for nothing."""
     from glocal.pipeline.opening import KEPT, create_run
     from glocal.pipeline.plan import STAGES
     from glocal.pipeline.run import perform
-    from glocal.pipeline.status import status
+    from glocal.pipeline.status import status as status_of
 
     folder, config, replace = _chosen(name, target, options)
     made = create_run(folder, config, (name,), replace)
-    found = status(made)
+    found = status_of(made)
     if name in KEPT and found[name].state == "done" and not replace:
         console.print(f"{name}: done before, skipped; --replace does it again, and keeps what is there")
         return
@@ -281,6 +291,7 @@ def _note_stale(name: str, found: "Mapping[str, Status]") -> None:
 
 
 def _conclude(folder: Path) -> None:
+    """Print the verdict."""
     from glocal.evaluate.report.run import verdict
 
     console.print(verdict(folder), soft_wrap=True)

@@ -8,7 +8,7 @@ import pytest
 
 from glocal.cli import main
 from glocal.core.improve import ImproveConfig
-from glocal.evaluate.report.comparison import PUSHT, ROBOT, claimed, looked, steps_to, summary
+from glocal.evaluate.scores import PUSHT, ROBOT, claimed, looked, steps_to, summary
 from glocal.pipeline.compare import named
 from glocal.pipeline.methods import CLONED, PLANNED, STEPS, Study, usual_steps
 from glocal.pipeline.methods import METHODS as METHODS_KNOWN

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from glocal.cli import main
 from glocal.core.types import Segment, Step
-from glocal.evaluate.report.diagnosis import calibration, model_checks, rank_correlation, recommended, usable_horizon
+from glocal.evaluate.calibration import calibration, model_checks, rank_correlation, usable_horizon
+from glocal.evaluate.report.diagnosis import recommended
 from glocal.pipeline import diagnose
 from glocal.pipeline.run import open_run
 from glocal.pipeline.run_dir import Run

@@ -16,6 +16,8 @@ from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.ingest import beside, robot_mapping_of
 from glocal.data.streams import RobotMapping, misfits
 from glocal.pipeline.label import labelled
+from glocal.pipeline.label.camera import Camera
+from glocal.pipeline.label.embedding import seen_by
 from glocal.pipeline.label.job import shaped
 from glocal.pipeline.run import open_run
 from tests.hostile.case import tree
@@ -320,3 +322,10 @@ def test_labels_that_are_cut_off_leave_nothing(logs, tmp_path, monkeypatch):
     with pytest.raises(SystemExit):
         label("near", logs, tmp_path / "out", "--stream", "goal", "--goal", 0, 0, 0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_of_another_crop_or_size_have_another_folder():
+    camera = Camera("observation.images.top", (16, 16), size=16)
+    others = (camera, replace(camera, crop=(0, 0, 8, 8)), replace(camera, size=32), replace(camera, feature="other"))
+    assert len({seen_by(one) for one in others}) == 4
+    assert seen_by(camera) == seen_by(replace(camera))

@@ -145,7 +145,7 @@ def test_a_changed_mapping_and_changed_logs_make_it_stale_but_logs_that_are_gone
 @pytest.mark.parametrize(
     "changes, said",
     [
-        ({"rate": 2.5}, "the robot decides 5 times a second"),
+        ({"rate": 2.5}, "the robot takes 5 control steps a second"),
         ({"reach": 66.0}, "the robot's is 50, say --task.reach 66"),
         ({"size": 32}, "models see pictures of 64"),
         ({"state": None}, "the agent's position is observed"),

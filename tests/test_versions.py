@@ -164,6 +164,7 @@ EDITS = {
     "pipeline.run_dir.Run": {"policy", "evaluate"},
     "pipeline.build.build_policy": POLICIES,
     "models.policies.cloning.cloning_loss": {"cloning", "policy"},
+    "core.imitation.Imitation": {"policy"},
     "models.policies.ppo.PPOIteration": {"policy"},
     "core.improve.PolicyIteration": {"policy"},
     "core.returns.lambda_return": {"policy"},

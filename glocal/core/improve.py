@@ -1,7 +1,8 @@
 """Policy iteration between two models: imagine with the global one, improve with the local one's gradients.
 
-One `iterate` is, in order: restart what has run its time, roll out, improve the actor (first order), tune the
-temperature, fit the critics to the world's rewards, refresh the local model around what the policy now visits.
+One `iterate` is, in order: restart what has run its time, roll out, improve the actor (first order, once critics that
+come first are fitted), tune the temperature, fit the critics to the world's rewards, refresh the local model around
+what the policy now visits, and with it the cloned actor that the policy is held near, if any.
 """
 
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from glocal.core.ascent import departure, improved
 from glocal.core.environments import Environments, Imagined, Source
 from glocal.core.fitting import descend, flat, minibatches
 from glocal.core.gradients import LINKS
+from glocal.core.imitation import Imitation
 from glocal.core.matching import Matching
-from glocal.core.prior import Prior
 from glocal.core.ranges import Amount, Count, Finite, Part, Positive, Range, Rate, Share, Small
 from glocal.core.replay_buffer import ReplayBuffer
 from glocal.core.returns import alive, discount_weights, lambda_return, weighted_mean
@@ -62,8 +63,8 @@ class ImproveConfig:
     actions away from that by about `step / imitation`. For demonstrations, beside which the global model is often wrong
     (behaviour regularisation, arXiv 1911.11361); it needs a warm start."""
     critics_first: Annotated[int, Range(0, 100_000)] = 0
-    """Iterations at the beginning in which the actor stays as it is, so that critics that know nothing yet do not undo
-    a warm start."""
+    """Iterations at the beginning in which actor and temperature stay as they are (schedules go on), so that critics
+    that know nothing yet do not undo a warm start."""
     temperature: Positive = 0.02
     temperature_lr: Amount = 2e-2
     target_entropy: Annotated[float, Range(-1000, 0, open_high=True)] = -0.5
@@ -99,13 +100,15 @@ class PolicyIteration:
         starts: Source,
         recorded: Source,
         matching: Matching | None = None,
+        shown: Source | None = None,
     ):
-        """Where the policy is held to imitation, its actor as it is now stands for what the logs would do."""
+        """Where the policy is held to imitation, its actor as it is now stands for what the logs would do; it follows
+        what `shown` draws, which without it is what `recorded` does."""
         self.cfg, self.link = cfg, LINKS[cfg.link]
         self.world, self.model, self.critics = world, policy, critics
         self.surrogate, self.actor = surrogate, actor = policy.surrogate, policy.actor
-        self.recorded, self.matching = recorded, matching
-        self.prior = Prior(actor, cfg.refresh_lr) if cfg.imitation else None
+        self.recorded, self.matching, self.shown = recorded, matching, shown or recorded
+        self.imitation = Imitation(actor, cfg.refresh_lr) if cfg.imitation else None
         self.environments = Environments(world, surrogate, starts, cfg.envs, cfg.warm_up, cfg.episode)
         device = next(actor.parameters()).device
         self.log_temperature = torch.tensor(cfg.temperature, device=device).log().requires_grad_()
@@ -133,8 +136,8 @@ class PolicyIteration:
         self._decay_rates()
         self.imagined = self.environments.restart(self.imagined)
         trajectory, perturbation = self._imagine()
-        knowing = self.iteration >= self.cfg.critics_first
-        metrics = self._improve_actor(trajectory, perturbation) if knowing else {}
+        improving = self.iteration >= self.cfg.critics_first
+        metrics = self._improve_actor(trajectory, perturbation) if improving else {}
         metrics |= self._fit_critics(trajectory.detach()) | self._refresh()
         self.iteration += 1
         gap, lived = trajectory.gap.mean(0), alive(trajectory.cont.detach())
@@ -168,11 +171,11 @@ class PolicyIteration:
         self.replay.restore(state["replay"], self.log_temperature.device)
 
     def _modules(self) -> list[nn.Module]:
-        return [self.surrogate, self.actor, self.critics, *([self.prior.actor] if self.prior else [])]
+        return [self.surrogate, self.actor, self.critics, *([self.imitation.actor] if self.imitation else [])]
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         owners = (self.actor_optimizer, self.critic_optimizer, self.temperature_optimizer, self.surrogate_optimizer)
-        return [*owners, *([self.prior.optimizer] if self.prior else [])]
+        return [*owners, *([self.imitation.optimizer] if self.imitation else [])]
 
     def _imagine(self) -> tuple[Trajectory, Tensor]:
         """Roll out from where the environments stand, and let them run on from where they come to.
@@ -212,8 +215,8 @@ class PolicyIteration:
         for rows in minibatches(len(wanted), self.cfg.actor_epochs, self.cfg.actor_minibatches, wanted.device):
             choice = self.actor(belief[rows])
             away = departure(choice.rsample(noise[rows]), wanted[rows], weight[rows], self.cfg.step)
-            if self.prior:
-                usual = self.prior(belief[rows])
+            if self.imitation:
+                usual = self.imitation(belief[rows])
                 away = away + self.cfg.imitation * departure(choice.mean, usual, weight[rows], self.cfg.step)
             loss = away - temperature * weighted_mean(self._normalised(choice.entropy()), weight[rows])
             norms.append(descend(loss, self.actor, self.actor_optimizer, self.cfg.clip))
@@ -277,7 +280,7 @@ class PolicyIteration:
         return flat(trajectory.belief.feat), added.flatten()
 
     def _refresh(self) -> Metrics:
-        """Fit the local model to imagined and recorded windows, half and half."""
+        """Fit the local model to imagined and recorded windows, half and half, and the cloned actor to its beliefs."""
         losses, length = [], self.cfg.warm_up + self.cfg.horizon
         for _ in range(self.cfg.refresh_minibatches):
             loss, _ = self.surrogate.loss(self._both(self.cfg.refresh_size, length))
@@ -286,8 +289,8 @@ class PolicyIteration:
                 loss = loss + self.matching.cfg.weight * matched
             descend(loss, self.surrogate, self.surrogate_optimizer, 1.0)
             losses.append(loss.detach())
-        if self.prior and losses:
-            self.prior.follow(self.surrogate, self.recorded(self.cfg.envs, self.cfg.warm_up + 1))
+        if self.imitation and losses:
+            self.imitation.follow(self.surrogate, self.shown(self.cfg.envs, self.cfg.warm_up + 1))
         return {"refresh/loss": torch.stack(losses).mean()} if losses else {}
 
     def _both(self, size: int, length: int) -> Segment:

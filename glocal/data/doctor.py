@@ -77,8 +77,7 @@ def _state(one: Seen) -> Array:
 
 
 def _reach(mapping: Mapping, seen: Sequence[Seen]) -> Finding:
-    """Control steps that ask for more than an action of 1 gives, and are cut; or for so little that it is hardly
-    used."""
+    """Actions beyond what 1 gives, which are cut; or so small that it is hardly used."""
     asked = np.concatenate([np.abs(_ways(mapping, one)).max(1) for one in seen]) / mapping.reach
     asked = asked[np.isfinite(asked)]
     if not len(asked):
@@ -86,9 +85,7 @@ def _reach(mapping: Mapping, seen: Sequence[Seen]) -> Finding:
     cut, far = float(np.mean(asked > CUT)), float(np.quantile(asked, 0.99))
     spoilt = cut > 0.05 or far < 0.5
     advice = f"set the mapping's reach to about {far * mapping.reach:.2g}, and --task.reach" if spoilt else ""
-    found = (
-        f"{cut:.1%} of control steps go farther than {mapping.reach:.4g} and are cut; 99 % stay under {far:.0%} of it"
-    )
+    found = f"{cut:.1%} of actions go farther than {mapping.reach:.4g} and are cut; 99 % stay under {far:.0%} of it"
     return Finding("reach", "warn" if spoilt else "ok", found, advice, {"cut": cut, "99 %": far})
 
 

@@ -91,10 +91,9 @@ class Mapping:
     """Side of the pictures that models see."""
     reward: str | None = None
     reward_over: Over = "largest"
-    """Which of the rewards of a control step's steps is the control step's: the one farthest from zero, which keeps the
-    scale of dense rewards and loses no sparse one; the last, right for dense rewards of having arrived; the mean or the
-    sum.
-    """
+    """How the rewards of the recorded steps in a control step become one: the one farthest from zero, which keeps the
+    scale of dense rewards and loses no sparse one; the last, right for dense rewards of having arrived; the mean; or
+    the sum."""
     outcomes_at: At = "action"
     """Whether a recorded row's reward, done and success came of its action, as in LeRobot, Minari and D4RL, or came
     with its observation, as in stable-worldmodel's recordings."""
@@ -226,8 +225,7 @@ def features_of(mapping: Mapping) -> list[str]:
 def apply(
     mapping: Mapping, found: typing.Mapping[str, Array], final: typing.Mapping[str, Array] | None = None
 ) -> dict[str, Array]:
-    """An episode's features as the episode store keeps them: a row for every control step, led by the first
-    observation.
+    """An episode's features as the episode store keeps them: a row for each control step after the first observation.
 
     Fields are `image`, `action`, `cont` and, where they are known, `agent`, `reward`, `success` and `pose`; positions
     are in pixels of a table of 512. In a dataset's row stands what came of the action taken in it, in a store's row
@@ -286,8 +284,7 @@ def motion(mapping: Mapping, found: typing.Mapping[str, Array]) -> tuple[Array, 
 
 
 def moments(mapping: HasRate, observations: int) -> Array:
-    """Those of so many observations between which control steps are: the first one and what each control step led to,
-    (n,)."""
+    """Those of so many observations, (n,), between which control steps are: the first, and what each led to."""
     return np.arange(0, observations, mapping.stride)
 
 

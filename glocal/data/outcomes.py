@@ -10,13 +10,11 @@ from glocal.data.dataset import Array
 Over = Literal["largest", "last", "mean", "sum"]
 At = Literal["action", "observation"]
 JUMP = 0.25
-"""Share of the rewards' range: where no step changes the reward by more, the last of a control step's tells them
-all."""
+"""Share of the rewards' range: where no step changes the reward by more, the last of a control step tells them all."""
 
 
 def of_control_steps(values: Array, rows: Array, over: Over, at: At = "action") -> Array:
-    """Outcomes of steps (steps,) as outcomes of the control steps between `rows` (n,), (n,): each led to the row after
-    it.
+    """Outcomes of steps (steps,) as outcomes of the control steps between `rows` (n,), (n,): each led to the next row.
 
     What no later observation was recorded for counts for the last row: its control step holds all steps that are left.
     The first row, which no control step led to, has what came of its own step, or was observed with it.

@@ -34,7 +34,7 @@ USED = 0.2
 LOOKED_AT = 50
 """Episodes, evenly spread, that numbers are looked at in."""
 FARTHEST = 0.99
-"""The reach is to hold this share of what control steps ask for."""
+"""The reach is to hold this share of what actions ask for."""
 USUAL = (0.5, 1.05)
 """Shares of the usual reach between which it is left as it is."""
 OUTCOMES = {"reward": ("next.reward", "reward"), "done": ("next.done", "done"), "success": ("next.success", "success")}
@@ -119,7 +119,7 @@ def _fitted(mapping: Mapping, dataset: Dataset) -> tuple[Mapping, list[str]]:
         return mapping, said
     mapping = replace(mapping, reach=reach)
     pixels = reach_in_pixels(mapping)[0]
-    return mapping, [*said, f"control steps go as far as {reach:g}: use --task.reach {pixels:.6g} with these logs"]
+    return mapping, [*said, f"actions go as far as {reach:g}: use --task.reach {pixels:.6g} with these logs"]
 
 
 def _table(state: Array) -> tuple[float, float]:

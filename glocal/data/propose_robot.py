@@ -19,7 +19,7 @@ PREFIXES = ("observation.images.", "observation.", "images.")
 NOTES = ("timestamp", "frame_index", "episode_index", "index", "task_index", "step")
 """Features that say which row it is, and nothing of the robot."""
 CUT = 0.995
-"""The limits hold this share of what control steps ask for."""
+"""The limits hold this share of what actions ask for."""
 
 
 def propose_robot(dataset: Dataset) -> tuple[RobotMapping, list[str]]:
@@ -124,7 +124,7 @@ def _kind(told: Array, column: int, parts: Sequence[dict[str, Array]], streams: 
 
 
 def _limited(mapping: RobotMapping, parts: Sequence[dict[str, Array]]) -> RobotMapping:
-    """With limits that hold nearly all of what control steps ask for; those of deltas and velocities lie about zero."""
+    """With limits that hold nearly all of what actions ask for; those of deltas and velocities lie about zero."""
     wanted = np.concatenate([asked(mapping, part, moments(mapping, _steps(mapping, part))) for part in parts])
     limited, begin = [], 0
     for part in mapping.action:
@@ -150,13 +150,13 @@ def _rounded(values: Array) -> tuple[float, ...]:
 
 def reward_scale(mapping: RobotMapping, rewards: Sequence[Array]) -> float:
     """The largest reward of a control step, but for one in two hundred; `rewards` are those of episodes' steps."""
-    every = decided(mapping, rewards)
+    every = rewards_of_control_steps(mapping, rewards)
     every = every[np.isfinite(every)]
     largest = float(np.quantile(np.abs(every), CUT)) if len(every) else 0.0
     return float(f"{largest:.4g}") if largest > 1e-6 else 1.0
 
 
-def decided(mapping: AnyMapping, rewards: Sequence[Array]) -> Array:
+def rewards_of_control_steps(mapping: AnyMapping, rewards: Sequence[Array]) -> Array:
     """The rewards of all control steps in episodes, given those of their steps, (steps, ...) each."""
     every = [
         of_control_steps(steps, moments(mapping, len(steps)), mapping.reward_over, mapping.outcomes_at)

@@ -64,17 +64,14 @@ def _copies(looks: Looks) -> Finding:
 
 
 def _limits(mapping: RobotMapping, asked: Array) -> list[Finding]:
-    """Control steps that ask for more than an action of 1 gives, and are cut; or for so little that it is hardly
-    used."""
+    """Actions beyond what 1 gives, which are cut; or so small that it is hardly used."""
     findings, column = [], 0
     for part in mapping.action:
         for number in part.columns:
             values, column = np.abs(asked[:, column]), column + 1
             cut, far = float(np.mean(values > SLACK)), float(np.quantile(values, 0.99))
             name = f"limits of {part.feature} {number}"
-            found = (
-                f"{cut:.1%} of control steps go beyond them and are cut; 99 % use {min(far, 9.99):.0%} of them or less"
-            )
+            found = f"{cut:.1%} of actions go beyond them and are cut; 99 % use {min(far, 9.99):.0%} of them or less"
             verdict = "fail" if cut > CUT_FAIL else "warn" if cut > CUT_WARN or far < 0.1 else "ok"
             advice = "" if verdict == "ok" else "set low and high in the mapping to what the robot is asked for"
             findings.append(Finding(name, verdict, found, advice, {"cut": cut, "99 %": far}))

@@ -16,13 +16,13 @@ class Recorded:
     """Whole episodes one behind the other, (rows, ...); `first[i]` is the first row of row i's episode.
 
     A window that reaches back beyond an episode's first row sees that row again, with actions of zero: the agent at
-    rest, as it is before every episode. `decided` are the rows that a control step led to, all but the first ones of
+    rest, as it is before every episode. `acted` are the rows that a control step led to, all but the first ones of
     episodes, and `open` those after which an episode goes on (`cont`), so that it can be imagined how.
     """
 
     steps: Segment
     first: Tensor
-    decided: Tensor
+    acted: Tensor
     open: Tensor
 
     @classmethod
@@ -48,12 +48,12 @@ class Recorded:
     @classmethod
     def joined(cls, steps: Segment, first: Tensor) -> "Recorded":
         """Rows of which `first` says where their episodes begin."""
-        decided = torch.arange(len(first), device=first.device) != first
-        return cls(steps, first, decided.nonzero()[:, 0], (steps.cont >= 0.5).nonzero()[:, 0])
+        acted = torch.arange(len(first), device=first.device) != first
+        return cls(steps, first, acted.nonzero()[:, 0], (steps.cont >= 0.5).nonzero()[:, 0])
 
     def to(self, device: torch.device) -> "Recorded":
         """The same experience in a device's memory."""
-        rows = (self.first, self.decided, self.open)
+        rows = (self.first, self.acted, self.open)
         return Recorded(self.steps.tensors(lambda x: x.to(device)), *(x.to(device) for x in rows))
 
     def __len__(self) -> int:
@@ -77,8 +77,8 @@ class Recorded:
         """
         _, episode = self.first.unique(return_inverse=True)
         earned, control_steps = (
-            each.new_zeros(self.episodes, dtype=torch.float64).index_add(0, episode[self.decided], each.double())
-            for each in (self.steps.reward[self.decided], torch.ones_like(self.decided))
+            each.new_zeros(self.episodes, dtype=torch.float64).index_add(0, episode[self.acted], each.double())
+            for each in (self.steps.reward[self.acted], torch.ones_like(self.acted))
         )
         ranked = (earned / control_steps.clamp_min(1)).argsort(descending=True, stable=True)
         return self.only(ranked[: max(1, round(share * self.episodes))])
@@ -93,7 +93,7 @@ class Recorded:
 
     def draw(self, count: int, length: int) -> Segment:
         """Random windows that end with a control step, (count, length, ...)."""
-        return self.windows(_drawn(self.decided, count), length)
+        return self.windows(_drawn(self.acted, count), length)
 
     def starts(self, count: int, length: int) -> Segment:
         """Random windows to begin imagining from: any moment at which the episode goes on, its first included."""
@@ -109,7 +109,7 @@ class Recorded:
 
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
         """All (before, after, reward) of single control steps: (n, d), (n, d), (n,)."""
-        return self.steps.obs[self.decided - 1], self.steps.obs[self.decided], self.steps.reward[self.decided]
+        return self.steps.obs[self.acted - 1], self.steps.obs[self.acted], self.steps.reward[self.acted]
 
 
 def _drawn(rows: Tensor, count: int) -> Tensor:

@@ -71,7 +71,7 @@ class RobotMapping:
     """Control steps per second; the dataset's rate has to be a multiple of it."""
     reward: str | None = None
     reward_over: Over = "largest"
-    """Which of the rewards of a control step's steps is the control step's, as in `Mapping`."""
+    """How the rewards of the recorded steps in a control step become one, as in `Mapping`."""
     reward_scale: Positive = 1.0
     """What rewards are divided by, so that they are of about one."""
     outcomes_at: At = "action"
@@ -228,8 +228,7 @@ def unused(mapping: RobotMapping, dataset: Dataset) -> list[str]:
 def apply(
     mapping: RobotMapping, found: typing.Mapping[str, Array], final: typing.Mapping[str, Array] | None = None
 ) -> dict[str, Array]:
-    """An episode's features as the episode store keeps them: a row for every control step, led by the first
-    observation.
+    """An episode's features as the episode store keeps them: a row for each control step after the first observation.
 
     Fields are each stream, each camera's pictures as models see them (size, size, 3), `action`, `cont` and, where they
     are known, `reward` and `success`. `final` is what was observed after the last step, (1, ...), where that was

@@ -58,7 +58,7 @@ def check_robot(mapping: Mapping, task: PushTConfig) -> list[str]:
     """What of a mapping does not fit the robot of this task, in words."""
     reach, wrong = reach_in_pixels(mapping), []
     if abs(mapping.rate - STEPS_A_SECOND / HOLD) > 1e-6:
-        wrong.append(f"rate is {mapping.rate:g}, the robot decides {STEPS_A_SECOND / HOLD:g} times a second")
+        wrong.append(f"rate is {mapping.rate:g}, the robot takes {STEPS_A_SECOND / HOLD:g} control steps a second")
     if abs(reach - task.reach).max() > 1e-3:
         wrong.append(
             f"reach is {mapping.reach:g}, which is {reach} of {TABLE:g} pixels; the robot's is {task.reach:g}, say "

@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from glocal.evaluate.report.diagnosis import rank_correlation
+from glocal.evaluate.calibration import rank_correlation
 from glocal.evaluate.report.page import figure_html, table_html, write_page
 from glocal.tasks.pusht import Array
 

@@ -16,7 +16,8 @@ import torch
 
 from glocal.deploy.controllers import Controller, learned
 from glocal.evaluate.gates import Reader
-from glocal.evaluate.report.comparison import PUSHT, ROBOT, Scored, write_comparison
+from glocal.evaluate.report.comparison import write_comparison
+from glocal.evaluate.scores import PUSHT, ROBOT, Scored
 from glocal.pipeline.check import check
 from glocal.pipeline.claims import claims
 from glocal.pipeline.config import Config, RobotConfig

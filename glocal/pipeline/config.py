@@ -180,7 +180,10 @@ def from_dict(values: Mapping[str, Any], source: object) -> Config:
         return _converter().structure(dict(values), Config)
     except Exception as error:
         reasons = "; ".join(cattrs.transform_error(error)) if isinstance(error, Exception) else str(error)
-        raise UserError(f"{source} is not a configuration of this version: {reasons}") from error
+        raise UserError(
+            f"{source} is not a configuration of this version: {reasons}; go on with the version that made it, or "
+            "name another folder"
+        ) from error
 
 
 def rooted(config: Config) -> Config:

@@ -15,16 +15,10 @@ from glocal.core.gradients import LINKS
 from glocal.core.rollout import replay
 from glocal.core.types import Segment, Step
 from glocal.deploy.controllers import acting
+from glocal.evaluate.calibration import calibration, in_words, model_checks, usable_horizon
 from glocal.evaluate.gates import Pose, drift, errors, shuffled, stream_drift
 from glocal.evaluate.gradients import Agreement, Question, acted, agreement, recommended_horizon
-from glocal.evaluate.report.diagnosis import (
-    calibration,
-    in_words,
-    model_checks,
-    recommended,
-    usable_horizon,
-    write_diagnosis,
-)
+from glocal.evaluate.report.diagnosis import recommended, write_diagnosis
 from glocal.pipeline.build import build_spec
 from glocal.pipeline.config import RobotConfig
 from glocal.pipeline.run import alone

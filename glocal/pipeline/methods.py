@@ -1,4 +1,7 @@
-"""What can be compared: every method makes a configuration of its own of a study's."""
+"""What can be compared: every method makes a configuration of its own of a study's.
+
+Where the study's policies begin from cloning, so do those of all methods.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -39,7 +42,9 @@ def _first_order(link: str) -> Callable[[Study], Config]:
         learn = study.config.learn
         assert isinstance(learn, ImproveConfig)
         iterations = max(1, math.ceil(study.steps / (learn.envs * learn.horizon)))
-        return _watched(replace(study.config, learn=replace(learn, link=link, iterations=iterations)))
+        alone = min(learn.critics_first, iterations - 1)
+        learn = replace(learn, link=link, iterations=iterations, critics_first=alone)
+        return _watched(replace(study.config, learn=learn))
 
     return chosen
 

@@ -90,7 +90,10 @@ STAGES = {
         ),
         Stage(
             "policy", stages.train_policy, "policy", ("collect", "codec", "global", "judge", "local"),
-            (*_DATA, "policy_seed", "world", "surrogate", "agent", "learn", "watch", "warm_start", "matching"),
+            (
+                *_DATA, "policy_seed", "world", "surrogate", "agent", "learn", "watch", "warm_start", "matching",
+                "cloning.best",
+            ),
             _trained("policy", "policy/best", "policy/trusted"), advice=("env",),
         ),
         Stage(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from glocal.core.improve import ImproveConfig
 from glocal.core.matching import MatchingConfig
 from glocal.evaluate.gates import GateConfig
 from glocal.models.codecs.grid import GridCodecConfig
@@ -116,7 +117,8 @@ def _robot_images() -> Config:
 def debug(config: Config) -> Config:
     """The same run with every axis shrunk, to be through in seconds; for tests."""
     tiny = FitConfig(updates=20, batch=16, warm_up=5, average=0.9)
-    wide = 16
+    wide, learn = 16, config.learn
+    assert isinstance(learn, ImproveConfig)
     fits = dict.fromkeys(("codec_fit", "world_fit", "surrogate_fit", "cloning_fit", "probe_fit"), tiny)
     codec: Any = (
         replace(config.codec, channels=2, width=8, blocks=1)
@@ -140,9 +142,9 @@ def debug(config: Config) -> Config:
         agent=replace(config.agent, width=wide),
         warm_start=min(20, config.warm_start),
         learn=replace(
-            config.learn,
+            learn,
             iterations=12,
-            critics_first=2 if config.warm_start else 0,
+            critics_first=min(2, learn.critics_first),
             envs=8,
             horizon=4,
             episode=8,

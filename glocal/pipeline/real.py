@@ -108,8 +108,7 @@ def open_robot(task: RobotConfig, cfg: EnvConfig, filmed: bool = False) -> GymRo
 
 
 def check_environment(task: RobotConfig, cfg: EnvConfig) -> None:
-    """Raise `UserError` where an environment cannot stand for the robot of some logs; it is asked for one control
-    step."""
+    """Raise `UserError` where an environment, asked for one control step, cannot stand for the robot of some logs."""
     robot, twin = open_robot(task, cfg), open_robot(task, cfg)
     seen, other = robot.reset(0), twin.reset(0)
     robot.step(np.zeros(task.mapping.action_dim))

@@ -152,14 +152,15 @@ def train_policy(run: Run) -> None:
     else:
         critics = build.build_critics(config, surrogate).to(run.device)
         draw, starts = experience.draw, experience.starts
-        job = PolicyIteration(config.learn, world, policy, critics, starts, draw, run.matching())
+        shown = experience.best(config.cloning.best).draw if config.learn.imitation else None
+        job = PolicyIteration(config.learn, world, policy, critics, starts, draw, run.matching(), shown)
     clock = replace(config.clock, look_every=config.watch.every)
     train(job, run.folder / "policy", "policy", run.about(), clock, "steps", Watch(run, job))
 
 
 def _warm_start(run: Run, policy: Policy) -> None:
-    """Let the policy begin where behaviour cloning of its own network on the logs ends."""
-    experience, _ = run.experience
+    """Let the policy begin where behaviour cloning of its own network ends, on what the baseline clones, too."""
+    experience = run.experience[0].best(run.config.cloning.best)
     cfg, window = FitConfig(updates=run.config.warm_start, batch=512, average=0.99), run.config.learn.warm_up + 1
     if isinstance(policy.actor, PPOActor):
         with torch.no_grad():

@@ -54,6 +54,7 @@ COMPARED = 64
 FRAMES = 2000
 """Held-out frames that a codec is judged by."""
 DRAWN_AT_ONCE = 32
+"""Of these, decoded together: pictures of several cameras are large."""
 
 
 def keypoint_reader(run: Modelled) -> Reader:
@@ -149,7 +150,7 @@ def check_codec(run: Modelled, read: Reader) -> dict[str, float]:
     if _tracked(run):
         pose = fields["pose"][stored]
         error = errors(read(obs), Pose(fields["agent"][stored], pose[:, :2], pose[:, 2]))
-    drawn = torch.cat([run.codec.decode(part)["image"].cpu() for part in obs.split(256)])
+    drawn = torch.cat([run.codec.decode(part)["image"].cpu() for part in obs.split(DRAWN_AT_ONCE)])
     found = in_db(mean_squared(drawn, torch.from_numpy(fields["image"][stored])))
     return {name: float(np.median(each)) for name, each in error.items()} | {"psnr_db": found}
 
@@ -287,12 +288,12 @@ def draws_again(run: Modelled, codec: CamerasCodec) -> dict[str, dict[str, float
 
 
 def mean_squared(found: Tensor, truth: Tensor) -> float:
-    """Of pictures of bytes, as shares of the largest value."""
+    """Mean squared error of pictures of bytes, in shares of 255."""
     return float((found.float() - truth.float()).div(255).pow(2).mean())
 
 
 def in_db(squared: float) -> float:
-    """Peak signal-to-noise ratio of a mean squared error."""
+    """A mean squared error as peak signal-to-noise ratio, in dB."""
     return -10 * math.log10(max(squared, 1e-10))
 
 

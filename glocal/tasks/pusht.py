@@ -143,8 +143,7 @@ class PushT:
         return self._see(obs, info["block_pose"], coverage)
 
     def step(self, action: Array) -> Seen:
-        """Hold one control step, an end-effector delta in [-1, 1]^2, for 0.2 s. Coverage is the best of the two
-        steps."""
+        """Hold an action, an end-effector delta in [-1, 1]^2, for 0.2 s; coverage is the best of its steps'."""
         target = np.clip(self.agent + self.cfg.reach * np.clip(action, -1, 1), 0, TABLE).astype(np.float32)
         obs, _, success, _, info = self.env.step(target)
         coverage = info["coverage"]

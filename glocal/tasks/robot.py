@@ -41,7 +41,7 @@ RENDERED = "render()"
 
 
 @dataclass(frozen=True)
-class Answer:
+class Outcome:
     """What a control step led to."""
 
     fields: dict[str, Array]
@@ -72,8 +72,8 @@ class GymRobot:
         """Start an episode from the initial state that the environment draws from a seed."""
         return self._look(begin(self.env, seed))
 
-    def step(self, action: Array) -> Answer:
-        """Hold one control step; success at any of its steps counts, and nothing is done after the episode's end.
+    def step(self, action: Array) -> Outcome:
+        """Hold an action for one control step; success in any of its steps counts. Nothing is done after the end.
 
         An episode that is truncated ends too: `make` lifts Gymnasium's limit on steps, so this one is the
         environment's own, and some cannot be stepped beyond it.
@@ -91,7 +91,7 @@ class GymRobot:
             success = success or bool(info[self.success])
             if ended:
                 break
-        return Answer(self._look(obs), success, bool(ended))
+        return Outcome(self._look(obs), success, bool(ended))
 
     def picture(self) -> Any:
         """How it looks now, (h, w, 3), where its environment was made to be filmed; raises what that raises."""

@@ -27,8 +27,7 @@ def recorded() -> dict[str, np.ndarray]:
 
 
 def test_absolute_targets_become_ways_from_where_the_agent_is():
-    """Rows 0, 2, 4; of a control step's targets their mean counts: of steps 0 and 1, of 2 and 3, from positions 0 and
-    2."""
+    """Rows 0, 2, 4; the mean of a control step's targets counts: of steps 0 and 1, of 2 and 3, from positions 0, 2."""
     fields = apply(PLAIN, recorded())
     assert np.allclose(fields["action"], [[0, 0], [0.9, -1.0], [0.9, -1.0]])  # 9, -20.5 and 9, -20.5, over 10, cut to 1
     wide = apply(replace(PLAIN, reach=100.0), recorded())

@@ -49,7 +49,7 @@ def test_a_robot_that_its_logs_fit_passes():
 @pytest.mark.parametrize(
     "change, robot, said",
     [
-        ({"fps": 4, "rate": 4}, ROBOT, "rate is 4, the robot decides 5 times a second"),
+        ({"fps": 4, "rate": 4}, ROBOT, "rate is 4, the robot takes 5 control steps a second"),
         ({"reach": 40.0}, ROBOT, "the robot's is 50, say --task.reach 40"),
         ({"high": (512.0, 256.0)}, ROBOT, "the robot's is 50, say --task.reach 75"),
         ({"size": 32}, ROBOT, "size is 32, models see pictures of 64"),

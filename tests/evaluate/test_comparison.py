@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from glocal.evaluate.report.comparison import PUSHT, write_comparison
+from glocal.evaluate.report.comparison import write_comparison
+from glocal.evaluate.scores import PUSHT
 
 
 def cell(pose: int, seed: int) -> dict:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from glocal.evaluate.report.comparison import PUSHT, write_comparison
+from glocal.evaluate.report.comparison import write_comparison
 from glocal.evaluate.report.diagnosis import write_diagnosis
 from glocal.evaluate.report.page import table_html, write_page
+from glocal.evaluate.scores import PUSHT
 from tests.evaluate.test_comparison import cells
 
 LINKS = ("decouple", "infer_noise", "imagine", "bptt")

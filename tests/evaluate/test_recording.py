@@ -11,8 +11,7 @@ from glocal.evaluate.recording import describe, told
 
 @pytest.fixture
 def store(tmp_path) -> EpisodeStore:
-    """Two episodes of three and two rows: a block that moves in one control step of three, and leaps between
-    episodes."""
+    """Two episodes of three and two rows: a block that moves in one step of three, and leaps between episodes."""
     poses = [[[0, 0, 0], [0.05, 0, 0], [5, 0, 0]], [[90, 0, 0], [90, 0, 0.05]]]
     scores = [[0.0, 0.5, 0.81], [0.3, 1.0]]
     for number, (pose, score) in enumerate(zip(poses, scores, strict=True)):

@@ -4,7 +4,7 @@ import numpy as np
 
 from glocal.evaluate.filming import Film
 from glocal.evaluate.robot_episodes import RobotEpisodes, run_robot_episodes
-from glocal.tasks.robot import Answer
+from glocal.tasks.robot import Outcome
 
 
 class Scripted:
@@ -17,7 +17,7 @@ class Scripted:
     def step(self, action):
         assert action[0] == self.seed + self.t, "an action is of what was seen last"
         self.t += 1
-        return Answer({"seen": np.array([float(self.seed + self.t)])}, self.t == self.seed % 10, self.ends)
+        return Outcome({"seen": np.array([float(self.seed + self.t)])}, self.t == self.seed % 10, self.ends)
 
     @property
     def ends(self):

@@ -76,6 +76,8 @@ RUN = (
     ("--learn.envs 10000000000", "--learn.envs is 10000000000"),
     ("--learn.horizon 0", "--learn.horizon is 0"),
     ("--learn.horizon 9", "--learn.horizon is 9, expected at most --learn.episode, which is 8"),
+    ("--learn.imitation 1", "--learn.imitation is 1 with no --warm-start"),
+    ("--learn.critics-first 12", "--learn.critics-first is 12, expected less than the 12 iterations"),
     ("--learn.warm-up 0", "--learn.warm-up is 0"),
     ("--learn.warm-up 3", "--learn.warm-up is 3, expected at least --world.context, which is 4"),
     ("--learn.betas 0.9 1.0", "--learn.betas is 1.0"),

@@ -60,7 +60,7 @@ def test_what_is_no_picture_is_said():
     assert "camera a reads 'top' of its observation, which has goal, state" in said and "FEATURE=render()" in said
 
 
-def test_a_control_step_is_held_and_what_it_tells_the_environment_is_made_of_the_action():
+def test_an_action_is_held_over_a_control_step_and_what_the_environment_is_told_is_made_of_it():
     env = Reach()
     one = robot(env, hold=3)
     one.reset(seed=3)

@@ -1,7 +1,7 @@
 """Behaviour cloning: the baseline that asks what imagination adds. The same network, the same logs, no world model.
 
-With chunks it tells several actions at once, as ACT does (arXiv 2304.13705): what is deployed is the mean of what the
-last few control steps had in mind for this one.
+With chunks it tells several actions at once, as ACT does (arXiv 2304.13705): what is deployed is the mean of what was
+planned for a control step at the last few.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class CloningConfig:
     chunk: Small = 1
     """Actions told at once; with more than one they are averaged over time when deployed."""
     forget: Amount = 0.1
-    """Weights of what earlier control steps had in mind: exp(-forget i), the oldest first (ACT's temporal ensemble)."""
+    """Weights of what earlier control steps planned: exp(-forget i), the oldest first (ACT's temporal ensemble)."""
 
 
 def cloning_loss(policy: Policy, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
@@ -62,7 +62,7 @@ def chunk_loss(policy: Policy, segment: Segment, chunk: int) -> tuple[Tensor, di
 
 
 class Ensemble:
-    """What the last few control steps had in mind, averaged: ACT's temporal ensemble."""
+    """What was planned at the last few control steps, averaged: ACT's temporal ensemble."""
 
     def __init__(self, forget: float):
         self.forget = forget

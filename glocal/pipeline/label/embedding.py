@@ -1,8 +1,9 @@
 """Embeddings of frames that are learned from the logs to be labelled, and kept beside them for the next time."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
@@ -171,9 +172,8 @@ def _of_robot(job: Job, known: RobotMapping, camera: Camera, updates: int) -> Em
         PRESETS["robot"], logs=str(logs), held_out=job.held_out, seed=job.seed, threads=job.threads,
         task=RobotConfig(known),
     )  # fmt: skip
-    camera_hash = hashlib.sha256(repr(camera).encode()).hexdigest()[:8]
     place = job.work or logs.with_name(logs.name + ".pictures")
-    run = RunFolder(place / f"{source_digest(logs)}-{camera_hash}", config)
+    run = RunFolder(place / f"{source_digest(logs)}-{seen_by(camera)}", config)
     with alone(run.folder):
         if not run.data.is_dir():
             _take_pictures(run, known, camera)
@@ -181,6 +181,11 @@ def _of_robot(job: Job, known: RobotMapping, camera: Camera, updates: int) -> Em
         trained = _contrast(run, updates)
     kept = run.folder / f"frames-{_weights(trained)}.npy"
     return Contrasted(load_trained(Contrast(ContrastConfig()), trained, "contrast"), camera, kept)
+
+
+def seen_by(camera: Camera) -> str:
+    """What tells folders of different cameras, crops and sizes apart."""
+    return hashlib.sha256(json.dumps(asdict(camera), sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _take_pictures(run: RunFolder, known: RobotMapping, camera: Camera) -> None:

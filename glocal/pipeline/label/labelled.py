@@ -16,7 +16,7 @@ from glocal.data.mapping import NAME
 from glocal.data.mapping import Mapping as PlanarMapping
 from glocal.data.mappings import AnyMapping
 from glocal.data.outcomes import over_which
-from glocal.data.propose_robot import decided, reward_scale
+from glocal.data.propose_robot import reward_scale, rewards_of_control_steps
 from glocal.evaluate.labels import QUANTILES, compared, write_labels_page
 from glocal.pipeline.label.camera import shown_by
 from glocal.pipeline.label.job import Logs, Shown, ticking
@@ -103,7 +103,7 @@ def _labelled(logs: Logs, columns: Sequence[Mapping[str, Array]]) -> AnyMapping:
     rewards = [columns[number][WRITTEN["reward"]] for number in logs.used]
     roles = {role: name if name in columns[0] else None for role, name in WRITTEN.items()}
     known = replace(logs.known, **roles, reward_over=over_which(rewards), outcomes_at="action")
-    every = decided(known, rewards)
+    every = rewards_of_control_steps(known, rewards)
     if len(every) and np.ptp(every) < 1e-9:
         raise UserError(f"the reward is always {every[0]:.3g}: nothing is to be learned from that; label otherwise")
     if isinstance(known, PlanarMapping):

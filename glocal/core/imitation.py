@@ -1,4 +1,4 @@
-"""What the logs would do, wherever a policy goes: what it is held to where demonstrations are all that is known."""
+"""The actor cloned from the logs, which a policy is held near (behaviour regularisation, arXiv 1911.11361)."""
 
 import copy
 
@@ -11,8 +11,8 @@ from glocal.core.rollout import warm_up
 from glocal.core.types import Belief, Segment, Surrogate
 
 
-class Prior:
-    """A cloned actor, which follows the local model as that is refreshed."""
+class Imitation:
+    """A copy of a cloned actor, fitted to recorded actions again as the local model changes."""
 
     def __init__(self, actor: nn.Module, lr: float):
         self.actor = copy.deepcopy(actor)
