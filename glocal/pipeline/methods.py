@@ -15,7 +15,7 @@ from glocal.pipeline.config import Config
 CHUNK = 10
 """Actions that chunked cloning tells at once: two seconds."""
 BEST = 0.25
-"""Share of the training episodes that filtered cloning clones."""
+"""Share of the training episodes that filtered cloning clones, where the configuration names none."""
 LOOKS = 10
 """At the real environment while a policy is trained."""
 STEPS = 3e6
@@ -83,7 +83,12 @@ def _chunks(study: Study) -> Config:
 
 
 def _best(study: Study) -> Config:
-    return replace(study.config, cloning=replace(study.config.cloning, best=BEST))
+    chosen = study.config.cloning.best
+    return replace(study.config, cloning=replace(study.config.cloning, best=chosen if chosen < 1 else BEST))
+
+
+def _all(study: Study) -> Config:
+    return replace(study.config, cloning=replace(study.config.cloning, best=1.0))
 
 
 CLONED = ("cloning", "cloning-best", "chunks")
@@ -96,7 +101,7 @@ METHODS: Mapping[str, Callable[[Study], Config]] = {
     "ppo-same": _ppo_same,
     "decouple-warm": _warm(_first_order("decouple")),
     "ppo-warm": _warm(_ppo),
-    "cloning": lambda study: study.config,
+    "cloning": _all,
     "cloning-best": _best,
     "chunks": _chunks,
     "icem": lambda study: study.config,

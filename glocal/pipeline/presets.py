@@ -178,9 +178,9 @@ def _metaworld(task: str) -> Config:
 
 
 def _of_demonstrations(config: Config) -> Config:
-    """Where the logs show little beside how the task is done: begun from cloning, and held near it."""
-    learn = replace(config.learn, iterations=300, imitation=1.0, critics_first=30)
-    return replace(config, warm_start=3000, learn=learn)
+    """Where demonstrations are among the logs: begun from cloning of the best episodes, and held near that."""
+    learn = replace(config.learn, iterations=150, imitation=1.0, critics_first=30)
+    return replace(config, warm_start=3000, cloning=replace(config.cloning, best=0.3), learn=learn)
 
 
 TASKS = (
