@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# FetchPickAndPlace from vectors: 800 episodes of play (40 000 control steps), judged in 100 episodes of 25 control steps.
+# FetchPickAndPlace from vectors: 800 episodes of play (40 000 control steps), judged in 100 episodes of 25.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 make setup

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Logs in which the target changes at every frame (LOG.md, 2026-11-23), labelled by the truth: a control step's action is the
-# mean of its targets, and reaches as far as `inspect` proposes. About 30 minutes of one core.
+# Logs in which the target changes at every frame (LOG.md, 2026-11-23), labelled by the truth: an action is the mean of a
+# control step's targets, and reaches as far as `inspect` proposes. About 30 minutes of one core.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 OUT=${OUT:-out/free_targets}
