@@ -1,10 +1,13 @@
 """Any robot: logs become a policy, with an environment that stands for the robot and without one."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from glocal.cli import main
 from glocal.data.formats import open_dataset
@@ -76,6 +79,16 @@ def test_plans_are_judged_beside_the_policy_where_they_are_asked_for(alone, caps
     main(["report", str(alone)])
     assert "icem" in (alone / "report.html").read_text()
     main(["evaluate", str(alone), "--env", ID, *ONE])
+
+
+def test_a_warm_start_clones_the_episodes_that_the_baseline_clones(alone, tmp_path):
+    found = {}
+    for best in ("1", "0.3"):
+        run = shutil.copytree(alone, tmp_path / best)
+        more = ("--warm-start", "3", "--learn.iterations", "2", "--learn.imitation", "1", "--cloning.best", best)
+        main(["train", "policy", str(run), "--replace", *more, *ONE])
+        found[best] = load_file(run / "policy" / "warm_start" / "last" / "model.safetensors")
+    assert not all(torch.equal(found["1"][name], found["0.3"][name]) for name in found["1"])
 
 
 def test_what_is_exported_is_of_the_robots_own_features(alone, tmp_path):

@@ -53,6 +53,16 @@ def test_gates_and_report_tell_of_every_camera(seeing):
         assert file["recorded"].shape[-1] == 7 and file["imagined_side"].shape[2:] == (64, 64, 3)
 
 
+def test_how_well_pictures_are_drawn_again_does_not_depend_on_how_many_are_decoded_together(seeing):
+    gates, run = json.loads((seeing / "gates.json").read_text()), open_run(seeing)
+    _, held_out = run.experience
+    first = int(run.store.starts[-1]) - len(held_out)
+    for name, drawn in run.codec.decode(held_out.steps.obs).items():
+        if name in ("top", "side"):
+            error = (drawn.float().numpy() - run.store.fields[name][first:]) / 255
+            assert gates["cameras"][name]["psnr_db"] == pytest.approx(-10 * np.log10((error**2).mean()), abs=1e-3)
+
+
 def test_an_environment_judges_by_what_it_renders(seeing, capsys):
     said = refused(capsys, "evaluate", seeing, "--env", SHOWN, *ONE)
     assert "camera top reads 'images.top' of its observation, which has" in said and "render()" in said

@@ -86,6 +86,24 @@ def test_a_policy_that_is_held_to_imitation_strays_by_about_step_over_imitation(
     assert 0.0 < done_at(tied, -0.5) < 0.05
 
 
+def pushed(count: int, length: int) -> Segment:
+    """Points at rest that were last told 0.5."""
+    segment = resting(count, length)
+    segment.action[:, -1] = 0.5
+    return segment
+
+
+def test_what_is_imitated_is_what_is_shown_and_not_what_else_was_recorded():
+    torch.manual_seed(0)
+    cfg = ImproveConfig(**{**CONFIG.__dict__, "imitation": 10.0, "refresh_lr": 1e-2})
+    agent, surrogate = ActorConfig(width=32), LinearSurrogate()
+    policy, critics = Policy(surrogate, Actor(agent, 1, 1)), TwinCritics(agent, 1)
+    work = PolicyIteration(cfg, QuantisedWorld(), policy, critics, resting, resting, None, pushed)
+    for _ in range(60):
+        work.iterate()
+    assert done_at(work, 0.5) == pytest.approx(0.5, abs=0.1)
+
+
 def test_the_actor_stays_as_it_is_while_critics_come_first():
     _, work = learn("decouple", LinearSurrogate(), 0, critics_first=2)
     before = [each.detach().clone() for each in work.actor.parameters()]
