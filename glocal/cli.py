@@ -2,16 +2,15 @@
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import tyro
 from rich.text import Text
 
-from glocal.core.ranges import Range, Seed
 from glocal.runtime.files import FULL, UserError
 from glocal.runtime.progress import console, printable
 
@@ -149,65 +148,19 @@ def compare(arguments: list[str]) -> None:
     from glocal.pipeline.compare import compare as compare_methods
     from glocal.pipeline.config import rooted
     from glocal.pipeline.methods import Study
-
-    asked = _asked(*_target("compare", arguments))
-    study = Study(rooted(asked.config), asked.steps, asked.ppo)
-    compare_methods(asked.run, study, asked.methods, asked.seeds, asked.runs, asked.replace)
-    console.print(f"see {asked.run / 'comparison.html'}")
-
-
-def _asked(target: str, options: list[str]) -> Any:
-    """What a comparison is asked for."""
-    from glocal.models.policies.ppo import PPOConfig
-    from glocal.pipeline.check import check_values
-    from glocal.pipeline.config import Config
-    from glocal.pipeline.methods import METHODS, usual_steps
     from glocal.pipeline.presets import PRESETS
-    from glocal.pipeline.usage import read, short_help
+    from glocal.pipeline.study import asked
 
+    target, options = _target("compare", arguments)
     if target not in PRESETS:
         raise UserError(
             f"{target!r} is not a preset; `glocal compare` expects one of {_known(PRESETS)}, the study's folder by "
             "--run, and finished runs by --runs"
         )
-
-    @dataclass(frozen=True)
-    class Options:
-        config: Annotated[tyro.conf.AvoidSubcommands[Config], tyro.conf.arg(name="")]
-        run: Path
-        """The study's folder."""
-        steps: Annotated[float, Range(1, 1e12)]
-        """Imagined steps for each method and seed."""
-        methods: tuple[str, ...] = ("decouple", "imagine", "freeze", "ppo", "cloning")
-        seeds: tuple[Seed, ...] = (0, 1, 2)
-        """Of policies; data and models are the preset's, made once from --seed."""
-        runs: tuple[Path, ...] = ()
-        """Finished runs on the same data that stand in the same table."""
-        replace: bool = False
-        """Make data, models and policies again where the study's have other options; those are kept."""
-        ppo: PPOConfig = field(default_factory=PPOConfig)
-        """Iterations, environments, episode and discount are those of the other methods."""
-
-    prog, known = f"glocal compare {target}", PRESETS[target]
-    steps = usual_steps(known)
-    own = [
-        ("--run FOLDER", "the study's folder"),
-        ("--methods ...", f"some of {' '.join(METHODS)}"),
-        ("--seeds 0 1 2", "of policies; data and models are made once from --seed"),
-        (f"--steps {steps:g}", "imagined steps for each method and seed"),
-        ("--runs ...", "finished runs on the same data that stand in the same table"),
-        ("--replace", "make data, models and policies again that have other options; those are kept in previous"),
-    ]
-    chosen = read(
-        Options,
-        options,
-        prog,
-        short_help("compare", prog, known, own),
-        default=Options(known, Path("out") / f"compare-{target}", steps),
-        description=f"Methods: {', '.join(METHODS)}.",
-    )
-    check_values({"seeds": chosen.seeds, "steps": chosen.steps, "ppo": chosen.ppo}, Options.__annotations__)
-    return chosen
+    chosen = asked(target, PRESETS[target], options)
+    study = Study(rooted(chosen.config), chosen.steps, chosen.ppo)
+    compare_methods(chosen.run, study, chosen.methods, chosen.seeds, chosen.runs, chosen.replace)
+    console.print(f"see {chosen.run / 'comparison.html'}")
 
 
 def data(arguments: list[str]) -> None:
