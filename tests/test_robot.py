@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from glocal.cli import main
 from glocal.data.formats import open_dataset
 from glocal.data.ingest import beside, robot_mapping_of
-from glocal.data.streams import to_dict
+from glocal.data.streams import misfits, to_dict
 from glocal.pipeline import diagnose
 from glocal.pipeline.run import open_run, status
 from glocal.runtime.files import write_json
@@ -101,6 +101,9 @@ def test_what_is_exported_is_of_the_robots_own_features(alone, tmp_path):
         }.items()
         action = dataset.episode(0, ["action"])["action"]
         assert (np.abs(action[:, :3]) <= 0.2 + 1e-6).all() and (action[:, 3] >= -1e-6).all()  # two steps of a delta
+        known, own = robot_mapping_of(out, dataset), open_run(alone).config.task.mapping
+        assert misfits(known, dataset) == [] and (known.streams, known.action) == (own.streams, own.action)
+        assert (known.reward_scale, known.stride) == (own.reward_scale, 1)
 
 
 def test_a_mapping_beside_the_logs_says_what_is_sensed(logs, tmp_path, capsys):

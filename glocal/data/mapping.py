@@ -195,6 +195,12 @@ def check(mapping: Mapping, dataset: Dataset) -> list[str]:
     return wrong
 
 
+def several(role: str, name: str, feature: Feature) -> list[str]:
+    """Where what came of a step is no single number, in words."""
+    count = numbers(feature)
+    return [] if count == 1 else [f"{role} is {name}, which holds {count} numbers, expected one"]
+
+
 def _misfits(mapping: Mapping, features: Any) -> list[str]:
     wrong = []
     picture = features[mapping.camera]
@@ -210,6 +216,9 @@ def _misfits(mapping: Mapping, features: Any) -> list[str]:
         name = getattr(mapping, role)
         if name is not None and not 0 <= min(columns) <= max(columns) < numbers(features[name]):
             wrong.append(f"{role} columns {columns} are not in {name}, which has {numbers(features[name])} numbers")
+    for role in ("reward", "done", "success"):
+        if (name := getattr(mapping, role)) is not None:
+            wrong += several(role, name, features[name])
     if mapping.pose is not None and numbers(features[mapping.pose]) != 3:
         wrong.append(f"pose {mapping.pose} has {numbers(features[mapping.pose])} numbers, expected x, y and angle")
     if mapping.ends and mapping.done is None:
@@ -267,12 +276,24 @@ def outcomes(mapping: HasOutcomes, found: typing.Mapping[str, Array], rows: Arra
     """What came of the control steps that led to each of the rows."""
     fields = {"cont": np.ones(len(rows), np.float32)}
     if mapping.ends and mapping.done is not None:
-        fields["cont"] = 1 - any_of_control_steps(found[mapping.done], rows, mapping.outcomes_at)
+        fields["cont"] = 1 - any_of_control_steps(_flag("done", mapping.done, found), rows, mapping.outcomes_at)
     if mapping.reward is not None:
         fields["reward"] = of_control_steps(found[mapping.reward], rows, mapping.reward_over, mapping.outcomes_at)
     if mapping.success is not None:
-        fields["success"] = of_control_steps(found[mapping.success], rows, "largest", mapping.outcomes_at)
+        told = _flag("success", mapping.success, found)
+        fields["success"] = of_control_steps(told, rows, "largest", mapping.outcomes_at)
     return fields
+
+
+def _flag(role: str, name: str, found: typing.Mapping[str, Array]) -> Array:
+    """What says yes or no; raises `UserError` where it says anything else."""
+    known = found[name][np.isfinite(found[name])]
+    if not np.isin(known, (0, 1)).all():
+        raise UserError(
+            f"{role} is {name}, which holds {known.min():.4g} to {known.max():.4g}, expected 0 or 1; name another "
+            "feature in the mapping (glocal.json)"
+        )
+    return found[name]
 
 
 def motion(mapping: Mapping, found: typing.Mapping[str, Array]) -> tuple[Array, Array | None]:

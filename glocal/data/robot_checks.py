@@ -44,8 +44,13 @@ def _finite(looks: Looks) -> Finding:
     if not lost:
         return Finding("numbers", "ok", "all are finite")
     found = "; ".join(f"{name} in {len(numbers)} episodes ({few(numbers)})" for name, numbers in lost.items())
+    found = f"NaN, infinite or beyond {LARGEST:g}: {found}"
+    everywhere = [name for name, numbers in lost.items() if len(numbers) == len(looks)]
+    if everywhere:
+        advice = f"in every episode: take {', '.join(everywhere)} out of the mapping, or mend it in the logs"
+        return Finding("numbers", "fail", found, advice)
     every = tuple(sorted({n for numbers in lost.values() for n in numbers}))
-    return Finding("numbers", "fail", f"NaN, infinite or beyond {LARGEST:g}: {found}", "leave them out", episodes=every)
+    return Finding("numbers", "fail", found, "leave these episodes out", episodes=every)
 
 
 def _is_spoilt(look: Mapping[str, Array], name: str) -> bool:
@@ -85,8 +90,9 @@ def _still(mapping: RobotMapping, looks: Looks) -> list[Finding]:
         low, high = _ends(looks, stream.name)
         still = [str(stream.columns[i]) for i in np.flatnonzero(high - low < 1e-9)]
         if still:
-            found = f"{' '.join(still)} of {len(stream.columns)} numbers are always the same"
-            findings.append(Finding(f"stream {stream.name}", "warn", found, "they tell nothing; leave them out"))
+            found = f"of its {len(stream.columns)} numbers these never change, by column: {' '.join(still)}"
+            advice = "they tell nothing; take these columns out of the mapping"
+            findings.append(Finding(f"stream {stream.name}", "warn", found, advice))
     for camera in mapping.cameras:
         low, high = _ends(looks, camera.name)
         if low[0] == high[0]:

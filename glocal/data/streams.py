@@ -13,7 +13,8 @@ import numpy as np
 
 from glocal.core.ranges import Finite, Positive, Range
 from glocal.data.dataset import Array, Dataset, Feature
-from glocal.data.mapping import Column, Side, moments, numbers, outcomes, shown, structured
+from glocal.data.findings import few
+from glocal.data.mapping import Column, Side, moments, numbers, outcomes, several, shown, structured
 from glocal.data.outcomes import At, Over
 
 Kind = Literal["absolute", "delta", "velocity"]
@@ -113,9 +114,11 @@ def impossible(mapping: RobotMapping) -> list[str]:
     """What parts of a mapping cannot be together, whatever the dataset."""
     wrong = []
     names = [one.name for one in (*mapping.streams, *mapping.cameras)]
-    for name in names:
-        if not name.isidentifier() or name in FIELDS or names.count(name) > 1:
-            wrong.append(f"a stream is called {name!r}, expected a word of its own, and none of {', '.join(FIELDS)}")
+    for name in dict.fromkeys(names):
+        if not name.isidentifier() or name in FIELDS:
+            wrong.append(f"a stream or camera is called {name!r}, expected a word, and none of {', '.join(FIELDS)}")
+        if names.count(name) > 1:
+            wrong.append(f"{names.count(name)} streams and cameras are called {name!r}, expected a name for each")
     if not names:
         wrong.append("there are no streams and no cameras: nothing is observed")
     wrong += [
@@ -168,6 +171,12 @@ def misfits(mapping: RobotMapping, dataset: Dataset) -> list[str]:
             wrong.append(f"{what} is {name!r}, which holds {holds[0]}, expected {holds[1]}")
         elif columns and max(columns) >= numbers(features[name]):
             wrong.append(f"{what} has the columns {columns}, but {name} has {numbers(features[name])} numbers")
+        elif what in OUTCOMES:
+            wrong += several(what, name, features[name])
+    wrong += _given_away(mapping)
+    lost = [number for number in mapping.leave_out if number >= len(dataset)]
+    if lost:
+        wrong.append(f"leave_out names {few(lost)}, but there are {len(dataset)} episodes, from 0 on")
     wrong += [line for camera in mapping.cameras for line in _beyond(camera, features)]
     if dataset.fps is not None and abs(dataset.fps - mapping.fps) > 1e-3:
         wrong.append(f"fps is {mapping.fps:g}, the dataset's is {dataset.fps:g}")
@@ -176,6 +185,17 @@ def misfits(mapping: RobotMapping, dataset: Dataset) -> list[str]:
     if mapping.ends and mapping.done is None:
         wrong.append("ends is true, but no feature is named that says done")
     return wrong
+
+
+def _given_away(mapping: RobotMapping) -> list[str]:
+    """Streams that read what the robot is told, or what comes of that, in words."""
+    hidden = {part.feature: "action" for part in mapping.action}
+    hidden |= {name: role for role in OUTCOMES if (name := getattr(mapping, role)) is not None}
+    return [
+        f"stream {stream.name} reads {stream.feature}, which is the {hidden[stream.feature]}; expected what is observed"
+        for stream in mapping.streams
+        if stream.feature in hidden
+    ]
 
 
 def _beyond(camera: Camera, features: typing.Mapping[str, Feature]) -> list[str]:

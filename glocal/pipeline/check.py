@@ -16,7 +16,7 @@ from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.policies.ppo import PPOConfig
 from glocal.models.worlds.diffusion import DiffusionConfig
 from glocal.pipeline.build import build_codec, build_surrogate, build_world, device_of
-from glocal.pipeline.config import Config, RobotConfig
+from glocal.pipeline.config import Config, RobotConfig, typed
 from glocal.pipeline.run_dir import split_recorded
 from glocal.runtime.files import UserError
 from glocal.tasks.pusht import PushTConfig
@@ -76,6 +76,11 @@ def _apart(config: Config) -> Iterator[str]:
         yield f"--agent.first-std is {agent.first_std}, expected more than --agent.least-std, {agent.least_std}"
     if config.env.id and isinstance(config.task, PushTConfig):
         yield f"--env is {config.env.id}, but Push-T is judged in its own; it is for presets of robots"
+    if isinstance(config.task, RobotConfig) and not config.env.id:
+        asked = {"evaluate.planned": config.evaluate.planned, "env.options": config.env.options}
+        for name, value in (asked | {"env.senses": config.env.senses}).items():
+            if value:
+                yield f"{typed(name, value)} asks for an environment, and there is none; name one with --env ID"
     for one in config.env.senses:
         if "=" not in one:
             yield f"--env.senses is {one}, expected FEATURE=ENTRY"

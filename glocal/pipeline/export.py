@@ -12,10 +12,10 @@ import tyro
 from torch import Tensor
 
 from glocal.core.ranges import Many, Range
-from glocal.data import mapping
+from glocal.data import mapping, mappings
 from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
-from glocal.data.streams import over_control_step, to_features
+from glocal.data.streams import RobotMapping, over_control_step, to_features
 from glocal.deploy.controllers import acting
 from glocal.evaluate.gradients import acted
 from glocal.pipeline.config import RobotConfig
@@ -53,8 +53,8 @@ def export(
         codec: Of the videos: h264 or av1.
     """
     known = open_run(run)
-    robot = isinstance(known.config.task, RobotConfig)
-    if not robot and "agent" not in known.codec.reads and imagined == 0:
+    task = known.config.task
+    if isinstance(task, PushTConfig) and "agent" not in known.codec.reads and imagined == 0:
         raise UserError(f"{run} observes images alone, and was not told where the agent is; export --imagined episodes")
     if imagined:
         _say_unfinished(known)
@@ -66,7 +66,9 @@ def export(
         written = write_lerobot(
             out, _counted(chain([first], episodes), tick), Layout(_rate(known), _features(first), codec=codec)
         )
-    if not robot and NAMES["image"] in first:
+    if isinstance(task, RobotConfig):
+        mappings.save(out / mapping.NAME, _exported(task.mapping))
+    elif NAMES["image"] in first:
         mapping.save(out / mapping.NAME, replace(MAPPING, reach=_planar(known).reach))
     console.print(f"{written} {'imagined' if imagined else 'recorded'} episodes are in {out}")
 
@@ -75,6 +77,14 @@ MAPPING = mapping.Mapping(
     NAMES["image"], (IMAGE_SIZE, IMAGE_SIZE), NAMES["agent"], "action", FPS, FPS, reward="next.reward",
     reward_over="last", done="next.done",
 )  # fmt: skip
+
+
+def _exported(known: RobotMapping) -> RobotMapping:
+    """How what is exported is to be read: as the run's own logs are, a step for every control step."""
+    return replace(
+        known, fps=known.rate, outcomes_at="action", leave_out=(), reward="next.reward", reward_over="last",
+        done="next.done", ends=False, success=None,
+    )  # fmt: skip
 
 
 def _planar(run: Run) -> PushTConfig:

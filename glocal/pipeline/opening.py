@@ -64,6 +64,8 @@ def resolved(config: Config, stages: Sequence[str]) -> Config:
         mapping = _observed(path, robot_mapping_of(path, open_dataset(path)), task.images)
         return replace_part(config, task=replace_part(task, mapping=mapping))
     if task.mapping == RobotMapping():
+        if config.logs:
+            raise UserError(f"there is nothing at {config.logs}, which --logs names; expected a dataset")
         raise UserError("a robot's preset takes its logs; name them with --logs FOLDER")
     return config
 

@@ -136,14 +136,14 @@ def make(name: str, **options: Any) -> gymnasium.Env[Any, Any]:
     for plugin in PLUGINS:
         try:
             gymnasium.register_envs(__import__(plugin))
-        except ImportError:
+        except (ImportError, gymnasium.error.Error):  # gymnasium_robotics says so itself where MuJoCo is missing
             continue
     try:
         return gymnasium.make(name, max_episode_steps=10**9, disable_env_checker=True, **options)
     except (gymnasium.error.Error, ImportError) as error:
         raise UserError(
             f"there is no environment {name!r} to judge policies in ({error}); name another with --env, install the "
-            "package that adds it, or leave --env out"
+            "package that adds it (`pip install -e '.[tasks]'` for those of glocal's own presets), or leave --env out"
         ) from error
     except Exception as error:  # what is wrong with its options it says as it likes
         given = " ".join(f"{key}={value}" for key, value in options.items()) or "no options"
@@ -169,7 +169,12 @@ def check_spaces(
     for one in sensed:
         entry = entries.get(one.entry)
         shape = None if entry is None else entry.shape
-        if shape is None:
+        if shape is None and list(entries) == [""]:
+            wrong.append(
+                f"stream {one.name} reads {one.entry!r} of its observation, which is one array of "
+                f"{int(np.prod(space.shape or ()))} numbers; --env.senses FEATURE= names the whole of it"
+            )
+        elif shape is None:
             wrong.append(f"stream {one.name} reads {one.entry!r} of its observation, which has {', '.join(entries)}")
         elif int(np.prod(shape)) <= max(one.columns):
             wrong.append(f"stream {one.name} reads {max(one.columns) + 1} numbers of {one.entry!r}, which has {shape}")

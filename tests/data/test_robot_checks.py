@@ -57,7 +57,7 @@ def test_numbers_that_never_change_are_named():
     state, action = episode(0)["state"], episode(0)["action"]
     state[:, 1], action[:, 0] = 3.0, 0.5
     found = verdicts(episode(0, state=state, action=action))
-    assert found["stream joints"] == ("warn", "1 of 2 numbers are always the same")
+    assert found["stream joints"] == ("warn", "of its 2 numbers these never change, by column: 1")
     assert found["action 0"] == ("warn", "is always 0.5 of its limits")
 
 

@@ -89,7 +89,7 @@ def test_a_picture_after_the_last_step_counts_where_everything_was_seen_then():
             "camera top has the crop (8, 60, 16, 16), which reaches beyond pictures of (32, 64)",
         ),
         ({"size": 24}, "camera top has size 24, expected a power of two"),
-        ({"name": "joints"}, "a stream is called 'joints', expected a word of its own"),
+        ({"name": "joints"}, "2 streams and cameras are called 'joints', expected a name for each"),
     ],
 )
 def test_what_is_wrong_with_a_camera_is_said(change, said):
@@ -183,9 +183,9 @@ def test_a_mapping_survives_json_and_unknown_keys_are_named():
     [
         ({"streams": ()}, "there are no streams and no cameras: nothing is observed"),
         ({"action": ()}, "there is no action: nothing is told"),
-        ({"streams": (JOINTS, JOINTS)}, "a stream is called 'joints', expected a word of its own"),
-        ({"streams": (replace(JOINTS, name="reward"),)}, "a stream is called 'reward', expected a word of its own"),
-        ({"streams": (replace(JOINTS, name="../up"),)}, "a stream is called '../up', expected a word of its own"),
+        ({"streams": (JOINTS, JOINTS)}, "2 streams and cameras are called 'joints', expected a name for each"),
+        ({"streams": (replace(JOINTS, name="reward"),)}, "a stream or camera is called 'reward'"),
+        ({"streams": (replace(JOINTS, name="../up"),)}, "a stream or camera is called '../up'"),
         ({"streams": (replace(JOINTS, columns=()),)}, "stream joints has the columns (), expected at least one"),
         ({"streams": (replace(JOINTS, columns=(1, 1)),)}, "stream joints has the columns (1, 1), expected"),
         ({"action": (replace(WAY, low=(1.0,)),)}, "action action has 1 low and 2 high limits, expected 2 of each"),

@@ -25,9 +25,13 @@ ROWS: list[tuple[str, Any, str]] = [
     ("streams.0.columns", [0, 0], "stream state has the columns (0, 0), expected at least one, each once"),
     ("streams.0.columns", [-1], "streams"),
     ("streams.0.columns", "all", "is no mapping"),
-    ("streams.0.name", "action", "a stream is called 'action'"),
-    ("streams.0.name", "../../outside", "a stream is called '../../outside', expected a word of its own"),
-    ("streams.0.name", "goal", "a stream is called 'goal', expected a word of its own"),
+    ("streams.0.feature", "action", "stream state reads action, which is the action; expected what is observed"),
+    ("reward", "observation.state", "reward is observation.state, which holds 4 numbers, expected one"),
+    ("success", "next.reward", "success is next.reward, which holds "),
+    ("leave_out", [1, 99], "leave_out names 99, but there are "),
+    ("streams.0.name", "action", "a stream or camera is called 'action'"),
+    ("streams.0.name", "../../outside", "a stream or camera is called '../../outside', expected a word"),
+    ("streams.0.name", "goal", "2 streams and cameras are called 'goal', expected a name for each"),
     ("streams.0.sees", "all", "is no mapping"),
     (
         "cameras.0.feature",
@@ -43,7 +47,7 @@ ROWS: list[tuple[str, Any, str]] = [
     ("cameras.0.crop", [0, 0, 0, 10], "crop"),
     ("cameras.0.size", 48, "camera top has size 48, expected a power of two"),
     ("cameras.0.size", 100_000, "size"),
-    ("cameras.0.name", "state", "a stream is called 'state', expected a word of its own"),
+    ("cameras.0.name", "state", "2 streams and cameras are called 'state', expected a name for each"),
     ("action.0.low", [9.0, 9.0, 9.0], "expected the low limit below the high one"),
     ("action.0.low", [0.0], "1 low and 3 high limits, expected 3 of each"),
     ("action.0.low", [float("nan")] * 3, "low"),
@@ -118,3 +122,14 @@ def test_episodes_of_different_features_are_named(tmp_path, capsys, change):
 def test_a_preset_of_another_task_is_refused(logs, tmp_path, capsys, preset):
     found = refused(capsys, "run", preset, "--logs", logs, "--run", tmp_path / "run", *ONE)
     assert "preset robot takes logs of any robot" in found
+
+
+@pytest.mark.parametrize("asked", [("--evaluate.planned", "3"), ("--env.options", "a=b"), ("--env.senses", "x=y")])
+def test_what_asks_for_an_environment_needs_one(logs, tmp_path, capsys, asked):
+    found = refused(capsys, "run", "robot-debug", "--logs", logs, "--run", tmp_path / "run", *asked, *ONE)
+    assert f"{' '.join(asked)} asks for an environment, and there is none; name one with --env ID" in found
+
+
+def test_logs_that_are_not_there_are_named(tmp_path, capsys):
+    found = refused(capsys, "run", "robot-debug", "--logs", tmp_path / "none", "--run", tmp_path / "run", *ONE)
+    assert "there is nothing at" in found and "none" in found

@@ -47,7 +47,16 @@ def verdict(folder: Path) -> str:
     results = read_json(folder / "results.json")
     found = results["verdict"] if "verdict" in results else f"{results['episodes']} episodes: {_counted(results)}"
     steps = f"after {results['imagined_steps'] / 1e6:.2f} M imagined steps"
-    return f"real environment, {found}, {steps}; see {folder / 'report.html'}"
+    return f"real environment: {found}; {steps}{_passed(folder)}; see {folder / 'report.html'}"
+
+
+def _passed(folder: Path) -> str:
+    """How many gates fail, in words; nothing where they have not been measured."""
+    if not (folder / "gates.json").is_file():
+        return ""
+    checks = read_json(folder / "gates.json")["checks"]
+    failed = sum(not one["ok"] for one in checks)
+    return f"; {failed} of {len(checks)} gates fail" if failed else f"; all {len(checks)} gates pass"
 
 
 def _counted(results: Mapping[str, Any]) -> str:
@@ -295,7 +304,7 @@ def _plot_cameras(folder: Path) -> Iterator[Any]:
             for axes, horizon in zip(cells, HORIZONS, strict=True):
                 axes.imshow(pictures[line % 2][line // 2, horizon - 1])
                 axes.axis("off")
-                axes.set_title(f"{('recorded', 'imagined')[line % 2]}, after {horizon}", fontsize=7)
+                axes.set_title(f"{('recorded, drawn again', 'imagined')[line % 2]}, after {horizon}", fontsize=7)
         figure.suptitle(f"camera {name}")
         yield figure
 

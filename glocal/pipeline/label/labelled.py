@@ -139,8 +139,10 @@ def _calibration(logs: Logs, shown: Sequence[Shown]) -> dict[str, Any]:
     successes = [one[: len(reward)] for reward, one in (parts[number] for number in held_out) if one is not None]
     if successes:
         label["success"] = np.concatenate(successes)
-        shares["frames of success"] = float(label["success"].mean())
-        shares["episodes with success"] = float(np.mean([bool((one > 0.5).any()) for one in successes]))
+        if not label["success"].any():
+            console.print("warning: no frame of the held-out episodes counts as success; widen what counts as one")
+        shares["share of frames with success"] = float(label["success"].mean())
+        shares["share of episodes with success"] = float(np.mean([bool((one > 0.5).any()) for one in successes]))
     found = {where: shares}
     if logs.job.truth is not None:
         real = {name: np.concatenate(logs.truth[name][held_out.start :]) for name in logs.truth if name in label}
