@@ -255,6 +255,8 @@ def _target(verb: str, arguments: list[str]) -> tuple[str, list[str]]:
     if not arguments:
         raise UserError(f"`glocal {verb}` needs a preset or the folder of a run")
     target, *options = ["pusht-keypoints", *arguments] if arguments[0] in HELP else arguments
+    if target.startswith("-"):
+        raise UserError(f"{target} stands before the preset or the folder of a run, which `glocal {verb}` takes first")
     return target, options
 
 
