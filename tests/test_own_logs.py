@@ -135,7 +135,7 @@ def test_a_changed_mapping_and_changed_logs_make_it_stale_but_logs_that_are_gone
     run = open_run(tmp_path / "run")
     assert status(run)["collect"].state == "done"
     edit(logs, leave_out=(2,))
-    assert "the logs changed" in status(run)["collect"].reasons
+    assert "the logs or their mapping changed" in status(run)["collect"].reasons
     glocal("collect", tmp_path / "run", "--replace")
     assert len(open_run(tmp_path / "run").store) == EPISODES - 1 and status(run)["collect"].state == "done"
     logs.rename(tmp_path / "elsewhere")

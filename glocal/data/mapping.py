@@ -127,9 +127,12 @@ def load(path: Path) -> Mapping:
 def values_in(path: Path) -> Any:
     """What the file of a mapping says; raises `UserError` where it cannot be read."""
     try:
-        return read_foreign_json(path.parent, path)
+        values = read_foreign_json(path.parent, path)
     except UserError as error:
         raise UserError(f"{error}. {ADVICE}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is no mapping: it holds {values!r:.40}, expected names and their values. {ADVICE}")
+    return values
 
 
 def from_dict(values: Any, source: object) -> Mapping:

@@ -128,7 +128,7 @@ def _other_logs(run: RunFolder, stamp: Stamp, wanted: Plan) -> list[str]:
     """Whether the logs are others; where they are gone, what was taken from them stands."""
     if wanted.inputs["logs"] is None and stamp.config.get("logs") == run.config.logs:
         return []
-    return ["the logs changed"] if stamp.plan.inputs.get("logs") != wanted.inputs["logs"] else []
+    return ["the logs or their mapping changed"] if stamp.plan.inputs.get("logs") != wanted.inputs["logs"] else []
 
 
 def _output(folder: Path, name: str) -> str | None:

@@ -181,15 +181,15 @@ def test_logs_named_by_another_path_are_not_collected_again_but_others_are(logs,
     monkeypatch.chdir(tmp_path)
     assert status(run)["collect"].state == status(with_logs(run, "logs"))["collect"].state == "done"
     for other in ("", "nowhere"):
-        assert status(with_logs(run, other))["collect"].reasons == ("the logs changed",)
+        assert status(with_logs(run, other))["collect"].reasons == ("the logs or their mapping changed",)
     (logs / "0.npz").write_text("Numbers")
-    assert status(run)["collect"].reasons == ("the logs changed",)
+    assert status(run)["collect"].reasons == ("the logs or their mapping changed",)
     logs.rename(tmp_path / "gone")
     assert status(run)["collect"].state == "done"
-    assert status(with_logs(run, tmp_path / "gone"))["collect"].reasons == ("the logs changed",)
+    assert status(with_logs(run, tmp_path / "gone"))["collect"].reasons == ("the logs or their mapping changed",)
 
 
 def test_played_data_are_not_the_logs(logs, tmp_path):
     run = finished_run(tmp_path / "run")
     assert status(run)["collect"].state == "done"
-    assert status(with_logs(run, logs))["collect"].reasons == ("the logs changed",)
+    assert status(with_logs(run, logs))["collect"].reasons == ("the logs or their mapping changed",)

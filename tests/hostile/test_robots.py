@@ -133,3 +133,13 @@ def test_what_asks_for_an_environment_needs_one(logs, tmp_path, capsys, asked):
 def test_logs_that_are_not_there_are_named(tmp_path, capsys):
     found = refused(capsys, "run", "robot-debug", "--logs", tmp_path / "none", "--run", tmp_path / "run", *ONE)
     assert "there is nothing at" in found and "none" in found
+
+
+@pytest.mark.parametrize("text", ["null", "3", "[]"])
+def test_a_mapping_that_is_no_object_is_said_to_be_none(logs, tmp_path, capsys, text):
+    beside(logs).write_text(text)
+    try:
+        found = refused(capsys, "run", "robot-debug", "--logs", logs, "--run", tmp_path / "run", *ONE)
+    finally:
+        beside(logs).unlink()
+    assert "is no mapping: it holds" in found
