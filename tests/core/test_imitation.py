@@ -9,9 +9,10 @@ from tests.toys import LinearSurrogate, resting
 
 
 def told(count: int, length: int) -> Segment:
-    """Points at rest; the last action goes by where they are."""
+    """Points at rest; the last action goes by where they are, and leads elsewhere."""
     segment = resting(count, length)
     segment.action[:, -1] = 0.5 * segment.obs[:, -2]
+    segment.obs[:, -1] = -segment.obs[:, -2]
     return segment
 
 
