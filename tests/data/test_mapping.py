@@ -5,7 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from glocal.data.mapping import Mapping, apply, check, from_dict, from_pixels, load, pixels, save, shown, to_dict
+from glocal.data.mapping import (
+    Mapping,
+    apply,
+    check,
+    from_dict,
+    from_pixels,
+    load,
+    outcomes,
+    pixels,
+    save,
+    shown,
+    to_dict,
+)
 from glocal.runtime.files import UserError
 from tests.data.memory import Logs
 
@@ -180,3 +192,11 @@ def test_a_mapping_in_a_file_is_loaded_as_it_was_saved(tmp_path):
 def test_an_episode_without_a_control_step_is_refused():
     with pytest.raises(ValueError, match="2 steps are too few"):
         apply(PLAIN, {name: values[:2] for name, values in recorded().items()})
+
+
+@pytest.mark.parametrize("role", ["done", "success"])
+def test_what_says_yes_or_no_says_nothing_else(role):
+    mapping, rows = replace(PLAIN, reward=None, ends=True, **{role: "flag"}), np.array([0, 2, 4])
+    assert outcomes(mapping, {"flag": np.array([0, 0, 0, 1.0])}, rows)
+    with pytest.raises(UserError, match=f"{role} is flag, which holds 0 to 1, expected 0 or 1"):
+        outcomes(mapping, {"flag": np.array([0, 0.5, 0, 1.0])}, rows)

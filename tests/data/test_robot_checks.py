@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from glocal.data.findings import Finding
 from glocal.data.reading import RobotReading
 from glocal.data.robot_checks import check_robot_logs
 from glocal.data.streams import ActionPart, RobotMapping, Stream
@@ -24,10 +25,14 @@ def episode(seed: int, steps: int = 20, **change: np.ndarray) -> dict[str, np.nd
     return plain | change
 
 
-def verdicts(*episodes: dict[str, np.ndarray], mapping: RobotMapping = MAPPING) -> dict[str, tuple[str, str]]:
+def findings(*episodes: dict[str, np.ndarray], mapping: RobotMapping = MAPPING) -> dict[str, Finding]:
     reading = RobotReading(mapping)
     looks = {i: reading.look(one, i, reading.apply(one, {})) for i, one in enumerate(episodes)}
-    return {one.name: (one.verdict, one.found) for one in check_robot_logs(mapping, looks, context=4)}
+    return {one.name: one for one in check_robot_logs(mapping, looks, context=4)}
+
+
+def verdicts(*episodes: dict[str, np.ndarray], mapping: RobotMapping = MAPPING) -> dict[str, tuple[str, str]]:
+    return {name: (one.verdict, one.found) for name, one in findings(*episodes, mapping=mapping).items()}
 
 
 def test_plain_logs_pass():
@@ -59,6 +64,14 @@ def test_numbers_that_never_change_are_named():
     found = verdicts(episode(0, state=state, action=action))
     assert found["stream joints"] == ("warn", "of its 2 numbers these never change, by column: 1")
     assert found["action 0"] == ("warn", "is always 0.5 of its limits")
+
+
+def test_episodes_are_left_out_for_numbers_that_are_not_finite_unless_all_would_be():
+    broken = np.full((20, 2), np.nan)
+    some = findings(episode(0, state=broken), episode(1))["numbers"]
+    assert some.verdict == "fail" and some.episodes == (0,)
+    every = findings(episode(0, state=broken), episode(1, state=broken))["numbers"]
+    assert every.verdict == "fail" and every.episodes == () and "take joints out of the mapping" in every.advice
 
 
 def test_a_reward_is_needed_and_has_to_change():

@@ -28,7 +28,7 @@ ROWS: list[tuple[str, Any, str]] = [
     ("streams.0.feature", "action", "stream state reads action, which is the action; expected what is observed"),
     ("reward", "observation.state", "reward is observation.state, which holds 4 numbers, expected one"),
     ("success", "next.reward", "success is next.reward, which holds "),
-    ("leave_out", [1, 99], "leave_out names 99, but there are "),
+    ("leave_out", [1, 4], "leave_out names 4, but there are 4 episodes, from 0 on"),
     ("streams.0.name", "action", "a stream or camera is called 'action'"),
     ("streams.0.name", "../../outside", "a stream or camera is called '../../outside', expected a word"),
     ("streams.0.name", "goal", "2 streams and cameras are called 'goal', expected a name for each"),
