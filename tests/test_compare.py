@@ -288,4 +288,5 @@ def test_steps_are_told_at_the_first_look_at_which_the_mean_of_the_seeds_is_ther
 
     seeds = [looks(0.0, 0.8, 0.2, 1.0), looks(0.0, 0.1, 0.9, 1.0)]
     assert steps_to(seeds, "pose", 0.5) == 30.0 and steps_to(seeds, "pose", 0.9) == 40.0
+    assert steps_to([looks(0.25)], "pose", 0.25) == 10.0  # it counts that is just reached
     assert steps_to(seeds[:1], "pose", 0.5) == 20.0 and steps_to([looks(0.1)], "pose", 0.5) is None

@@ -47,6 +47,9 @@ def test_logs_alone_are_enough(alone):
     assert results["episodes"] == 0 and results["verdict"] == "not asked: there is no environment"
     page = (alone / "report.html").read_text()
     assert "not asked: there is no environment" in page and "global model: state" in page
+    checks = json.loads((alone / "gates.json").read_text())["checks"]
+    failed = sum(not one["ok"] for one in checks)
+    assert f"; {failed} of {len(checks)} gates fail; see " in page
     assert run.config.task.mapping.action_dim == 4 and run.observations.shape[1] == 7
 
 

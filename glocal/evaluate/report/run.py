@@ -54,7 +54,10 @@ def _passed(folder: Path) -> str:
     """How many gates fail, in words; nothing where they have not been measured."""
     if not (folder / "gates.json").is_file():
         return ""
-    checks = read_json(folder / "gates.json")["checks"]
+    try:
+        checks = read_json(folder / "gates.json")["checks"]
+    except UserError:
+        return "; gates.json is damaged"
     failed = sum(not one["ok"] for one in checks)
     return f"; {failed} of {len(checks)} gates fail" if failed else f"; all {len(checks)} gates pass"
 
