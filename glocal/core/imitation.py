@@ -25,7 +25,11 @@ class Imitation:
 
     def follow(self, surrogate: Surrogate, recorded: Segment) -> None:
         """Fit it to the last action of recorded windows (B, T, ...), at what the local model now believes."""
-        with torch.no_grad():
-            belief = warm_up(surrogate, recorded[:, :-1])
-        loss = (self.actor(belief).mean - recorded.action[:, -1]).pow(2).mean()
-        descend(loss, self.actor, self.optimizer, 1.0)
+        descend(astray(self.actor, surrogate, recorded), self.actor, self.optimizer, 1.0)
+
+
+def astray(actor: nn.Module, surrogate: Surrogate, recorded: Segment) -> Float[Tensor, ""]:
+    """Squared error of the action that follows all but the last step of recorded windows (B, T, ...)."""
+    with torch.no_grad():
+        belief = warm_up(surrogate, recorded[:, :-1])
+    return (actor(belief).mean - recorded.action[:, -1]).pow(2).mean()

@@ -46,9 +46,12 @@ def again(folder: Path) -> str:
     if preset not in PRESETS:
         return f"glocal run PRESET --run {quoted(folder)}"
     usual = dict(flat(json.loads(json.dumps(to_dict(PRESETS[preset])))))
-    other = [(name, value) for name, value in flat(made) if name in usual and usual[name] != value]
-    other = [(name, value) for name, value in other if not name.startswith("task.mapping.")]  # the logs tell it
-    told = [typed(name, value) for name, value in other if not name.endswith("_type")]
+    untold = ("task.mapping.",)  # the logs tell it
+    told = [
+        typed(name, value)
+        for name, value in flat(made)
+        if name in usual and usual[name] != value and not name.startswith(untold) and not name.endswith("_type")
+    ]
     return " ".join([f"glocal run {preset} --run {quoted(folder)}", *told])
 
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from glocal.core.imitation import astray
 from glocal.core.improve import Policy
 from glocal.core.nets import mlp
 from glocal.core.ranges import Amount, Range, Small
@@ -35,9 +36,7 @@ class CloningConfig:
 
 def cloning_loss(policy: Policy, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
     """Squared error of the action that follows all but the last step of recorded windows (B, T, ...)."""
-    with torch.no_grad():
-        belief = warm_up(policy.surrogate, segment[:, :-1])
-    error = (policy.actor(belief).mean - segment.action[:, -1]).pow(2).mean()
+    error = astray(policy.actor, policy.surrogate, segment)
     return error, {"squared": error}
 
 
