@@ -15,7 +15,7 @@ import numpy as np
 from glocal.data import mappings
 from glocal.data.dataset import Array, Dataset
 from glocal.data.formats.bounds import check_total
-from glocal.data.formats.inside import sealed
+from glocal.data.inside import sealed
 from glocal.data.looks import Seen, from_arrays
 from glocal.data.mapping import NAME, Mapping, load, values_in
 from glocal.data.mappings import AnyMapping, tells_streams

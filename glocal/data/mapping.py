@@ -15,7 +15,7 @@ import numpy as np
 
 from glocal.core.ranges import Finite, Positive, Range, outside
 from glocal.data.dataset import Array, Dataset, Feature
-from glocal.data.formats.inside import read_foreign_json
+from glocal.data.inside import read_foreign_json
 from glocal.data.outcomes import At, Over, any_of_control_steps, of_control_steps
 from glocal.runtime.files import UserError, write_json
 

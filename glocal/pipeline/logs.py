@@ -17,8 +17,8 @@ from glocal.data.combined import told
 from glocal.data.dataset import Array, Dataset
 from glocal.data.doctor import Finding, as_json, examine
 from glocal.data.formats import is_recording, open_dataset
-from glocal.data.formats.inside import apart
 from glocal.data.ingest import beside, chosen, mapping_of, put_beside
+from glocal.data.inside import apart
 from glocal.data.looks import Seen, look_at
 from glocal.data.mappings import AnyMapping
 from glocal.data.parallel import over_episodes

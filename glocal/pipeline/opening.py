@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from glocal.data.formats import check_format, open_dataset
-from glocal.data.formats.inside import apart
 from glocal.data.ingest import check_source, data_files, robot_mapping_of
+from glocal.data.inside import apart
 from glocal.data.streams import RobotMapping
 from glocal.pipeline.check import check
 from glocal.pipeline.config import Config, RobotConfig, flat, rooted, to_dict, typed

@@ -14,9 +14,9 @@ from glocal.data.combined import Chosen, Merged, carried, joined
 from glocal.data.dataset import Array, Dataset
 from glocal.data.findings import few
 from glocal.data.formats import open_dataset
-from glocal.data.formats.inside import apart
 from glocal.data.formats.lerobot_writer import Layout, check_new, write_lerobot
 from glocal.data.ingest import beside
+from glocal.data.inside import apart
 from glocal.data.mappings import AnyMapping
 from glocal.runtime.files import UserError
 from glocal.runtime.progress import Ticker, console

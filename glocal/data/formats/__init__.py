@@ -5,7 +5,7 @@ from pathlib import Path
 from glocal.data.dataset import Dataset, Format
 from glocal.data.formats import flat, folder, lerobot, minari
 from glocal.data.formats.bounds import check_dataset
-from glocal.data.formats.inside import sealed
+from glocal.data.inside import sealed
 from glocal.runtime.files import UserError
 
 FORMATS = (lerobot.FORMAT, minari.FORMAT, flat.ZARR, flat.HDF5, folder.FORMAT)

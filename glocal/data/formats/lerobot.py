@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from glocal.data.dataset import Array, Dataset, Feature, Format
 from glocal.data.formats.bounds import NUMBERS as NUMBERS_A_STEP
 from glocal.data.formats.bounds import RATE, TABLE_BYTES, TABLE_ROWS, check_length, check_shape
-from glocal.data.formats.inside import JSON_BYTES, expanded, inside, parse, read_foreign_json, regular
+from glocal.data.inside import JSON_BYTES, expanded, inside, parse, read_foreign_json, regular
 from glocal.data.video import read_frames, stacked
 from glocal.runtime.files import UserError
 

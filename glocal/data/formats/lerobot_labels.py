@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from glocal.data.dataset import Array, Feature
-from glocal.data.formats.inside import apart, check_names, read_foreign_json, sealed
 from glocal.data.formats.lerobot import LeRobotDataset, index_of, read_table
 from glocal.data.formats.lerobot_writer import Statistics, column_of, told_of
+from glocal.data.inside import apart, check_names, read_foreign_json, sealed
 from glocal.runtime.files import UserError, atomic_write, write_json
 
 

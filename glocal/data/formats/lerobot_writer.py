@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from glocal.data.dataset import Array, Feature
-from glocal.data.formats.inside import check_names
+from glocal.data.inside import check_names
 from glocal.data.video import VideoWriter
 from glocal.runtime.files import UserError, atomic_write, write_json
 

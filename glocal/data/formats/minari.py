@@ -10,7 +10,7 @@ import numpy as np
 from glocal.data.dataset import Array, Dataset, Feature, Format
 from glocal.data.formats.aside import Aside
 from glocal.data.formats.flat import check_own_tree, library, own_names
-from glocal.data.formats.inside import read_foreign_json
+from glocal.data.inside import read_foreign_json
 from glocal.runtime.files import UserError
 
 OUTCOMES = {"next.reward": "rewards", "next.done": "terminations"}

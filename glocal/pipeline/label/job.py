@@ -17,8 +17,8 @@ from glocal.core.ranges import Inner, Positive, Processes, Seed
 from glocal.data import mappings
 from glocal.data.dataset import Array, Dataset
 from glocal.data.formats import open_dataset
-from glocal.data.formats.inside import apart
 from glocal.data.ingest import beside
+from glocal.data.inside import apart
 from glocal.data.mapping import cameras_of
 from glocal.data.mappings import AnyMapping
 from glocal.data.propose import is_planar, propose
