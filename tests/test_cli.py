@@ -125,5 +125,6 @@ def test_what_the_system_refuses_is_a_sentence(monkeypatch, capsys, error, said)
 
 def test_training_loads_no_reader_of_data_sets():
     """Their libraries would take 50 MiB of every training process."""
-    check = "import sys, glocal.pipeline.presets, glocal.pipeline.build; print({'pyarrow', 'av'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True).stdout.strip() == "set()"
+    said = "import sys, glocal.pipeline.presets, glocal.pipeline.build; print({'pyarrow', 'av'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", said], check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == "set()"
