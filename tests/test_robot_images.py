@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from glocal.cli import main
 from glocal.data.formats import open_dataset
@@ -52,6 +53,15 @@ def test_gates_and_report_tell_of_every_camera(seeing):
     assert "Held-out pictures of camera side are drawn again" in page and "global model: top" in page
     with np.load(seeing / "gates" / "rollouts.npz") as file:
         assert file["recorded"].shape[-1] == 7 and file["imagined_side"].shape[2:] == (64, 64, 3)
+        assert [*file["names"]] == [f"state {i}" for i in range(4)] + [f"goal {i}" for i in range(3)]
+        seen, drawn = ({name: file[f"{side}_{name}"] for name in ("top", "side")} for side in ("seen", "recorded"))
+    codec, rows = open_run(seeing).codec, seen["side"].shape[:2]
+    fields = {name: torch.from_numpy(frames).flatten(0, 1) for name, frames in seen.items()}
+    again = codec.decode(
+        codec.encode({"state": torch.zeros(len(fields["top"]), 4), "goal": torch.zeros(len(fields["top"]), 3)} | fields)
+    )
+    for name, frames in drawn.items():  # the codec's are of the very frames that the camera saw
+        assert np.abs(again[name].unflatten(0, rows).numpy().astype(float) - frames).max() <= 1
 
 
 def test_how_well_pictures_are_drawn_again_does_not_depend_on_how_many_are_decoded_together(seeing, monkeypatch):

@@ -1,5 +1,6 @@
 """The mapping beside a dataset, of whichever kind: of a planar robot with a camera, or of any robot's streams."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,4 +25,14 @@ def tells_streams(values: Any) -> bool:
 
 def save(path: Path, known: AnyMapping) -> None:
     """Write a mapping."""
-    write_json(path, streams.to_dict(known) if isinstance(known, RobotMapping) else mapping.to_dict(known))
+    write_json(path, _plain(known))
+
+
+def text(known: AnyMapping) -> str:
+    """A mapping as its file holds it, each of its entries in a line."""
+    entries = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in _plain(known).items())
+    return "{\n" + ",\n".join(entries) + "\n}"
+
+
+def _plain(known: AnyMapping) -> dict[str, Any]:
+    return streams.to_dict(known) if isinstance(known, RobotMapping) else mapping.to_dict(known)

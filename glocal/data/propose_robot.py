@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from glocal.data.dataset import Array, Dataset
+from glocal.data.dataset import Array, Dataset, Feature
 from glocal.data.mapping import cameras_of, moments, numbers
 from glocal.data.mappings import AnyMapping
 from glocal.data.outcomes import of_control_steps, over_which
@@ -39,6 +39,7 @@ def propose_robot(dataset: Dataset) -> tuple[RobotMapping, list[str]]:
     cameras = _cameras(dataset, streams)
     if not streams and not cameras:
         raise UserError(f"{dataset.folder} holds nothing that is observed; found {', '.join(features)}")
+    said += [_squeezed(one, features[one.feature]) for one in cameras if len(set(features[one.feature].shape[:2])) > 1]
     stride = max(1, int(np.ceil(fps / FASTEST - 1e-9)))
     parts = _episodes(dataset, [*told, *(one.feature for one in streams), *filter(None, outcomes.values())])
     action = tuple(part for name in told for part in _action(name, parts, streams, said))
@@ -71,6 +72,16 @@ def _cameras(dataset: Dataset, streams: Sequence[Stream]) -> tuple[Camera, ...]:
     for name in cameras_of(dataset.features):
         found.append(Camera(_short(name, [one.name for one in (*streams, *found)]), name))
     return tuple(found)
+
+
+def _squeezed(camera: Camera, feature: Feature) -> str:
+    height, width = feature.shape[:2]
+    side = min(height, width)
+    return (
+        f"pictures of camera {camera.name}, {height} by {width}, are squeezed into squares of {camera.size}; to take a "
+        f"square out of them, say which in crop: top, left, height, width (say {(height - side) // 2}, "
+        f"{(width - side) // 2}, {side}, {side})"
+    )
 
 
 def _short(name: str, taken: Sequence[str]) -> str:

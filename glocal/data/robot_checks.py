@@ -1,6 +1,6 @@
 """What would spoil a model of a robot's logs, found in what was read of them before anything is trained."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -68,19 +68,29 @@ def _copies(looks: Looks) -> Finding:
     return Finding("copies", "fail", found, "leave them out", episodes=twins)
 
 
-def _limits(mapping: RobotMapping, asked: Array) -> list[Finding]:
-    """Actions beyond what 1 gives, which are cut; or so small that it is hardly used."""
-    findings, column = [], 0
+def _limits(mapping: RobotMapping, asked: Array) -> Iterator[Finding]:
+    """Actions beyond what 1 gives, which are cut; or so small that it is hardly used: a finding for each feature's
+    numbers of which the same is to be said."""
+    used, begin = np.abs(asked), 0
+    cut, far = np.mean(used > SLACK, axis=0), np.quantile(used, 0.99, axis=0)
+    verdicts = np.select([cut > CUT_FAIL, (cut > CUT_WARN) | (far < 0.1)], ["fail", "warn"], "ok")
     for part in mapping.action:
-        for number in part.columns:
-            values, column = np.abs(asked[:, column]), column + 1
-            cut, far = float(np.mean(values > SLACK)), float(np.quantile(values, 0.99))
-            name = f"limits of {part.feature} {number}"
-            found = f"{cut:.1%} of actions go beyond them and are cut; 99 % use {min(far, 9.99):.0%} of them or less"
-            verdict = "fail" if cut > CUT_FAIL else "warn" if cut > CUT_WARN or far < 0.1 else "ok"
+        own = np.arange(begin, begin := begin + len(part.columns))
+        for verdict in dict.fromkeys(verdicts[own]):
+            those = own[verdicts[own] == verdict]
+            name = f"limits of {part.feature} {' '.join(str(part.columns[i - own[0]]) for i in those)}"
+            found = (
+                f"{_span(cut[those], '.1%')} of actions go beyond them and are cut; 99 % use "
+                f"{_span(np.minimum(far[those], 9.99), '.0%')} of them or less"
+            )
             advice = "" if verdict == "ok" else "set low and high in the mapping to what the robot is asked for"
-            findings.append(Finding(name, verdict, found, advice, {"cut": cut, "99 %": far}))
-    return findings
+            most = {"cut": float(cut[those].max()), "99 %": float(far[those].max())}
+            yield Finding(name, verdict, found, advice, most)
+
+
+def _span(values: Array, form: str) -> str:
+    """The smallest and the largest of some numbers, or the only one."""
+    return " to ".join(dict.fromkeys(format(value, form) for value in (values.min(), values.max())))
 
 
 def _still(mapping: RobotMapping, looks: Looks) -> list[Finding]:

@@ -70,7 +70,7 @@ def _gradients(run: Run) -> dict[str, Any]:
     """By horizon and link: how gradients along the policy's own actions agree with the global model's."""
     policy, world, gamma = run.policy("policy").requires_grad_(False), run.world(), run.config.learn.gamma
     if isinstance(run.config.task, RobotConfig):
-        whole, _ = moving_windows(run, run.config.world.context, ROLLOUT)
+        whole, *_ = moving_windows(run, run.config.world.context, ROLLOUT)
     else:
         whole, _, _ = gate_windows(run, reader(run), run.config.world.context, ROLLOUT)
     rows = torch.arange(0, len(whole.reward), max(1, len(whole.reward) // WINDOWS))[:WINDOWS]
@@ -109,7 +109,7 @@ def _planar_model(run: Run) -> dict[str, Any]:
 def _robot_model(run: Run) -> dict[str, Any]:
     """Of any robot, by its streams."""
     window, spec = run.config.world.context, build_spec(run.config)
-    whole, _ = moving_windows(run, window, ROLLOUT)
+    whole, *_ = moving_windows(run, window, ROLLOUT)
     truth, (answers, still) = whole.obs[:, window:], _answers(run, whole)
     found = {name: answer.obs for name, answer in answers.items()} | {NOTHING: still}
     drifts = {name: stream_drift(spec, obs, truth) for name, obs in found.items()}

@@ -77,7 +77,8 @@ def inspect(path: tyro.conf.Positional[Path], write: bool = False, replace: bool
         return
     for line in said:
         console.print(f"mapping: {line}")
-    console.print(f"mapping: {proposed}")
+    console.print(f"mapping, as {mapping.NAME} holds it:")
+    console.print(mappings.text(proposed), markup=False, highlight=False, soft_wrap=True)
     if write:
         kept = put_beside(path, proposed, replace)
         console.print(f"written to {beside(path)}" + (f"; what was there before is kept in {kept}" if kept else ""))

@@ -144,7 +144,7 @@ def check_codec(run: Modelled, read: Reader) -> dict[str, float]:
     ratio, in dB)."""
     _, held_out = run.experience
     rows = torch.arange(0, len(held_out), max(1, len(held_out) // FRAMES))
-    stored = (int(run.store.starts[-1]) - len(held_out) + rows).numpy()
+    stored = (_first_held_out(run) + rows).numpy()
     fields, obs = run.store.fields, held_out.steps.obs[rows]
     error = {}
     if _tracked(run):
@@ -226,7 +226,7 @@ def gate_windows(run: Modelled, read: Reader, window: int, horizon: int, every: 
     last = last[held_out.first.cpu()[last] <= last - horizon]
     rows = last[:, None] + torch.arange(-horizon, 1)
     if _tracked(run):
-        stored = (int(run.store.starts[-1]) - len(held_out) + rows).numpy()
+        stored = (_first_held_out(run) + rows).numpy()
         agent, pose = run.store.fields["agent"][stored], run.store.fields["pose"][stored]
         truth = Pose(agent, pose[..., :2], pose[..., 2])
     else:
@@ -245,7 +245,7 @@ def _chosen(poses: Pose, rows: NDArray[np.bool_]) -> Pose:
 def check_robot_gates(run: Modelled) -> None:
     """Gates of any robot: each stream, in standard deviations of what was recorded, where much of it moves."""
     window, horizon = run.config.world.context, max(HORIZONS)
-    whole, everything = moving_windows(run, window, horizon)
+    whole, last, everything = moving_windows(run, window, horizon)
     begin, action, truth = whole[:, :window], whole.action[:, window:], whole.obs[:, window:]
     world, surrogate, key = run.world(), run.surrogate(), run.config.seed
     answer = replay(world, begin, action, key)
@@ -266,7 +266,7 @@ def check_robot_gates(run: Modelled) -> None:
     if isinstance(run.codec, CamerasCodec):
         gates["cameras"] = draws_again(run, run.codec)
     gates["checks"] = stream_checks(gates["drift"])
-    _keep_streams(run, truth[:SHOWN], answer.obs[:SHOWN])
+    _keep_streams(run, last[:SHOWN], truth[:SHOWN], answer.obs[:SHOWN])
     write_json(run.folder / "gates.json", gates)
     console.print("gates: root mean square error of each stream, in its standard deviations (medians over windows)")
     for line in (*stream_table(gates["drift"]), *summary(gates)):
@@ -278,7 +278,7 @@ def draws_again(run: Modelled, codec: CamerasCodec) -> dict[str, dict[str, float
     """How well each camera's held-out pictures are drawn again: peak signal-to-noise ratio, in dB."""
     _, held_out = run.experience
     rows = torch.arange(0, len(held_out), max(1, len(held_out) // FRAMES))
-    first, squared = int(run.store.starts[-1]) - len(held_out), dict.fromkeys(codec.cameras, 0.0)
+    first, squared = _first_held_out(run), dict.fromkeys(codec.cameras, 0.0)
     for some in rows.split(DRAWN_AT_ONCE):
         drawn = codec.decode(held_out.steps.obs[some.to(run.device)])
         for name in codec.cameras:
@@ -298,15 +298,34 @@ def in_db(squared: float) -> float:
 
 
 @torch.no_grad()
-def _keep_streams(run: Modelled, recorded: Tensor, imagined: Tensor) -> None:
-    """Keep a few rollouts (n, H, d) for the report, as numbers and, of cameras, as pictures."""
-    sides, columns = {"recorded": recorded, "imagined": imagined}, _numbers(build.build_spec(run.config))
+def _keep_streams(run: Modelled, last: Tensor, recorded: Tensor, imagined: Tensor) -> None:
+    """Keep a few rollouts (n, H, d) for the report, as numbers with their names and, of cameras, as pictures: those of
+    the camera up to the held-out rows `last`, and what the codec draws of observations."""
+    spec, sides = build.build_spec(run.config), {"recorded": recorded, "imagined": imagined}
+    columns = _numbers(spec)
     kept = {name: obs[..., columns].cpu().numpy() for name, obs in sides.items()}
+    kept["names"] = np.array(_names(run, spec))
     if isinstance(run.codec, CamerasCodec):
+        rows = _first_held_out(run) + last[:, None] + torch.arange(1 - recorded.shape[1], 1)
         drawn = {name: run.codec.decode(obs) for name, obs in sides.items()}
-        kept |= {f"{side}_{name}": drawn[side][name].cpu().numpy() for side in sides for name in run.codec.cameras}
+        for name in run.codec.cameras:
+            kept |= {f"{side}_{name}": drawn[side][name].cpu().numpy() for side in sides}
+            kept[f"seen_{name}"] = run.store.fields[name][rows.numpy()]
     with atomic_write(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
         np.savez(file, allow_pickle=False, **kept)
+
+
+def _first_held_out(run: Modelled) -> int:
+    """Where in the store the held-out control steps begin."""
+    return int(run.store.starts[-1]) - len(run.experience[1])
+
+
+def _names(run: Modelled, spec: Spec) -> list[str]:
+    """What the numbers of an observation are called: by stream, and column of its feature."""
+    task = run.config.task
+    streams = {one.name: one.columns for one in task.mapping.streams} if isinstance(task, RobotConfig) else {}
+    parts = (part for part in spec.parts if len(part.shape) < 3)
+    return [f"{part.name} {column}" for part in parts for column in streams.get(part.name, range(part.size))]
 
 
 def _numbers(spec: Spec) -> list[int]:
@@ -316,8 +335,9 @@ def _numbers(spec: Spec) -> list[int]:
     return [i for one in columns for i in range(one.start, one.stop)]
 
 
-def moving_windows(run: Modelled, window: int, horizon: int, every: int = 7) -> tuple[Segment, int]:
-    """The half of held-out windows (n, window + horizon, ...) in which most moves, and the number looked at."""
+def moving_windows(run: Modelled, window: int, horizon: int, every: int = 7) -> tuple[Segment, Tensor, int]:
+    """The half of held-out windows (n, window + horizon, ...) in which most moves, the held-out rows (n) that they end
+    with, and the number looked at."""
     _, held_out = run.experience
     last = torch.arange(horizon, len(held_out), every)
     last = last[held_out.first.cpu()[last] <= last - horizon]
@@ -325,4 +345,5 @@ def moving_windows(run: Modelled, window: int, horizon: int, every: int = 7) -> 
         raise UserError(f"no held-out episode is longer than {horizon} control steps, which the gates look ahead")
     whole = held_out.windows(last.to(run.device), window + horizon)
     way = (whole.obs[:, -1] - whole.obs[:, window - 1]).norm(dim=-1)
-    return whole[way >= way.median()], len(last)
+    most = way >= way.median()
+    return whole[most], last[most.cpu()], len(last)

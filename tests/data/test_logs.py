@@ -183,7 +183,7 @@ def test_logs_without_pictures_are_looked_at_as_streams(tmp_path, capsys):
     write_lerobot(tmp_path / "set", episodes, Layout(10, features))
     data("inspect", tmp_path / "set")
     said = " ".join(capsys.readouterr().err.split())
-    assert "3 episodes, 18 steps" in said and "RobotMapping(streams=(Stream(name=" in said
+    assert "3 episodes, 18 steps" in said and '"streams": [{"name": ' in said
 
 
 def test_only_equals_are_merged(tmp_path, capsys):

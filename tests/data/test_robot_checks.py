@@ -1,5 +1,7 @@
 """What would spoil a model is found in a robot's logs before anything is trained."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,7 +57,20 @@ def test_limits_that_cut_much_or_are_hardly_used_are_named(scale, verdict):
     action = episode(0)["action"]
     found = verdicts(episode(0, action=action * np.array([scale, 1.0])), episode(1))
     several = verdicts(*(episode(i, action=episode(i)["action"] * np.array([scale, 1.0])) for i in range(5)))
-    assert found["limits of action 1"][0] == "ok" and several["limits of action 0"][0] == verdict
+    assert _limits_of(found, "1")[0] == "ok" and _limits_of(several, "0")[0] == verdict
+
+
+def _limits_of(found: dict[str, tuple[str, str]], column: str) -> tuple[str, str]:
+    return next(one for name, one in found.items() if name.startswith("limits of action") and column in name)
+
+
+def test_limits_of_which_the_same_is_to_be_said_are_one_finding():
+    action = np.repeat(episode(0)["action"][:, :1], 4, 1) * np.array([1.0, 3.0, 1.0, 3.0])
+    part = ActionPart("action", (3, 0, 1, 2), (-1.0,) * 4, (1.0,) * 4, "delta")
+    found = verdicts(episode(0, action=action), mapping=replace(MAPPING, action=(part,)))
+    named = [name for name in found if name.startswith("limits")]
+    assert named == ["limits of action 3 1", "limits of action 0 2"]
+    assert [found[name][0] for name in named] == ["fail", "ok"]
 
 
 def test_numbers_that_never_change_are_named():

@@ -72,7 +72,7 @@ def write_report(folder: Path, store: EpisodeStore) -> None:
     results = read_json(folder / "results.json")
     sections = [
         ("What the real environment says", _results_table(results) + _videos(folder, results)),
-        ("Success against imagined steps", figure_html(_plot_learning(read_log(folder / "policy")))),
+        ("Success against imagined steps", _learning_section(read_log(folder / "policy"))),
         ("Could imagination be trusted?", trust_section(read_log(folder / "policy"))),
         ("Can the models be trusted?", _gates(folder)),
         ("How training went", figure_html(_plot_training(folder))),
@@ -135,15 +135,18 @@ def empty_table(axes: Any, title: str) -> None:
     axes.fill(*GOAL_KEYPOINTS[list(OUTLINE)].T, color="lightgreen", lw=0)
 
 
-def _plot_learning(rows: Sequence[Mapping[str, float]]) -> Any:
+def _learning_section(rows: Sequence[Mapping[str, float]]) -> str:
     looks = [row for row in rows if any(name.startswith("eval/") for name in row)]
+    return figure_html(_plot_learning(looks)) if looks else "<p>No real environment was asked while it was trained.</p>"
+
+
+def _plot_learning(looks: Sequence[Mapping[str, float]]) -> Any:
     steps = [row["imag/steps"] / 1e6 for row in looks]
     figure, axes = plt.subplots(figsize=(8, 3.5))
-    for name in (name.removeprefix("eval/") for name in (looks[0] if looks else {}) if name.startswith("eval/")):
+    for name in (name.removeprefix("eval/") for name in looks[0] if name.startswith("eval/")):
         axes.plot(steps, [row[f"eval/{name}"] for row in looks], marker="o", ms=3, label=name)
     axes.set(xlabel="million imagined steps", ylabel="real environment", ylim=(-0.02, 1.02))
-    if looks:
-        axes.legend()
+    axes.legend()
     figure.tight_layout()
     return figure
 
@@ -278,7 +281,7 @@ def _streams_section(gates: Mapping[str, Any]) -> str:
 def _plot_streams(folder: Path) -> Any:
     """Of some windows the numbers that move most, recorded and imagined from the same start and actions."""
     with np.load(folder / "gates" / "rollouts.npz", allow_pickle=False) as file:
-        recorded, imagined = file["recorded"], file["imagined"]
+        recorded, imagined, names = file["recorded"], file["imagined"], file["names"]
     if not recorded.shape[-1]:
         return None
     most = np.argsort(-recorded.std(1).mean(0))[:4]
@@ -287,27 +290,29 @@ def _plot_streams(folder: Path) -> Any:
         for axes, number in zip(line, most, strict=False):
             axes.plot(recorded[window, :, number], label="recorded")
             axes.plot(imagined[window, :, number], "--", label="imagined")
-            axes.set_title(f"number {number}", fontsize=8)
+            axes.set_title(str(names[number]), fontsize=8)
     grid[0, 0].legend(fontsize=7)
     figure.tight_layout()
     return figure
 
 
 def _plot_cameras(folder: Path) -> Iterator[Any]:
-    """By camera: of some windows what was recorded, and under it what was imagined of the same start and actions."""
+    """By camera: of some windows what it saw, what the codec draws of that, and what was imagined of the same start and
+    actions."""
     with np.load(folder / "gates" / "rollouts.npz", allow_pickle=False) as file:
-        names = [name.removeprefix("recorded_") for name in file.files if name.startswith("recorded_")]
-        sides = {name: (file[f"recorded_{name}"], file[f"imagined_{name}"]) for name in names}
+        names = [name.removeprefix("seen_") for name in file.files if name.startswith("seen_")]
+        sides = {name: [file[f"{side}_{name}"] for side in ("seen", "recorded", "imagined")] for name in names}
+    told = ("recorded", "drawn again by the codec", "imagined")
     for name, pictures in sides.items():
-        rows = len(pictures[0])
-        figure, grid = plt.subplots(
-            2 * rows, len(HORIZONS), figsize=(1.5 * len(HORIZONS), 3.2 * rows), squeeze=False, layout="constrained"
-        )
+        rows = len(told) * len(pictures[0])
+        size = (1.5 * len(HORIZONS), 1.6 * rows)
+        figure, grid = plt.subplots(rows, len(HORIZONS), figsize=size, squeeze=False, layout="constrained")
         for line, cells in enumerate(grid):
+            window, side = divmod(line, len(told))
             for axes, horizon in zip(cells, HORIZONS, strict=True):
-                axes.imshow(pictures[line % 2][line // 2, horizon - 1])
+                axes.imshow(pictures[side][window, horizon - 1])
                 axes.axis("off")
-                axes.set_title(f"{('recorded, drawn again', 'imagined')[line % 2]}, after {horizon}", fontsize=7)
+                axes.set_title(f"{told[side]}, after {horizon}", fontsize=7)
         figure.suptitle(f"camera {name}")
         yield figure
 
