@@ -16,6 +16,7 @@ from glocal.core.types import Segment
 from glocal.data.segments import Recorded
 from glocal.data.streams import ActionPart, Camera, RobotMapping, Stream
 from glocal.models.worlds import diffusion, ensemble
+from glocal.models.worlds.motion import MotionConfig
 from glocal.pipeline import build
 from glocal.pipeline.config import RobotConfig
 from glocal.pipeline.presets import PRESETS
@@ -33,15 +34,21 @@ def without_generators(monkeypatch):
 
 
 def source(config):
-    spec = build.build_spec(config)
+    spec, drawn = build.build_spec(config), isinstance(config.world, MotionConfig)
 
     def draw(count, length):
         rows = {"obs": spec.obs_dim, "action": spec.action_dim}
         wide = {name: torch.zeros(count, length, size, device=META) for name, size in rows.items()}
         flat = torch.zeros(count, length, device=META)
-        return Segment(**wide, reward=flat, cont=flat)
+        film = torch.zeros(count, length, 64 * 64 * 3, device=META).byte() if drawn else None
+        return Segment(**wide, reward=flat, cont=flat, pictures=film)
 
     return draw
+
+
+def seeing(config):
+    """The codec, which a world that draws pictures looks through, and does not move."""
+    return build.build_codec(config).to(META)
 
 
 def configured(preset):
@@ -58,7 +65,7 @@ def configured(preset):
 @pytest.mark.parametrize("preset", DEBUG)
 def test_a_policy_iteration_stays_on_its_device(preset):
     config = configured(preset)
-    world, surrogate = build.build_world(config).to(META), build.build_surrogate(config).to(META)
+    world, surrogate = build.build_world(config, seeing(config)).to(META), build.build_surrogate(config).to(META)
     policy, critics = build.build_policy(config, surrogate).to(META), build.build_critics(config, surrogate).to(META)
     work = PolicyIteration(config.learn, world.requires_grad_(False), policy, critics, source(config), source(config))
     for _ in range(3):
@@ -70,7 +77,7 @@ def test_a_policy_iteration_stays_on_its_device(preset):
 @pytest.mark.parametrize("preset", DEBUG)
 def test_fitting_the_models_stays_on_their_device(preset):
     config = configured(preset)
-    draw, world = source(config), build.build_world(config).to(META)
+    draw, world = source(config), build.build_world(config, seeing(config)).to(META)
     models_and_lengths = (
         (world, world.length),
         (build.build_surrogate(config).to(META), config.surrogate_length),
@@ -80,7 +87,7 @@ def test_fitting_the_models_stays_on_their_device(preset):
         assert fit.iterate()["train/loss"].device == META
 
 
-@pytest.mark.parametrize("preset", ["pusht-debug", "pusht-images-debug", "pusht-grid-debug"])
+@pytest.mark.parametrize("preset", ["pusht-debug", "pusht-images-debug", "pusht-grid-debug", "pusht-motion-debug"])
 def test_fitting_a_codec_stays_on_its_device(preset):
     config = PRESETS[preset]
     codec = build.build_codec(config).to(META)

@@ -1,7 +1,7 @@
 """Imagined environments: many at once, that begin from recorded windows, run for an episode and begin anew."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -38,7 +38,7 @@ class Environments:
         recent = self.starts(self.count, self.window)
         context = self.world.begin(recent, int(torch.randint(2**62, ())))
         with torch.no_grad():
-            return Imagined(context, warm_up(self.surrogate, recent), recent, age)
+            return Imagined(context, warm_up(self.surrogate, recent), replace(recent, pictures=None), age)
 
     def aged(self, age: Tensor, cont: Float[Tensor, "b t"]) -> Tensor:
         """Ages after further steps with these continuations; one that has ended has run its time."""

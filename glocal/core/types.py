@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 B = TypeVar("B", bound="Batched")
@@ -86,12 +86,14 @@ class Segment(Batched):
     """Consecutive experience, (B, T, ...): `obs[t]`, `reward[t]` and `cont[t]` are what came of `action[t]`.
 
     Before an episode's first control step the agent rests: its first observation, with an action of zero, stands there.
+    `pictures`, for worlds that draw them, are the bytes of what all cameras recorded, one behind the other.
     """
 
     obs: Float[Tensor, "*batch d"]
     action: Float[Tensor, "*batch a"]
     reward: Float[Tensor, "*batch"]
     cont: Float[Tensor, "*batch"]
+    pictures: UInt8[Tensor, "*batch p"] | None = None
 
 
 class Belief(Batched, ABC):

@@ -1,14 +1,34 @@
 """Experience as the models see it: observations, actions and labels in memory, and windows drawn from them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 from glocal.core.types import Segment
-from glocal.data.store import EpisodeStore
+from glocal.data.store import Array, EpisodeStore
 from glocal.runtime.files import UserError
+
+
+@dataclass(frozen=True)
+class Film:
+    """What cameras showed in some rows of a store; read from its memory map as it is wanted."""
+
+    cameras: tuple[Array, ...]
+    """Pictures of each camera (all rows of the store, h, w, 3), bytes."""
+    rows: Tensor
+
+    def only(self, kept: Tensor) -> "Film":
+        """The film of rows by a mask (rows,)."""
+        return Film(self.cameras, self.rows[kept.cpu()])
+
+    def read(self, rows: Tensor) -> UInt8[Tensor, "*batch p"]:
+        """The pictures of all cameras in rows (*batch,), one behind the other."""
+        stored = self.rows[rows.cpu()].numpy()
+        shown = [torch.from_numpy(camera[stored].reshape(*stored.shape, -1)) for camera in self.cameras]
+        return torch.cat(shown, dim=-1).to(rows.device)
 
 
 @dataclass(frozen=True)
@@ -24,10 +44,17 @@ class Recorded:
     first: Tensor
     acted: Tensor
     open: Tensor
+    film: "Film | None" = None
+    """What the cameras showed, where models see pictures."""
+    filmed: bool = False
+    """Whether windows hold pictures."""
 
     @classmethod
-    def of(cls, store: EpisodeStore, obs: Tensor, episodes: range | None = None) -> "Recorded":
-        """The experience in a store's episodes (all, or a range), observed as `obs` (all rows of the store, d).
+    def of(
+        cls, store: EpisodeStore, obs: Tensor, episodes: range | None = None, cameras: tuple[str, ...] = ()
+    ) -> "Recorded":
+        """The experience in a store's episodes (all, or a range), observed as `obs` (all rows of the store, d), and the
+        fields that hold what cameras showed.
 
         What follows an end (`cont` 0) within a recording is an episode of its own.
         """
@@ -43,18 +70,24 @@ class Recorded:
         begins[store.starts[episodes.start : episodes.stop] - start] = True
         begins[1:] |= fields["cont"][:-1] < 0.5
         first = torch.where(begins, torch.arange(len(begins)), 0).cummax(0).values
-        return cls.joined(Segment(obs[start:stop].float(), **fields), first)
+        film = Film(tuple(store.fields[name] for name in cameras), torch.arange(start, stop)) if cameras else None
+        return cls.joined(Segment(obs[start:stop].float(), **fields), first, film)
 
     @classmethod
-    def joined(cls, steps: Segment, first: Tensor) -> "Recorded":
+    def joined(cls, steps: Segment, first: Tensor, film: "Film | None" = None) -> "Recorded":
         """Rows of which `first` says where their episodes begin."""
         acted = torch.arange(len(first), device=first.device) != first
-        return cls(steps, first, acted.nonzero()[:, 0], (steps.cont >= 0.5).nonzero()[:, 0])
+        return cls(steps, first, acted.nonzero()[:, 0], (steps.cont >= 0.5).nonzero()[:, 0], film)
 
     def to(self, device: torch.device) -> "Recorded":
         """The same experience in a device's memory."""
-        rows = (self.first, self.acted, self.open)
-        return Recorded(self.steps.tensors(lambda x: x.to(device)), *(x.to(device) for x in rows))
+        first, acted, open = (x.to(device) for x in (self.first, self.acted, self.open))
+        return Recorded(self.steps.tensors(lambda x: x.to(device)), first, acted, open, self.film, self.filmed)
+
+    def with_pictures(self) -> "Recorded":
+        """The same experience; its windows hold pictures, too."""
+        assert self.film is not None, "no pictures were recorded"
+        return replace(self, filmed=True)
 
     def __len__(self) -> int:
         return len(self.first)
@@ -68,7 +101,8 @@ class Recorded:
         """The experience in some episodes, by their numbers (n,), in the order in which they were recorded."""
         kept = torch.isin(self.first, self.first.unique()[episodes])
         moved = kept.cumsum(0) - 1
-        return Recorded.joined(self.steps[kept], moved[self.first[kept]])
+        film = None if self.film is None else self.film.only(kept)
+        return replace(Recorded.joined(self.steps[kept], moved[self.first[kept]], film), filmed=self.filmed)
 
     def best(self, share: float) -> "Recorded":
         """The experience in a share of the episodes, at least one: those whose control steps earned most on average.
@@ -87,9 +121,10 @@ class Recorded:
         """The windows (n, length, ...) that end at rows `last` (n,)."""
         rows = last[:, None] + torch.arange(1 - length, 1, device=last.device)
         first = self.first[last][:, None]
-        window = self.steps[rows.maximum(first)]
-        rested = (rows < first)[..., None]
-        return Segment(window.obs, window.action.masked_fill(rested, 0.0), window.reward, window.cont)
+        shown = rows.maximum(first)
+        window, rested = self.steps[shown], (rows < first)[..., None]
+        pictures = self.film.read(shown) if self.film is not None and self.filmed else None
+        return Segment(window.obs, window.action.masked_fill(rested, 0.0), window.reward, window.cont, pictures)
 
     def draw(self, count: int, length: int) -> Segment:
         """Random windows that end with a control step, (count, length, ...)."""

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from glocal.core.ranges import Amount, Part, Positive, Range, Share, Small
 from glocal.core.returns import discount_weights
-from glocal.core.types import Codec, Segment, World
+from glocal.core.types import Codec, Segment, World, cat
 from glocal.deploy.controllers import Controller, recorded_fields
 from glocal.deploy.preprocess import View, plain
+from glocal.models.codecs.cameras import CamerasCodec
+from glocal.models.worlds.motion import MotionWorld
 
 
 @dataclass(frozen=True)
@@ -118,20 +120,23 @@ def planning(
     """A controller that plans; the global model sees the last `window` observations."""
     planner, device = ICEM(cfg, world, action_dim, seed), _device(world)
 
-    def look(seen: Sequence[Any]) -> Tensor:
-        fields = recorded_fields([view(one) for one in seen], codec.reads)
+    def look(seen: Sequence[Any], action: Tensor) -> Segment:
+        """A row of what is seen after an action, (n, 1, ...)."""
+        found = recorded_fields([view(one) for one in seen], codec.reads)
+        fields = {name: field.to(device)[:, None] for name, field in found.items()}
+        nothing = torch.zeros(len(seen), 1, device=device)
+        pictures = (
+            codec.pictures(fields) if isinstance(codec, CamerasCodec) and isinstance(world, MotionWorld) else None
+        )
         with torch.no_grad():
-            return codec.encode({name: field.to(device) for name, field in fields.items()})
+            return Segment(codec.encode(fields), action.to(device)[:, None], nothing, nothing + 1, pictures)
 
     seen = yield np.zeros((0, action_dim))
-    obs = look(seen)[:, None].expand(-1, window, -1)
-    done = torch.zeros(len(obs), window, action_dim, device=device)
-    nothing = torch.zeros(len(obs), window, device=device)
+    past = cat([look(seen, torch.zeros(len(seen), action_dim))] * window)
     while True:
-        action = planner.act(Segment(obs, done, nothing, nothing + 1))
+        action = planner.act(past)
         seen = yield action.numpy()
-        obs = torch.cat([obs[:, 1:], look(seen)[:, None]], dim=1)
-        done = torch.cat([done[:, 1:], action.to(device)[:, None]], dim=1)
+        past = cat([past[:, 1:], look(seen, action)])
 
 
 def _device(world: Any) -> torch.device:

@@ -30,15 +30,17 @@ class Probe(nn.Module):
 
     def __init__(self, cfg: ProbeConfig, spec: Spec):
         super().__init__()
-        self.side = next((part.shape[-1] for part in spec.parts if part.name == "grid"), None)
-        if self.side is not None:
-            cells, channels = self.side**2, spec.part("grid").shape[0] + 2
+        grid = next((part for part in spec.parts if len(part.shape) == 3), None)
+        self.side = None if grid is None else grid.shape[-1]
+        if grid is not None:
+            self.columns = spec.columns(grid.name)
+            cells, channels = grid.shape[1] * grid.shape[2], grid.shape[0] + 2
             layers: list[nn.Module] = []
             for _ in range(3):
                 layers += [nn.Conv2d(channels, cfg.channels, 3, padding=1), nn.GroupNorm(4, cfg.channels), nn.SiLU()]
                 channels = cfg.channels
             self.convolutions = nn.Sequential(*layers, nn.Conv2d(channels, 16, 1), nn.Flatten())
-            self.body = mlp(16 * cells + 2, cfg.width, 2, 6)
+            self.body = mlp(16 * cells + spec.obs_dim - grid.size, cfg.width, 2, 6)
         else:
             self.body = mlp(spec.obs_dim, cfg.width, 2, 6)
 
@@ -47,8 +49,10 @@ class Probe(nn.Module):
             side = self.side
             axis = torch.linspace(-1, 1, side, device=obs.device)
             grid = torch.stack([axis.expand(side, side), axis[:, None].expand(side, side)])
-            maps = torch.cat([obs[:, :-2].unflatten(-1, (-1, side, side)), grid.expand(len(obs), -1, -1, -1)], dim=1)
-            obs = torch.cat([self.convolutions(maps), obs[:, -2:]], dim=-1)
+            columns = self.columns
+            cells = obs[:, columns].unflatten(-1, (-1, side, side))
+            maps = torch.cat([cells, grid.expand(len(obs), -1, -1, -1)], dim=1)
+            obs = torch.cat([self.convolutions(maps), obs[:, : columns.start], obs[:, columns.stop :]], dim=-1)
         return self.body(obs)
 
     def loss(self, obs: Tensor, agent: Tensor, pose: Tensor, table: float) -> tuple[Tensor, dict[str, Tensor]]:

@@ -11,7 +11,7 @@ from glocal.core.improve import Policy
 from glocal.core.spec import Part, Spec
 from glocal.core.types import Codec
 from glocal.models.codecs.cameras import CamerasCodec
-from glocal.models.codecs.grid import GridCodec, GridCodecConfig
+from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.codecs.identity import IdentityCodec
 from glocal.models.codecs.keypoints import KeypointCodec
 from glocal.models.codecs.standard import StandardCodec
@@ -24,7 +24,7 @@ from glocal.models.surrogates.rssm import RSSM, RSSMConfig
 from glocal.models.worlds.cameras import CamerasWorld, CamerasWorldConfig
 from glocal.models.worlds.diffusion import DiffusionWorld
 from glocal.models.worlds.ensemble import EnsembleConfig, EnsembleWorld
-from glocal.models.worlds.grid import GridWorld, GridWorldConfig
+from glocal.models.worlds.motion import MotionConfig, MotionWorld
 from glocal.models.worlds.vectors import VectorWorld
 from glocal.pipeline.config import Config, RobotConfig
 from glocal.runtime import checkpoints
@@ -32,26 +32,32 @@ from glocal.runtime.checkpoints import Checkpoint
 from glocal.runtime.files import UserError
 from glocal.tasks.pusht import IMAGE_SIZE, KEYPOINTS, TABLE, PushTConfig
 
+GlobalModel = DiffusionWorld | EnsembleWorld | MotionWorld
+
 
 def build_spec(config: Config) -> Spec:
     """What the models see: a robot's streams, the T's own keypoints, or what the codec makes of images."""
-    task = config.task
+    task, cfg = config.task, config.codec
+    actions = task.mapping.action_dim if isinstance(task, RobotConfig) else 2
+    if isinstance(cfg, GridCodecConfig):
+        return Spec((*_streams(task), *(Part(name, cfg.shape) for name in _cameras(task))), actions)
     if isinstance(task, RobotConfig):
-        grid = config.codec.shape if isinstance(config.codec, GridCodecConfig) else None
-        cameras = [Part(name, grid) for name in _cameras(task)] if grid else []
-        return Spec((*_streams(task), *cameras), task.mapping.action_dim)
-    if not config.task.images:
-        return scene_spec(KEYPOINTS)
-    return Spec(config.codec.parts, action_dim=2)
+        return Spec(_streams(task), actions)
+    return Spec(cfg.parts, actions) if task.images else scene_spec(KEYPOINTS)
 
 
-def _streams(task: RobotConfig) -> tuple[Part, ...]:
-    return tuple(Part(stream.name, (len(stream.columns),)) for stream in task.mapping.streams)
+def _streams(task: PushTConfig | RobotConfig) -> tuple[Part, ...]:
+    """The numbers beside the pictures of cameras."""
+    if isinstance(task, RobotConfig):
+        return tuple(Part(stream.name, (len(stream.columns),)) for stream in task.mapping.streams)
+    return (Part("agent", (2,)),) if task.agent else ()
 
 
-def _cameras(task: RobotConfig) -> dict[str, int]:
+def _cameras(task: PushTConfig | RobotConfig) -> dict[str, int]:
     """The sides of the pictures that each camera shows."""
-    return {camera.name: camera.size for camera in task.mapping.cameras}
+    if isinstance(task, RobotConfig):
+        return {camera.name: camera.size for camera in task.mapping.cameras}
+    return {"image": IMAGE_SIZE}
 
 
 def build_features(config: Config) -> FeaturesConfig:
@@ -67,31 +73,27 @@ def build_scene(task: PushTConfig) -> SceneConfig:
 def build_codec(config: Config) -> Codec:
     """Between what is recorded and what models see."""
     task, cfg = config.task, config.codec
-    if isinstance(task, RobotConfig):
-        if not task.mapping.cameras:
-            return StandardCodec(_streams(task))
-        if not isinstance(cfg, GridCodecConfig):
-            raise UserError("a robot's cameras are seen as latent grids; use the preset robot-images")
-        return CamerasCodec(cfg, _streams(task), _cameras(task))
-    if not task.images:
+    if isinstance(task, RobotConfig) and not task.mapping.cameras:
+        return StandardCodec(_streams(task))
+    if isinstance(task, PushTConfig) and not task.images:
         return IdentityCodec(TABLE)
-    agent = task.agent
     if isinstance(cfg, GridCodecConfig):
-        if not agent:
-            raise UserError("a latent grid does not tell where the agent is from images alone; use --task.agent")
-        return GridCodec(cfg, TABLE, IMAGE_SIZE)
-    return KeypointCodec(cfg, TABLE, IMAGE_SIZE, agent)
+        return CamerasCodec(cfg, _streams(task), _cameras(task))
+    if isinstance(task, RobotConfig):
+        raise UserError("a robot's cameras are seen as latent grids; use the preset robot-images")
+    return KeypointCodec(cfg, TABLE, IMAGE_SIZE, task.agent)
 
 
-def build_world(config: Config) -> DiffusionWorld | EnsembleWorld:
+def build_world(config: Config, codec: Codec | None = None) -> GlobalModel:
+    """An untrained global model; `codec` (by default an untrained one) makes observations of pictures that it draws."""
     cfg, spec = config.world, build_spec(config)
-    _check_parts(_is_grid(spec) == isinstance(cfg, GridWorldConfig | CamerasWorldConfig), "world", spec)
+    _check_parts(_is_grid(spec) == isinstance(cfg, CamerasWorldConfig | MotionConfig), "world", spec)
     if isinstance(cfg, CamerasWorldConfig):
         return CamerasWorld(cfg, spec)
-    if isinstance(cfg, GridWorldConfig):
-        if not isinstance(config.task, PushTConfig):
-            raise UserError("the grid world is of one camera and an agent in a plane; use the preset robot-images")
-        return GridWorld(cfg, spec, build_scene(config.task))
+    if isinstance(cfg, MotionConfig):
+        seeing = build_codec(config) if codec is None else codec
+        assert isinstance(seeing, CamerasCodec)
+        return MotionWorld(cfg, spec, seeing)
     if isinstance(cfg, EnsembleConfig):
         return EnsembleWorld(cfg, spec, build_features(config))
     return VectorWorld(cfg, spec, build_features(config))

@@ -15,6 +15,7 @@ from glocal.data.streams import RobotMapping
 from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.policies.ppo import PPOConfig
 from glocal.models.worlds.diffusion import DiffusionConfig
+from glocal.models.worlds.motion import MotionConfig
 from glocal.pipeline.build import build_codec, build_surrogate, build_world, device_of
 from glocal.pipeline.config import Config, RobotConfig, typed
 from glocal.pipeline.run_dir import split_recorded
@@ -64,6 +65,7 @@ def _apart(config: Config) -> Iterator[str]:
     """What of a configuration's parts does not go together, in words."""
     yield from _watching(config)
     yield from _learning(config)
+    yield from _matched(config)
     world, play, agent = config.world, config.play, config.agent
     if isinstance(world, DiffusionConfig) and world.sigma_min >= world.sigma_max:
         yield f"--world.sigma-min is {world.sigma_min}, expected less than --world.sigma-max, {world.sigma_max}"
@@ -94,6 +96,14 @@ def _apart(config: Config) -> Iterator[str]:
         yield f"--surrogate-length is {config.surrogate_length}, expected at least 2: what is seen, and what follows"
     if config.cloning.window < 2:
         yield f"--cloning.window is {config.cloning.window}, expected at least 2: all but the last step are seen"
+
+
+def _matched(config: Config) -> Iterator[str]:
+    if isinstance(config.world, MotionConfig) and config.matching.weight:
+        yield (
+            f"--matching.weight is {config.matching.weight:g}, but a motion world answers pictures, which are not kept "
+            "of what is imagined; expected 0, or another world"
+        )
 
 
 def _options(options: Sequence[str]) -> Iterator[str]:

@@ -132,7 +132,7 @@ def _recorded(run: Run) -> Iterator[dict[str, Array]]:
 
 def _imagined(run: Run, count: int, control_steps: int) -> Iterator[dict[str, Array]]:
     policy, world = run.policy("policy"), run.world()
-    moments = run.experience[1].spread(count, run.config.world.context)
+    moments = run.for_world(run.experience[1]).spread(count, run.config.world.context)
     if len(moments.reward) < count:
         raise UserError(
             f"only {len(moments.reward)} held-out moments are there to begin {count} imagined episodes from"

@@ -104,8 +104,8 @@ def grounds(run: Run) -> Grounds:
     return Grounds(
         world=run.world(),
         judge=run.judge(),
-        beginnings=run.everything.beginnings(config.watch.imagined, window),
-        moments=experience.spread(MOMENTS, window),
+        beginnings=run.for_world(run.everything).beginnings(config.watch.imagined, window),
+        moments=run.for_world(experience).spread(MOMENTS, window),
         control_steps=config.task.control_steps,
         horizon=config.learn.horizon,
         gamma=config.learn.gamma,

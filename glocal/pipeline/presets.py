@@ -10,7 +10,7 @@ from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.surrogates.rssm import RSSMConfig
 from glocal.models.worlds.cameras import CamerasWorldConfig
 from glocal.models.worlds.ensemble import EnsembleConfig
-from glocal.models.worlds.grid import GridWorldConfig
+from glocal.models.worlds.motion import MotionConfig
 from glocal.pipeline.config import Config, EnvConfig, RobotConfig
 from glocal.runtime.trainer import FitConfig
 from glocal.tasks.pusht import PushTConfig
@@ -68,13 +68,24 @@ def _pusht_grid() -> Config:
         preset="pusht-grid",
         codec=GridCodecConfig(),
         codec_fit=FitConfig(updates=12_000, batch=64, lr=1e-3, average=0.999),
-        world=GridWorldConfig(),
+        world=CamerasWorldConfig(),
         world_fit=FitConfig(updates=40_000, batch=64),
         surrogate=RSSMConfig(),
         surrogate_fit=FitConfig(updates=6000, batch=32, average=0.99),
         surrogate_length=20,
         gates=GateConfig(codec=(8.0, 6.0, 0.1)),
         probe_fit=FitConfig(updates=4000, batch=128),
+    )
+
+
+def _pusht_motion() -> Config:
+    grid = _pusht_grid()
+    return replace(
+        grid,
+        preset="pusht-motion",
+        task=PushTConfig(images=True, agent=False),
+        world=MotionConfig(),
+        world_fit=FitConfig(updates=40_000, batch=64, average=0.999),
     )
 
 
@@ -199,6 +210,7 @@ _ALL = (
     _pusht(),
     _pusht_images(),
     _pusht_grid(),
+    _pusht_motion(),
     _robot(),
     _robot_ensemble(),
     _robot_images(),

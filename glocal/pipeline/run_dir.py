@@ -18,6 +18,8 @@ from glocal.data.remembered import remembered
 from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore
 from glocal.deploy.preprocess import View, plain, through
+from glocal.models.codecs.cameras import CamerasCodec
+from glocal.models.worlds.motion import MotionConfig
 from glocal.pipeline.build import (
     build_codec,
     build_policy,
@@ -101,7 +103,16 @@ class Recordings(RunFolder):
 
     def recorded(self, episodes: range) -> Recorded:
         """The experience in some episodes, on the run's device."""
-        return Recorded.of(self.store, self.observations, episodes).to(self.device)
+        return Recorded.of(self.store, self.observations, episodes, self._cameras).to(self.device)
+
+    @property
+    def _cameras(self) -> tuple[str, ...]:
+        """The recorded fields that hold pictures which models see."""
+        return self.codec.cameras if isinstance(self.codec, CamerasCodec) else ()
+
+    def for_world(self, recorded: Recorded) -> Recorded:
+        """Recorded experience with all that the global model begins from: where it draws pictures, those too."""
+        return recorded.with_pictures() if isinstance(self.config.world, MotionConfig) else recorded
 
     @cached_property
     def observations(self) -> Tensor:
@@ -134,11 +145,13 @@ class Modelled(Recordings):
     """A run's recordings and the models that were trained on them."""
 
     def world(self) -> Any:
-        return self._trained(build_world(self.config), self.folder / "global", "global")
+        return self._trained(build_world(self.config, self.codec), self.folder / "global", "global")
 
     def judge(self) -> Any:
         """The second global model, where episodes are set aside for one, or None."""
-        return self._trained(build_world(self.config), self.folder / "judge", "judge") if self.config.judge else None
+        if not self.config.judge:
+            return None
+        return self._trained(build_world(self.config, self.codec), self.folder / "judge", "judge")
 
     def surrogate(self) -> Any:
         return self._trained(build_surrogate(self.config), self.folder / "local", "local")

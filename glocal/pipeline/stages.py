@@ -78,7 +78,7 @@ def _frames(
 
 def train_global(run: Recordings) -> None:
     """Fit the global model to recorded windows."""
-    _fit_world(run, "global", run.experience[0])
+    _fit_world(run, "global", run.for_world(run.experience[0]))
 
 
 def train_judge(run: Recordings) -> None:
@@ -86,11 +86,11 @@ def train_judge(run: Recordings) -> None:
     if not run.config.judge:
         console.print("judge: no episodes are set aside for one (--judge), there is nothing to train")
         return
-    _fit_world(run, "judge", run.set_aside)
+    _fit_world(run, "judge", run.for_world(run.set_aside))
 
 
 def _fit_world(run: Recordings, kind: str, experience: Recorded) -> None:
-    world, cfg = build.build_world(run.config).to(run.device), run.config.world_fit
+    world, cfg = build.build_world(run.config, run.codec).to(run.device), run.config.world_fit
     world.fit_statistics(*experience.pairs())
     fast = build.compiled(world.loss, run.device)
     _fit(run, kind, world, cfg, lambda: fast(experience.draw(cfg.batch, world.length)))
@@ -148,10 +148,10 @@ def train_policy(run: Run) -> None:
         world.sample = build.compiled(world.sample, run.device)
     if isinstance(config.learn, PPOConfig):
         policy.surrogate.requires_grad_(False)
-        job = PPOIteration(config.learn, world, policy, experience.starts)
+        job = PPOIteration(config.learn, world, policy, run.for_world(experience).starts)
     else:
         critics = build.build_critics(config, surrogate).to(run.device)
-        draw, starts = experience.draw, experience.starts
+        draw, starts = experience.draw, run.for_world(experience).starts
         shown = experience.best(config.cloning.best).draw if config.learn.imitation else None
         job = PolicyIteration(config.learn, world, policy, critics, starts, draw, run.matching(), shown)
     clock = replace(config.clock, look_every=config.watch.every)

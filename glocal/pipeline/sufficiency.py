@@ -77,9 +77,9 @@ def enough(run: Run, updates: int) -> Finding:
 def _loss(run: Run, count: int, updates: int) -> float:
     """The held-out loss of a small global model that was trained on so many episodes, spread over all."""
     config = replace(run.config, world=replace(run.config.world, size=min(1, run.config.world.size)))
-    world = build.build_world(config).to(run.device)
+    world = build.build_world(config, run.codec).to(run.device)
     length = world.length
-    experience, held_out = run.experience
+    experience, held_out = (run.for_world(recorded) for recorded in run.experience)
     kept = experience.only(torch.arange(count) * experience.episodes // count)
     folder = run.folder / "enough" / f"{run.store.hash[:12]}-{count}-{updates}"
     with threads(config.threads):
@@ -98,7 +98,7 @@ def _loss(run: Run, count: int, updates: int) -> float:
 
 
 @torch.no_grad()
-def _measured(world: build.DiffusionWorld | build.EnsembleWorld, held_out: Recorded, length: int, seed: int) -> float:
+def _measured(world: build.GlobalModel, held_out: Recorded, length: int, seed: int) -> float:
     """The loss on held-out windows; equal windows and equal noise for every model."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)

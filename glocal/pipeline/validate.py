@@ -34,6 +34,7 @@ from glocal.evaluate.probe import Probe
 from glocal.models.codecs.cameras import CamerasCodec
 from glocal.models.rigid2d.scene import Scene
 from glocal.models.worlds.diffusion import DiffusionWorld
+from glocal.models.worlds.motion import MotionWorld
 from glocal.models.worlds.vectors import VectorWorld
 from glocal.pipeline import build
 from glocal.pipeline.config import RobotConfig
@@ -122,7 +123,7 @@ def check_planar_gates(run: Modelled) -> None:
     if images:
         gates["codec"] = check_codec(run, read)
     gates["checks"] = checks(gates, run.config.gates)
-    _keep_rollouts(run, whole, answer.obs)
+    _keep_rollouts(run, world, whole, answer.obs)
     write_json(run.folder / "gates.json", gates)
     console.print("gates: agent px, block px, angle rad (medians over held-out windows in which the block moves)")
     for line in (*table(gates["drift"]), *summary(gates)):
@@ -204,16 +205,29 @@ def reward_errors(world: DiffusionWorld, seen: Segment, answer: Step) -> dict[st
 
 
 @torch.no_grad()
-def _keep_rollouts(run: Modelled, whole: Segment, imagined: Tensor) -> None:
+def _keep_rollouts(run: Modelled, world: Any, whole: Segment, imagined: Tensor) -> None:
     """Keep a few recorded and imagined rollouts for the report, decoded, and as points where they are made of those."""
     shown = torch.linspace(0, len(imagined) - 1, min(SHOWN, len(imagined))).long()
-    spec, kept = build.build_spec(run.config), {}
-    for side, obs in (("recorded", whole.obs[shown, -imagined.shape[1] :]), ("imagined", imagined[shown])):
+    spec, kept, window = build.build_spec(run.config), {}, run.config.world.context
+    for side, obs in (("recorded", whole.obs[shown, window:]), ("imagined", imagined[shown])):
         kept |= {f"{side}_{name}": field.cpu().numpy() for name, field in run.codec.decode(obs).items()}
         if spec.parts[0].name == "points":
             kept[f"{side}_points"] = ((obs[..., spec.columns("points")] + 1) * (TABLE / 2)).cpu().numpy()
+    kept |= _drawn(world, whole[shown], window)
     with atomic_write(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
         np.savez(file, **kept)
+
+
+@torch.no_grad()
+def _drawn(world: Any, whole: Segment, window: int) -> dict[str, NDArray[Any]]:
+    """Where a world draws pictures, those that it draws of actions in windows (n, ...), by camera."""
+    if not isinstance(world, MotionWorld):
+        return {}
+    context, films = world.begin(whole[:, :window], 0), []
+    for t in range(window, whole.action.shape[1]):
+        context, _ = world.step(context, whole.action[:, t])
+        films.append(world.pictures(context))
+    return {f"imagined_{name}": torch.stack([film[name] for film in films], 1).cpu().numpy() for name in world.sides}
 
 
 def gate_windows(run: Modelled, read: Reader, window: int, horizon: int, every: int = 7) -> tuple[Segment, Pose, int]:
@@ -234,7 +248,7 @@ def gate_windows(run: Modelled, read: Reader, window: int, horizon: int, every: 
     keep = moving(truth, pixels=10.0, radians=0.15)
     if not keep.any():
         raise UserError(f"the block moves in none of {len(last)} held-out windows; collect more control steps")
-    whole = held_out.windows(last[torch.from_numpy(keep)].to(run.device), window + horizon)
+    whole = run.for_world(held_out).windows(last[torch.from_numpy(keep)].to(run.device), window + horizon)
     return whole, Pose(*(part[keep, 1:] for part in truth)), len(last)
 
 
@@ -266,7 +280,7 @@ def check_robot_gates(run: Modelled) -> None:
     if isinstance(run.codec, CamerasCodec):
         gates["cameras"] = draws_again(run, run.codec)
     gates["checks"] = stream_checks(gates["drift"])
-    _keep_streams(run, last[:SHOWN], truth[:SHOWN], answer.obs[:SHOWN])
+    _keep_streams(run, last[:SHOWN], truth[:SHOWN], answer.obs[:SHOWN], _drawn(world, whole[:SHOWN], window))
     write_json(run.folder / "gates.json", gates)
     console.print("gates: root mean square error of each stream, in its standard deviations (medians over windows)")
     for line in (*stream_table(gates["drift"]), *summary(gates)):
@@ -298,9 +312,11 @@ def in_db(squared: float) -> float:
 
 
 @torch.no_grad()
-def _keep_streams(run: Modelled, last: Tensor, recorded: Tensor, imagined: Tensor) -> None:
+def _keep_streams(
+    run: Modelled, last: Tensor, recorded: Tensor, imagined: Tensor, pictures: dict[str, NDArray[Any]]
+) -> None:
     """Keep a few rollouts (n, H, d) for the report, as numbers with their names and, of cameras, as pictures: those of
-    the camera up to the held-out rows `last`, and what the codec draws of observations."""
+    the camera up to the held-out rows `last`, and what the codec draws of observations, or the world itself drew."""
     spec, sides = build.build_spec(run.config), {"recorded": recorded, "imagined": imagined}
     columns = _numbers(spec)
     kept = {name: obs[..., columns].cpu().numpy() for name, obs in sides.items()}
@@ -311,6 +327,7 @@ def _keep_streams(run: Modelled, last: Tensor, recorded: Tensor, imagined: Tenso
         for name in run.codec.cameras:
             kept |= {f"{side}_{name}": drawn[side][name].cpu().numpy() for side in sides}
             kept[f"seen_{name}"] = run.store.fields[name][rows.numpy()]
+        kept |= pictures
     with atomic_write(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
         np.savez(file, allow_pickle=False, **kept)
 
@@ -343,7 +360,7 @@ def moving_windows(run: Modelled, window: int, horizon: int, every: int = 7) -> 
     last = last[held_out.first.cpu()[last] <= last - horizon]
     if not len(last):
         raise UserError(f"no held-out episode is longer than {horizon} control steps, which the gates look ahead")
-    whole = held_out.windows(last.to(run.device), window + horizon)
+    whole = run.for_world(held_out).windows(last.to(run.device), window + horizon)
     way = (whole.obs[:, -1] - whole.obs[:, window - 1]).norm(dim=-1)
     most = way >= way.median()
     return whole[most], last[most.cpu()], len(last)

@@ -60,3 +60,33 @@ def test_pairs_are_those_of_control_steps():
     before, after, reward = Rows().recorded().pairs()
     assert before.flatten().tolist() == [0, 1, 3, 5, 6]
     assert after.flatten().tolist() == reward.tolist() == [1, 2, 4, 6, 7]
+
+
+def filmed(episodes: range) -> Recorded:
+    """Pictures of 1 by 2 pixels of two cameras, of which every byte tells the row of the store."""
+    rows = np.arange(8, dtype=np.uint8)[:, None, None, None]
+    fields = {
+        "top": np.broadcast_to(10 * rows, (8, 1, 2, 3)),
+        "wrist": np.broadcast_to(10 * rows + 1, (8, 1, 2, 3)),
+        "action": np.ones((8, 1), np.float32),
+        "reward": np.arange(8, dtype=np.float32),
+        "cont": np.ones(8, np.float32),
+    }
+    store = EpisodeStore(None, fields, np.array([0, 5, 8]), {}, "")  # pyright: ignore[reportArgumentType]
+    return Recorded.of(store, torch.arange(8.0)[:, None], episodes, ("top", "wrist"))
+
+
+@pytest.mark.parametrize("last, rows", [(0, [5, 5, 5]), (2, [5, 6, 7])])
+def test_windows_hold_the_pictures_of_their_rows_where_they_are_asked_for(last, rows):
+    recorded = filmed(range(1, 2))
+    assert recorded.windows(torch.tensor([last]), 3).pictures is None
+    pictures = recorded.with_pictures().windows(torch.tensor([last]), 3).pictures
+    assert pictures is not None and pictures.shape == (1, 3, 12) and pictures.dtype == torch.uint8
+    assert pictures[0].tolist() == [[10 * row] * 6 + [10 * row + 1] * 6 for row in rows]
+
+
+def test_pictures_follow_the_episodes_that_are_kept():
+    """The second one earned more; its first row is the sixth of the store."""
+    best = filmed(range(2)).with_pictures().best(0.5)
+    pictures = best.windows(torch.tensor([0, 2]), 1).pictures
+    assert pictures is not None and pictures[:, 0, 0].tolist() == [50, 70]

@@ -49,14 +49,14 @@ def test_its_loss_is_the_squared_error_of_positions_in_half_tables_and_of_the_an
 
 def test_grids_are_read_with_the_agents_position_and_row_by_row():
     torch.manual_seed(0)
-    probe = Probe(SMALL, Spec((Part("grid", (2, 4, 4)), Part("agent", (2,))), 2))
-    obs = torch.rand(5, 2 * 16 + 2)
+    probe = Probe(SMALL, Spec((Part("agent", (2,)), Part("image", (2, 4, 4))), 2))
+    obs = torch.rand(5, 2 + 2 * 16)
     found = probe(obs)
     assert found.shape == (5, 6) and torch.allclose(probe(obs[2:3]), found[2:3], atol=1e-5)
     moved = obs.clone()
-    moved[:, -1] += 1
+    moved[:, 1] += 1
     assert not torch.allclose(probe(moved), found)
-    rolled = torch.cat([obs[:, :-2].view(5, 2, 4, 4).roll(1, -1).flatten(1), obs[:, -2:]], 1)
+    rolled = torch.cat([obs[:, :2], obs[:, 2:].view(5, 2, 4, 4).roll(1, -1).flatten(1)], 1)
     assert not torch.allclose(probe(rolled), found, atol=1e-3), "where in the grid a thing is has to count"
 
 

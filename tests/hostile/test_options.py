@@ -124,7 +124,7 @@ OTHER = (
     ("run pusht-grid-debug --run {tmp}/new --codec.width 9", "--codec.width is 9"),
     ("run pusht-grid-debug --run {tmp}/new --codec.worst-pixels 5000", "--codec.worst-pixels is 5000"),
     ("run pusht-grid-debug --run {tmp}/new --codec.side 5", "--codec.side"),
-    ("run pusht-grid-debug --run {tmp}/new --task.no-agent", "does not tell where the agent is"),
+    ("run pusht-motion-debug --run {tmp}/new --matching.weight 1", "a motion world answers pictures"),
     ("run pusht-debug --run {tmp}/new --codec.width 6", "--codec.width is 6, expected a multiple of 4"),
     ("run pusht-debug --run {tmp}/new --codec.points 1", "--codec.points is 1"),
     ("run pusht-debug --run {tmp}/new --codec.threshold 1", "--codec.threshold is 1.0"),

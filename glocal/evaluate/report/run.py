@@ -118,7 +118,7 @@ def _plot_rollouts(folder: Path) -> Any:
     names = ("recorded", "imagined")
     with np.load(folder / "gates" / "rollouts.npz", allow_pickle=False) as file:
         sides = [{k.split("_", 1)[1]: file[k] for k in file.files if k.startswith(name)} for name in names]
-    show, rows = _show_image if "image" in sides[0] else _show_scene, len(sides[0]["agent"])
+    show, rows = _show_image if "image" in sides[0] else _show_scene, len(next(iter(sides[0].values())))
     figure, grid = plt.subplots(2 * rows, len(HORIZONS), figsize=(2 * len(HORIZONS), 4 * rows), squeeze=False)
     for line, pictures in enumerate(grid):
         for axes, horizon in zip(pictures, HORIZONS, strict=True):

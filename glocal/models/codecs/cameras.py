@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from glocal.core.spec import Part, Spec
@@ -21,6 +22,7 @@ class CamerasCodec(LearnedCodec):
         """`cameras` are the sides of the pictures that each camera shows; there is at least one."""
         super().__init__()
         self.cameras, self.vectors = tuple(cameras), StandardCodec(vectors)
+        self.sides = dict(cameras)
         self.drawn_by = {
             name: f"pictures_of_{size}" if cfg.shared else f"camera_{name}" for name, size in cameras.items()
         }
@@ -47,6 +49,15 @@ class CamerasCodec(LearnedCodec):
         grids = [self._grid(self.drawn_by[name]).encode(fields[name]) for name in self.cameras]
         vectors = [self.vectors.encode(fields)] if self.vectors.parts else []
         return torch.cat([*vectors, *grids], dim=-1)
+
+    def compress(self, pictures: Mapping[str, Float[Tensor, "b 3 h w"]]) -> Float[Tensor, "b n"]:
+        """What `encode` makes of cameras' pictures, here in [0, 1], channels first."""
+        grids = [self._grid(self.drawn_by[name]).compress(pictures[name]).flatten(1) for name in self.cameras]
+        return torch.cat(grids, dim=-1)
+
+    def pictures(self, fields: Mapping[str, UInt8[Tensor, "*batch h w 3"]]) -> UInt8[Tensor, "*batch p"]:
+        """The bytes of all cameras' pictures, one behind the other, as worlds that draw pictures take them."""
+        return torch.cat([fields[name].flatten(-3) for name in self.cameras], dim=-1)
 
     def decode(self, obs: Tensor) -> dict[str, Tensor]:
         columns = {name: obs[..., self.spec.columns(name)] for name in self.cameras}

@@ -1,6 +1,5 @@
 """A latent grid: an autoencoder that keeps the image's plan, a few numbers per cell. It asks nothing of a scene."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -10,8 +9,6 @@ from torch import Tensor, nn
 
 from glocal.core.nets import ResidualConv, half_precision
 from glocal.core.ranges import Amount, Range, Small, Width
-from glocal.core.spec import Part
-from glocal.core.types import LearnedCodec
 from glocal.models.codecs.images import IMAGE_CHANNELS, coordinates, drawing_loss, to_bytes, to_channels
 from glocal.runtime.files import UserError
 
@@ -37,11 +34,6 @@ class GridCodecConfig:
     def shape(self) -> tuple[int, int, int]:
         """Of a latent grid: channels, and cells along each side."""
         return self.channels, self.side, self.side
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """What observations of one camera and of an agent in a plane are made of."""
-        return Part("grid", self.shape), Part("agent", (2,))
 
 
 class GridAutoencoder(nn.Module):
@@ -97,30 +89,6 @@ class GridAutoencoder(nn.Module):
             latent = self.compress(image)
             drawn = self.draw(latent + self.cfg.noise * torch.randn_like(latent))
         return drawing_loss(drawn, image, self.cfg.worst_pixels)
-
-
-class GridCodec(LearnedCodec):
-    """`image` (size, size, 3) uint8 to a latent grid, beside the `agent`'s position from the logs."""
-
-    reads = ("image", "agent")
-
-    def __init__(self, cfg: GridCodecConfig, table: float, size: int = 64):
-        super().__init__()
-        self.table = table
-        self.grid = GridAutoencoder(cfg, size)
-
-    def fit_statistics(self, fields: Mapping[str, Tensor]) -> None:
-        """Take the background from recorded images (n, size, size, 3)."""
-        self.grid.fit_statistics(fields["image"])
-
-    def encode(self, fields: Mapping[str, Tensor]) -> Tensor:
-        return torch.cat([self.grid.encode(fields["image"]), fields["agent"] * (2 / self.table) - 1], dim=-1)
-
-    def decode(self, obs: Tensor) -> dict[str, Tensor]:
-        return {"image": self.grid.decode(obs[..., :-2]), "agent": (obs[..., -2:] + 1) * (self.table / 2)}
-
-    def loss(self, fields: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.grid.loss(fields["image"])
 
 
 def _encoder(cfg: GridCodecConfig, halvings: int) -> nn.Sequential:

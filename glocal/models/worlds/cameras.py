@@ -18,7 +18,9 @@ from glocal.models.worlds.diffusion import (
     level_features,
     preconditioned,
 )
-from glocal.models.worlds.grid import SIZES
+
+SIZES = ((8, 1), (48, 2), (96, 3), (192, 5), (384, 8))
+"""Channels and residual blocks by `size`."""
 
 
 @dataclass(frozen=True)

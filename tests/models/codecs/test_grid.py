@@ -1,9 +1,9 @@
-"""The latent grid: relative to the background, on the plan of the image, and in units of the table."""
+"""The latent grid: relative to the background, and on the plan of the image."""
 
 import pytest
 import torch
 
-from glocal.models.codecs.grid import GridCodec, GridCodecConfig
+from glocal.models.codecs.grid import GridAutoencoder, GridCodecConfig
 from glocal.models.codecs.images import to_channels
 from glocal.runtime.files import UserError
 
@@ -11,9 +11,9 @@ SMALL = GridCodecConfig(side=4, channels=2, width=8, blocks=1, worst_pixels=16)
 SIZE = 16
 
 
-def codec(**options) -> GridCodec:
+def codec(**options) -> GridAutoencoder:
     torch.manual_seed(0)
-    return GridCodec(GridCodecConfig(**{**SMALL.__dict__, **options}), 512.0, SIZE)
+    return GridAutoencoder(GridCodecConfig(**{**SMALL.__dict__, **options}), SIZE)
 
 
 def images(count: int = 9) -> torch.Tensor:
@@ -23,24 +23,24 @@ def images(count: int = 9) -> torch.Tensor:
 
 def test_the_background_is_the_median_of_what_was_recorded():
     model, seen = codec(), images()
-    model.fit_statistics({"image": seen})
-    assert torch.equal(model.grid.background, to_channels(seen.sort(0).values[4]))
+    model.fit_statistics(seen)
+    assert torch.equal(model.background, to_channels(seen.sort(0).values[4]))
 
 
 def test_what_is_encoded_is_what_differs_from_the_background():
     """The same difference on another background is the same latent."""
     model, dark = codec(), torch.rand(3, 3, SIZE, SIZE) / 2
-    on_black = model.grid.compress(dark)
-    model.grid.background.fill_(0.25)
-    assert torch.allclose(model.grid.compress(dark + 0.25), on_black, atol=1e-5)
-    assert not torch.allclose(model.grid.compress(dark), on_black, atol=1e-5)
+    on_black = model.compress(dark)
+    model.background.fill_(0.25)
+    assert torch.allclose(model.compress(dark + 0.25), on_black, atol=1e-5)
+    assert not torch.allclose(model.compress(dark), on_black, atol=1e-5)
 
 
 def test_what_is_drawn_is_drawn_on_the_background():
     model, latent = codec(), torch.rand(3, 2, 4, 4)
-    on_black = model.grid.draw(latent)
-    model.grid.background.copy_(torch.rand(3, SIZE, SIZE))
-    assert torch.allclose(model.grid.draw(latent), on_black + model.grid.background, atol=1e-6)
+    on_black = model.draw(latent)
+    model.background.copy_(torch.rand(3, SIZE, SIZE))
+    assert torch.allclose(model.draw(latent), on_black + model.background, atol=1e-6)
 
 
 def test_the_grid_lies_as_the_image_does():
@@ -48,44 +48,37 @@ def test_the_grid_lies_as_the_image_does():
     model, image = codec(), torch.rand(1, 3, SIZE, SIZE)
     other, latent = image.clone(), torch.zeros(1, 2, 4, 4)
     other[..., :4, 12:] += 0.5
-    moved = (model.grid.compress(other) - model.grid.compress(image)).abs().sum(1)[0]
+    moved = (model.compress(other) - model.compress(image)).abs().sum(1)[0]
     marked = latent.clone()
     marked[..., 0, 3] = 1.0
-    drawn = (model.grid.draw(marked) - model.grid.draw(latent)).abs().sum(1)[0]
+    drawn = (model.draw(marked) - model.draw(latent)).abs().sum(1)[0]
     for change in (moved, drawn):
         half = len(change) // 2
         quarters = change.unflatten(0, (2, half)).unflatten(-1, (2, half)).sum((1, 3))
         assert quarters.argmax() == 1, quarters  # upper right
 
 
-def test_agents_are_brought_from_pixels_to_minus_one_to_one_and_back():
-    model, agent = codec(), torch.tensor([[0.0, 512.0], [256.0, 128.0]])
-    obs = model.encode({"image": images(2), "agent": agent})
-    assert torch.allclose(obs[:, -2:], torch.tensor([[-1.0, 1.0], [0.0, -0.5]]))
-    assert torch.allclose(model.decode(obs)["agent"], agent)
-
-
 def test_an_observation_is_the_grid_row_by_row_and_decodes_to_what_it_draws():
     model, seen = codec(), images(6).unflatten(0, (2, 3))
-    obs = model.encode({"image": seen, "agent": torch.zeros(2, 3, 2)})
-    latent = model.grid.compress(to_channels(seen.flatten(0, 1)))
-    assert torch.allclose(obs[..., :-2], latent.flatten(1).unflatten(0, (2, 3)))
-    drawn = (model.grid.draw(latent) * 255).clamp(0, 255).round().byte().movedim(1, -1).unflatten(0, (2, 3))
-    assert torch.equal(model.decode(obs)["image"], drawn)
+    obs = model.encode(seen)
+    latent = model.compress(to_channels(seen.flatten(0, 1)))
+    assert torch.allclose(obs, latent.flatten(1).unflatten(0, (2, 3)))
+    drawn = (model.draw(latent) * 255).clamp(0, 255).round().byte().movedim(1, -1).unflatten(0, (2, 3))
+    assert torch.equal(model.decode(obs), drawn)
 
 
 def test_the_loss_counts_the_squared_error_and_that_of_the_worst_pixels():
     model, seen = codec(noise=0.0), images(4)
     image = to_channels(seen)
-    error = (model.grid.draw(model.grid.compress(image)) - image).pow(2).mean(1).flatten(1).detach()
-    loss, parts = model.loss({"image": seen, "agent": torch.zeros(4, 2)})
+    error = (model.draw(model.compress(image)) - image).pow(2).mean(1).flatten(1).detach()
+    loss, parts = model.loss(seen)
     assert torch.allclose(parts["squared"], error.mean(), rtol=0.02)  # bfloat16
     assert torch.allclose(parts["worst"], error.sort(1).values[:, -16:].mean(), rtol=0.02)
     assert torch.allclose(loss, parts["squared"] + parts["worst"])
 
 
 def test_latents_are_blurred_in_training():
-    model, seen = codec(noise=3.0), {"image": images(4), "agent": torch.zeros(4, 2)}
+    model, seen = codec(noise=3.0), images(4)
     assert abs(float(model.loss(seen)[0].detach()) - float(model.loss(seen)[0].detach())) > 1e-4
     still = codec(noise=0.0)
     assert float(still.loss(seen)[0].detach()) == float(still.loss(seen)[0].detach())
@@ -93,4 +86,4 @@ def test_latents_are_blurred_in_training():
 
 def test_a_grid_that_does_not_divide_the_image_is_refused():
     with pytest.raises(UserError, match="a grid of 8 cells does not divide pictures of 24"):
-        GridCodec(GridCodecConfig(side=8), 512.0, 24)
+        GridAutoencoder(GridCodecConfig(side=8), 24)

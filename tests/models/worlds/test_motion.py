@@ -1,0 +1,193 @@
+"""The motion world: pictures made of parts of a source that move, by hand."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from glocal.core.spec import Part, Spec
+from glocal.core.types import Segment
+from glocal.models.codecs.cameras import CamerasCodec
+from glocal.models.codecs.grid import GridCodecConfig
+from glocal.models.worlds.motion import Context, Drawn, MotionConfig, MotionWorld, Painter, combined
+
+SIDE = 16
+TINY = GridCodecConfig(side=4, channels=2, width=8, blocks=1)
+SMALL = MotionConfig(size=0, parts=2, answers=2, source_steps=3, context_noise=0.0)
+
+
+def world(cfg: MotionConfig = SMALL, vectors: tuple[Part, ...] = ()) -> MotionWorld:
+    torch.manual_seed(0)
+    codec = CamerasCodec(TINY, vectors, {"top": SIDE, "wrist": SIDE})
+    return MotionWorld(cfg, Spec(codec.spec.parts, 2), codec).requires_grad_(False)
+
+
+def recorded(model: MotionWorld, count: int = 3, length: int = 4) -> Segment:
+    torch.manual_seed(1)
+    pictures = torch.randint(256, (count, length, 2 * 3 * SIDE**2), dtype=torch.uint8)
+    obs, flat = torch.randn(count, length, model.spec.obs_dim), torch.rand(count, length)
+    return Segment(obs, torch.rand(count, length, 2), flat, flat, pictures)
+
+
+def turned(angle: float, x: float = 0.0, y: float = 0.0) -> torch.Tensor:
+    angled = torch.tensor(angle)
+    return torch.stack([
+        torch.stack([angled.cos(), -angled.sin(), torch.tensor(x)]),
+        torch.stack([angled.sin(), angled.cos(), torch.tensor(y)]),
+    ])  # fmt: skip
+
+
+def painter() -> Painter:
+    torch.manual_seed(0)
+    return Painter(SMALL, SIDE, 4)
+
+
+def standing(count: int = 1) -> torch.Tensor:
+    return torch.eye(2, 3).expand(count, SMALL.parts, -1, -1)
+
+
+def test_maps_are_combined_so_that_points_go_through_one_after_the_other():
+    first, then, point = turned(0.3, 0.1, -0.4), turned(-1.1, 0.7, 0.2), torch.tensor([0.5, -0.25])
+    between = then[:, :2] @ point + then[:, 2]
+    assert torch.allclose(combined(first, then)[:, :2] @ point + combined(first, then)[:, 2],
+                          first[:, :2] @ between + first[:, 2])  # fmt: skip
+
+
+def test_a_part_is_where_its_map_leads_back_from():
+    """A map back by four pixels to the left shows the source four pixels farther right; one quarter turn turns it."""
+    source = torch.rand(1, 3, SIDE, SIDE)
+    left = turned(0.0, -4 * 2 / SIDE)
+    quarter = turned(torch.pi / 2)
+    moved = painter()._moved(source, torch.stack([left, quarter])[None])[0]
+    assert torch.allclose(moved[0, :, :, 4:], source[0, :, :, :-4], atol=1e-5)
+    assert torch.allclose(moved[1], source[0].rot90(1, (1, 2)), atol=1e-5)
+
+
+def test_a_motion_turns_about_the_centre_and_shifts_it():
+    """Where a part's centre is next, it leads back to where the centre was."""
+    model, cells = painter(), (SIDE // 4) ** 2
+    model.motion = torch.nn.Sequential(_Says(torch.tensor([[1.0, -2.0, 3.0]] * 2)))  # pyright: ignore
+    attention = torch.full((1, 2, cells), -50.0)
+    attention[0, 0, 3], attention[0, 1, 8] = 50.0, 50.0
+    side = SIDE // 4
+    back = model._back(torch.zeros(1, 16, side, side), attention.unflatten(-1, (side, side)), torch.zeros(1, 16))[0]
+    for map_back, cell in zip(back, (3, 8), strict=True):
+        centre = torch.tensor([(cell % side + 0.5), (cell // side + 0.5)]) * 2 / side - 1
+        after = centre + 0.2 * torch.tensor([1.0, -2.0])
+        assert torch.allclose(map_back[:, :2] @ after + map_back[:, 2], centre, atol=1e-5)
+        back_by_0_6 = torch.tensor([math.cos(0.6), -math.sin(0.6)])
+        assert torch.allclose(map_back[:, :2] @ torch.tensor([1.0, 0.0]), back_by_0_6, atol=1e-5)
+
+
+@pytest.mark.parametrize("chosen, expected", [(0, "left"), (1, "still"), (2, "last"), (3, "new")])
+def test_a_picture_is_made_of_what_its_masks_choose(chosen, expected):
+    """Of the source as each part moves, of the last picture, and of new pixels."""
+    model = painter()
+    bias = torch.zeros(4 + 3, 16)
+    bias[chosen] = 60.0
+    bias[4:] = 0.5
+    model.out.weight.data.zero_()
+    model.out.bias.data = bias.flatten()
+    last, source = torch.rand(1, 2, 3, SIDE, SIDE), torch.rand(1, 3, SIDE, SIDE)
+    back = torch.stack([turned(0.0, -4 * 2 / SIDE), turned(0.0)])[None]
+    found = model(last, torch.zeros(1, 4), source, back).picture[0]
+    left = torch.cat([source[0, :, :, :1].expand(-1, -1, 4), source[0, :, :, :-4]], -1)
+    known = {"left": left, "still": source[0], "last": last[0, -1], "new": torch.full_like(left, 0.5).tanh()}
+    assert torch.allclose(found, known[expected], atol=2e-2)
+
+
+def test_pictures_come_in_and_go_out_as_they_were():
+    model = world()
+    segment = recorded(model)
+    shown = model.pictures(model.begin(segment, 0))
+    assert segment.pictures is not None
+    top, wrist = segment.pictures[:, -1].split(3 * SIDE**2, dim=-1)
+    assert torch.equal(shown["top"], top.unflatten(-1, (SIDE, SIDE, 3)))
+    assert torch.equal(shown["wrist"], wrist.unflatten(-1, (SIDE, SIDE, 3)))
+
+
+def test_what_is_shown_is_what_the_codec_makes_of_the_pictures():
+    joints = (Part("joints", (3,)),)
+    model = world(vectors=joints)
+    begun = model.begin(recorded(model), 0)
+    by_codec = model.codec.encode(model.pictures(begun) | {"joints": torch.zeros(3, 3)})
+    assert torch.allclose(model.shown(begun.seen)[:, 3:], by_codec[:, 3:], atol=1e-5)
+    assert torch.equal(model.shown(begun.seen)[:, :3], begun.seen.numbers[:, -1])
+
+
+def test_the_source_is_kept_while_motions_add_up_and_then_taken_anew():
+    model = world()
+    context = model.begin(recorded(model), 0)
+    first = context.source
+    step = turned(0.1, 0.05)
+    for name in model.painters:  # every part moves a little further, and pictures change
+        model.painters[name].forward = lambda pictures, told, source, back: Drawn(  # pyright: ignore
+            pictures[:, -1] + 0.1, combined(back, step.expand_as(back)), torch.zeros(len(told), 0)
+        )
+    twice = combined(step, step)
+    for age, back in ((1, step), (2, twice)):
+        context = model.answer(context, torch.zeros(3, 2))
+        assert (context.age == age).all() and torch.equal(context.source, first)
+        assert torch.allclose(context.back, back.expand_as(context.back), atol=1e-6)
+    context = model.answer(context, torch.zeros(3, 2))
+    assert (context.age == 0).all() and torch.equal(context.source, context.seen.pictures[:, -1])
+    assert torch.equal(context.back, torch.eye(2, 3).expand_as(context.back))
+
+
+def test_each_environment_keeps_its_own_source():
+    model = world()
+    context = model.begin(recorded(model), 0)
+    context = Context(context.seen, context.source, context.back, torch.tensor([0, 2, 1]))
+    assert model.answer(context, torch.zeros(3, 2)).age.tolist() == [1, 0, 2]
+
+
+def test_the_loss_is_of_its_own_answers_to_the_last_actions():
+    """Nothing where they are right; and each of them counts."""
+    model = world()
+    segment = recorded(model)
+    truth = model._seen(segment)
+    answers = iter((truth[:, :3], truth[:, :4]))
+    model.answer = lambda context, action: model._begun(next(answers))  # pyright: ignore
+    right, metrics = model.loss(segment)
+    heads = metrics["reward"] + metrics["cont"]
+    assert torch.allclose(right, heads, atol=1e-6) and float(metrics["drawn_1"]) == float(metrics["drawn_2"]) == 0
+    for wrong in (0, 1):
+        shown = [truth[:, :3], truth[:, :4]]
+        shown[wrong] = replace(shown[wrong], pictures=shown[wrong].pictures + 0.5)
+        answers = iter(shown)
+        loss, metrics = model.loss(segment)
+        assert float(metrics[f"drawn_{wrong + 1}"]) == pytest.approx(2 * 0.25, rel=1e-4)
+        assert float(loss) == pytest.approx(float(heads) + 0.25, rel=1e-4)
+
+
+def test_numbers_follow_pictures_and_actions():
+    joints = (Part("joints", (3,)),)
+    model = world(vectors=joints)
+    model.fit_statistics(torch.zeros(50, model.spec.obs_dim), 0.2 * torch.ones(50, model.spec.obs_dim), torch.zeros(50))
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    context, action = model.begin(recorded(model), 0), torch.rand(3, 2)
+    after = model.answer(context, action).seen.numbers[:, -1]
+    other = replace(context, seen=replace(context.seen, pictures=-context.seen.pictures))
+    assert not torch.allclose(after, model.answer(context, -action).seen.numbers[:, -1], atol=1e-4)
+    assert not torch.allclose(after, model.answer(other, action).seen.numbers[:, -1], atol=1e-4)
+
+
+def test_a_world_that_draws_pictures_asks_for_those_that_it_begins_from():
+    model = world()
+    with pytest.raises(ValueError, match="needs those of the steps that it begins from"):
+        model.begin(replace(recorded(model), pictures=None), 0)
+    with pytest.raises(ValueError, match="needs 2 observations to begin, found 1"):
+        model.begin(recorded(model)[:, :1], 0)
+
+
+class _Says(torch.nn.Module):
+    """A network that says the same whatever it sees."""
+
+    def __init__(self, said: torch.Tensor):
+        super().__init__()
+        self.said = said
+
+    def forward(self, told: torch.Tensor) -> torch.Tensor:
+        return self.said.expand(len(told), -1, -1)
