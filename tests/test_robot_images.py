@@ -1,6 +1,7 @@
 """Any robot with cameras: logs become a policy, all cameras are seen, and reports show them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,14 @@ import pytest
 import torch
 
 from glocal.cli import main
+from glocal.core.matching import MatchingConfig
 from glocal.data.formats import open_dataset
 from glocal.data.ingest import beside, robot_mapping_of
 from glocal.data.streams import to_dict
 from glocal.pipeline import validate
+from glocal.pipeline.check import check
 from glocal.pipeline.run import open_run, status
-from glocal.runtime.files import write_json
+from glocal.runtime.files import UserError, write_json
 from tests.refusals import refused
 from tests.robots import SHOWN, robot_logs, seeing_logs
 
@@ -112,3 +115,21 @@ def test_logs_without_pictures_are_refused_where_pictures_are_wanted(tmp_path, c
     logs = robot_logs(tmp_path / "logs", episodes=4)
     said = refused(capsys, "run", "robot-images-debug", "--logs", logs, "--run", tmp_path / "run", *ONE)
     assert "shows no pictures that its mapping names; use the preset robot" in said and not (tmp_path / "run").exists()
+
+
+def test_a_world_that_draws_pictures_begins_from_the_recorded_ones_wherever_it_is_asked(logs, tmp_path):
+    """In gates, training, looks with a judge, planning and export."""
+    folder = tmp_path / "run"
+    looked = ("--judge", "0.3", "--watch.imagined", "2")
+    main(["run", "robot-motion-debug", "--logs", str(logs), "--run", str(folder), *looked, *ONE])
+    with np.load(folder / "gates" / "rollouts.npz") as file:
+        drawn, seen = (file[f"{side}_side"].astype(float) for side in ("imagined", "seen"))
+    assert drawn.shape == seen.shape and np.ptp(drawn) > 0
+    rows = [json.loads(line) for line in (folder / "policy" / "log.jsonl").read_text().splitlines()]
+    assert any("trust/judge" in row for row in rows)
+    main(["evaluate", str(folder), "--env", SHOWN, "--env.senses", *RENDERED, "--evaluate.planned", "2", *ONE])
+    assert json.loads((folder / "results.json").read_text())["icem"]["success"]["n"] == 2
+    main(["data", "export", str(folder), str(tmp_path / "out"), "--imagined", "2", "--control-steps", "5"])
+    assert open_dataset(tmp_path / "out").features["observation.images.side"].shape == (64, 64, 3)
+    with pytest.raises(UserError, match=r"--matching\.weight is 1, but a motion world answers pictures"):
+        check(replace(open_run(folder).config, matching=MatchingConfig(weight=1.0)))

@@ -125,6 +125,11 @@ def _robot_images() -> Config:
     )
 
 
+def _robot_motion() -> Config:
+    world = MotionConfig(motion="affine")
+    return replace(_robot_images(), preset="robot-motion", world=world, world_fit=_pusht_motion().world_fit)
+
+
 def debug(config: Config) -> Config:
     """The same run with every axis shrunk, to be through in seconds; for tests."""
     tiny = FitConfig(updates=20, batch=16, warm_up=5, average=0.9)
@@ -214,6 +219,7 @@ _ALL = (
     _robot(),
     _robot_ensemble(),
     _robot_images(),
+    _robot_motion(),
     *TASKS,
 )
 PRESETS: dict[str, Config] = {config.preset: config for config in (*_ALL, *map(debug, _ALL))}
