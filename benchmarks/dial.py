@@ -4,7 +4,7 @@
 
 RUN is a run's folder whose data (and codec) are done; nothing in it is changed. Every point is a training of its own,
 with its learning rate brought down to the end; the number of updates that fits its seconds is measured first. The loss
-is the denoising loss on held-out windows, with the same noise for all.
+is the one that is trained on, of held-out windows, with the same noise for all.
 """
 
 import argparse
@@ -30,16 +30,15 @@ HELD_OUT = 4096
 def held_out_loss(world: torch.nn.Module, windows: Segment) -> float:
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(0)
-        return float(world.loss(windows)[1]["diffusion"])
+        return float(world.loss(windows)[0])
 
 
 def fitted(run: Run, size: int, cfg: FitConfig, experience: Recorded) -> Fit:
     torch.manual_seed(0)
     config = replace(run.config, world=replace(run.config.world, size=size))
-    world = build.build_world(config).to(run.device)
+    world = build.build_world(config, run.codec).to(run.device)
     world.fit_statistics(*experience.pairs())
-    length = config.world.context + 1
-    return Fit(cfg, world, lambda: world.loss(experience.draw(cfg.batch, length)))
+    return Fit(cfg, world, lambda: world.loss(experience.draw(cfg.batch, world.length)))
 
 
 def point(run: Run, size: int, seconds: float, experience: Recorded, windows: Segment) -> dict[str, float]:
@@ -69,9 +68,9 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     run = open_run(chosen.run)
-    experience, held_out = run.experience
+    experience, held_out = (run.for_world(recorded) for recorded in run.experience)
     torch.manual_seed(1)
-    windows = held_out.draw(HELD_OUT, run.config.world.context + 1)
+    windows = held_out.draw(HELD_OUT, build.build_world(run.config, run.codec).length)
     for seconds in chosen.seconds:
         for size in chosen.sizes:
             print(json.dumps(point(run, size, seconds, experience, windows)), flush=True)

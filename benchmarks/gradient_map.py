@@ -18,6 +18,7 @@ import torch
 
 from glocal.core.gradients import LINKS
 from glocal.evaluate.gradients import Question, agreement
+from glocal.models.worlds.diffusion import DiffusionWorld
 from glocal.pipeline import build
 from glocal.pipeline.run import open_run
 from glocal.pipeline.run_dir import Run
@@ -75,6 +76,10 @@ def main() -> None:
     torch.set_num_threads(1)
     run = open_run(chosen.run)
     world = run.world()
+    if chosen.sampling and not isinstance(world, DiffusionWorld):
+        parser.error(
+            f"the world of {chosen.run} is no diffusion model: it takes no sampling steps; leave --sampling empty"
+        )
     print("decouple, imagine at horizons " + ", ".join(map(str, chosen.horizons)))
     local = None
     for weight in (0.0, 1.0):

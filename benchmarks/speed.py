@@ -17,28 +17,32 @@ import tyro
 
 from glocal.core.improve import PolicyIteration
 from glocal.core.types import Segment
-from glocal.pipeline import build
+from glocal.models.worlds.motion import MotionConfig
+from glocal.pipeline import build, stages
 from glocal.pipeline.config import Config
 from glocal.pipeline.presets import PRESETS
+from glocal.tasks.pusht import IMAGE_SIZE
 
 
 def resting(config: Config, count: int, length: int) -> Segment:
     """Scenes in which nothing happens."""
     spec = build.build_spec(config)
     obs = (torch.rand(count, 1, spec.obs_dim) - 0.5).expand(-1, length, -1).clone()
-    return Segment(
-        obs, torch.zeros(count, length, spec.action_dim), torch.rand(count, length), torch.ones(count, length)
-    )
+    action, reward = torch.zeros(count, length, spec.action_dim), torch.rand(count, length)
+    drawn = isinstance(config.world, MotionConfig)
+    pictures = torch.zeros(count, length, 3 * IMAGE_SIZE**2, dtype=torch.uint8) if drawn else None
+    return Segment(obs, action, reward, torch.ones(count, length), pictures)
 
 
 def assembled(config: Config, device: torch.device) -> PolicyIteration:
-    world = build.build_world(config).to(device).requires_grad_(False)
+    codec = build.build_codec(config).to(device)
+    world = build.build_world(config, codec).to(device).requires_grad_(False)
     surrogate = build.build_surrogate(config).to(device)
     seen = resting(config, 64, 2).tensors(lambda x: x.to(device))
     for model in (world, surrogate):
         if hasattr(model, "fit_statistics"):
             model.fit_statistics(seen.obs[:, 0], seen.obs[:, 1] + 0.01, seen.reward[:, 1])
-    world.sample = build.compiled(world.sample, device)
+    stages.compile_answers(world, device)
     policy = build.build_policy(config, surrogate).to(device)
     critics = build.build_critics(config, surrogate).to(device)
     kept = resting(config, config.learn.envs, config.learn.warm_up + config.learn.horizon)

@@ -13,25 +13,20 @@ from dataclasses import replace
 from statistics import median
 
 import torch
+from speed import resting
 
 from glocal.core.types import Segment
-from glocal.models.worlds.diffusion import DiffusionWorld
-from glocal.models.worlds.motion import MotionConfig
-from glocal.pipeline import build
+from glocal.pipeline import build, stages
 from glocal.pipeline.config import Config
 from glocal.pipeline.presets import PRESETS
 from glocal.runtime.trainer import Fit
-from glocal.tasks.pusht import IMAGE_SIZE
 
 
 def recorded(config: Config, count: int, length: int, device: torch.device) -> Segment:
     """Scenes in which nothing much happens."""
     spec = build.build_spec(config)
     obs = (torch.rand(count, 1, spec.obs_dim) - 0.5) + 0.01 * torch.randn(count, length, spec.obs_dim)
-    flat, drawn = torch.ones(count, length), isinstance(config.world, MotionConfig)
-    pictures = torch.zeros(count, length, 3 * IMAGE_SIZE**2, dtype=torch.uint8) if drawn else None
-    seen = Segment(obs, torch.zeros(count, length, spec.action_dim), flat, flat, pictures)
-    return seen.tensors(lambda x: x.to(device))
+    return replace(resting(config, count, length), obs=obs).tensors(lambda x: x.to(device))
 
 
 def per_second(work: Callable[[], object], count: int, repeats: int, device: torch.device) -> float:
@@ -54,8 +49,7 @@ def world_speeds(config: Config, batch: int, repeats: int, device: torch.device)
     loss = build.compiled(world.loss, device)
     fit = Fit(config.world_fit, world, lambda: loss(seen))
     trained = per_second(fit.iterate, batch, repeats, device)
-    if isinstance(world, DiffusionWorld):
-        world.sample = build.compiled(world.sample, device)
+    stages.compile_answers(world, device)
     context = world.begin(seen, 0)
 
     def imagine() -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The latent grid as far as a CPU goes: a small codec, global and local model, and their gates (LOG.md). One argument: the run's folder.
+# The latent grid as far as a CPU goes: a small codec, global and local model, and their gates (LOG.md has figures of an earlier one that was told of the agent's target). One argument: the run's folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 make setup

@@ -33,7 +33,7 @@ SEEN = Spec((Part("joints", (7,)), Part("top", (2, 4, 4)), Part("wrist", (2, 4, 
 BLIND = Spec((Part("top", (2, 4, 4)),), 3)
 TINY = GridCodecConfig(channels=2, width=8, blocks=1)
 SHOWN = CamerasCodec(TINY, (), {"image": 32})
-SHOWN_ARM = CamerasCodec(TINY, (Part("joints", (7,)),), {"top": 32, "wrist": 64})
+SHOWN_ARM = CamerasCodec(TINY, (Part("joints", (7,)),), {"keys": 32, "wrist": 64})
 FILMED, FILMED_ARM = Spec(SHOWN.spec.parts, 2), Spec(SHOWN_ARM.spec.parts, 4)
 FILMS = {FILMED: 32 * 32 * 3, FILMED_ARM: 3 * (32 * 32 + 64 * 64)}
 """Bytes of the pictures that worlds which draw pictures begin from."""

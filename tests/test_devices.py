@@ -111,16 +111,31 @@ import torch
 from glocal.pipeline import build
 from glocal.pipeline.config import RobotConfig
 from glocal.pipeline.presets import PRESETS
+from glocal.core.types import Segment
 from glocal.data.streams import ActionPart, RobotMapping, Stream
 
 torch.manual_seed(0)
 for preset in ("pusht-debug", "pusht-grid-debug"):
     config = PRESETS[preset]
-    world, length, dim = build.build_world(config), config.world.context, build.build_spec(config).obs_dim
+    world = build.build_world(config, build.build_codec(config))
+    length, dim = config.world.context, build.build_spec(config).obs_dim
     obs, action, noise = torch.rand(4, length, dim), torch.rand(4, length, 2), torch.randn(4, dim)
     fast = torch.compile(world.sample, backend="eager", fullgraph=True)
     with torch.no_grad():
         assert torch.allclose(fast(obs, action, noise), world.sample(obs, action, noise), atol=1e-5), preset
+
+config = PRESETS["pusht-motion-debug"]
+world = build.build_world(config, build.build_codec(config))
+obs, flat = torch.rand(4, world.length, build.build_spec(config).obs_dim), torch.ones(4, world.length)
+pictures = torch.randint(256, (4, world.length, 3 * 64 * 64), dtype=torch.uint8)
+segment = Segment(obs, torch.rand(4, world.length, 2), flat, flat, pictures)
+context, answer, loss = world.begin(segment, 0), world.answer, world.loss
+for fast, work in ((lambda: answer(context, segment.action[:, 0]).seen.pictures, "answer"),
+                   (lambda: (torch.manual_seed(0), loss(segment)[0])[1], "loss")):
+    slow = fast()
+    setattr(world, work, torch.compile(getattr(world, work), backend="eager", fullgraph=True))
+    answer, loss = world.answer, world.loss
+    assert torch.allclose(fast(), slow, atol=1e-4), work
 """
 
 

@@ -58,6 +58,23 @@ class ResidualConv(nn.Module):
         return x + self.outer(nn.functional.silu(self.norm(self.inner(x))))
 
 
+class AdaptiveConv(nn.Module):
+    """Residual convolutions on maps (B, c, h, w) that a vector (B, f) scales and shifts (arXiv 2405.12399, App. A)."""
+
+    def __init__(self, channels: int, told: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(8, channels, affine=False)
+        self.told = nn.Linear(told, 2 * channels)
+        self.inner = nn.Conv2d(channels, channels, 3, padding=1)
+        self.outer = nn.Sequential(nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1))
+        nn.init.zeros_(self.outer[-1].weight)  # pyright: ignore[reportArgumentType]
+        nn.init.zeros_(self.outer[-1].bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, maps: Tensor, told: Tensor) -> Tensor:
+        scale, shift = self.told(told)[..., None, None].chunk(2, dim=1)
+        return maps + self.outer(self.inner(nn.functional.silu(self.norm(maps) * (1 + scale) + shift)))
+
+
 def harmonics(x: Tensor, scales: int) -> Tensor:
     """sin and cos of pi 2^k x for k < scales: (*batch, d) -> (*batch, 2 scales d)."""
     waves = torch.stack([math.pi * 2**k * x for k in range(scales)], dim=-1).flatten(-2)

@@ -35,6 +35,11 @@ class Spec:
         """Numbers in one observation."""
         return sum(part.size for part in self.parts)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the parts are called."""
+        return tuple(part.name for part in self.parts)
+
     def part(self, name: str) -> Part:
         """The part of this name."""
         return next(part for part in self.parts if part.name == name)

@@ -137,7 +137,8 @@ class World(Protocol):
     """A global model: answers actions. Pure: equal contexts and actions give equal answers."""
 
     def begin(self, segment: Segment, key: int) -> Any:
-        """The context after recorded experience (B, T, ...); all randomness to come follows from `key`."""
+        """The context after recorded experience (B, T, ...), pictures included where the world draws some; all
+        randomness to come follows from `key`."""
         ...
 
     def step(self, context: Any, action: Tensor) -> tuple[Any, Step]:

@@ -73,11 +73,11 @@ def _limits(mapping: RobotMapping, asked: Array) -> Iterator[Finding]:
     numbers of which the same is to be said."""
     used, begin = np.abs(asked), 0
     cut, far = np.mean(used > SLACK, axis=0), np.quantile(used, 0.99, axis=0)
-    verdicts = np.select([cut > CUT_FAIL, (cut > CUT_WARN) | (far < 0.1)], ["fail", "warn"], "ok")
+    kinds = np.select([cut > CUT_FAIL, cut > CUT_WARN, far < 0.1], ["fail", "warn: cut", "warn: unused"], "ok")
     for part in mapping.action:
         own = np.arange(begin, begin := begin + len(part.columns))
-        for verdict in dict.fromkeys(verdicts[own]):
-            those = own[verdicts[own] == verdict]
+        for kind in dict.fromkeys(kinds[own]):
+            those, verdict = own[kinds[own] == kind], kind.partition(":")[0]
             name = f"limits of {part.feature} {' '.join(str(part.columns[i - own[0]]) for i in those)}"
             found = (
                 f"{_span(cut[those], '.1%')} of actions go beyond them and are cut; 99 % use "

@@ -7,28 +7,10 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from glocal.core.pictures import packed
 from glocal.core.types import Segment
 from glocal.data.store import Array, EpisodeStore
 from glocal.runtime.files import UserError
-
-
-@dataclass(frozen=True)
-class Film:
-    """What cameras showed in some rows of a store; read from its memory map as it is wanted."""
-
-    cameras: tuple[Array, ...]
-    """Pictures of each camera (all rows of the store, h, w, 3), bytes."""
-    rows: Tensor
-
-    def only(self, kept: Tensor) -> "Film":
-        """The film of rows by a mask (rows,)."""
-        return Film(self.cameras, self.rows[kept.cpu()])
-
-    def read(self, rows: Tensor) -> UInt8[Tensor, "*batch p"]:
-        """The pictures of all cameras in rows (*batch,), one behind the other."""
-        stored = self.rows[rows.cpu()].numpy()
-        shown = [torch.from_numpy(camera[stored].reshape(*stored.shape, -1)) for camera in self.cameras]
-        return torch.cat(shown, dim=-1).to(rows.device)
 
 
 @dataclass(frozen=True)
@@ -44,17 +26,14 @@ class Recorded:
     first: Tensor
     acted: Tensor
     open: Tensor
-    film: "Film | None" = None
-    """What the cameras showed, where models see pictures."""
-    filmed: bool = False
-    """Whether windows hold pictures."""
+    stored: Tensor
+    """Where in the store each row stands."""
+    film: tuple[Array, ...] = ()
+    """Pictures of each camera (all rows of the store, side, side, 3), where windows are to hold them."""
 
     @classmethod
-    def of(
-        cls, store: EpisodeStore, obs: Tensor, episodes: range | None = None, cameras: tuple[str, ...] = ()
-    ) -> "Recorded":
-        """The experience in a store's episodes (all, or a range), observed as `obs` (all rows of the store, d), and the
-        fields that hold what cameras showed.
+    def of(cls, store: EpisodeStore, obs: Tensor, episodes: range | None = None) -> "Recorded":
+        """The experience in a store's episodes (all, or a range), observed as `obs` (all rows of the store, d).
 
         What follows an end (`cont` 0) within a recording is an episode of its own.
         """
@@ -70,24 +49,19 @@ class Recorded:
         begins[store.starts[episodes.start : episodes.stop] - start] = True
         begins[1:] |= fields["cont"][:-1] < 0.5
         first = torch.where(begins, torch.arange(len(begins)), 0).cummax(0).values
-        film = Film(tuple(store.fields[name] for name in cameras), torch.arange(start, stop)) if cameras else None
-        return cls.joined(Segment(obs[start:stop].float(), **fields), first, film)
+        return cls.joined(Segment(obs[start:stop].float(), **fields), first, torch.arange(start, stop))
 
     @classmethod
-    def joined(cls, steps: Segment, first: Tensor, film: "Film | None" = None) -> "Recorded":
-        """Rows of which `first` says where their episodes begin."""
-        acted = torch.arange(len(first), device=first.device) != first
-        return cls(steps, first, acted.nonzero()[:, 0], (steps.cont >= 0.5).nonzero()[:, 0], film)
+    def joined(cls, steps: Segment, first: Tensor, stored: Tensor | None = None) -> "Recorded":
+        """Rows of which `first` says where their episodes begin, and `stored` where they stand in a store."""
+        rows = torch.arange(len(first), device=first.device)
+        acted, open = (rows != first).nonzero()[:, 0], (steps.cont >= 0.5).nonzero()[:, 0]
+        return cls(steps, first, acted, open, rows if stored is None else stored)
 
     def to(self, device: torch.device) -> "Recorded":
         """The same experience in a device's memory."""
         first, acted, open = (x.to(device) for x in (self.first, self.acted, self.open))
-        return Recorded(self.steps.tensors(lambda x: x.to(device)), first, acted, open, self.film, self.filmed)
-
-    def with_pictures(self) -> "Recorded":
-        """The same experience; its windows hold pictures, too."""
-        assert self.film is not None, "no pictures were recorded"
-        return replace(self, filmed=True)
+        return Recorded(self.steps.tensors(lambda x: x.to(device)), first, acted, open, self.stored, self.film)
 
     def __len__(self) -> int:
         return len(self.first)
@@ -101,8 +75,8 @@ class Recorded:
         """The experience in some episodes, by their numbers (n,), in the order in which they were recorded."""
         kept = torch.isin(self.first, self.first.unique()[episodes])
         moved = kept.cumsum(0) - 1
-        film = None if self.film is None else self.film.only(kept)
-        return replace(Recorded.joined(self.steps[kept], moved[self.first[kept]], film), filmed=self.filmed)
+        stored = self.stored[kept.to(self.stored.device)]
+        return replace(Recorded.joined(self.steps[kept], moved[self.first[kept]], stored), film=self.film)
 
     def best(self, share: float) -> "Recorded":
         """The experience in a share of the episodes, at least one: those whose control steps earned most on average.
@@ -123,12 +97,21 @@ class Recorded:
         first = self.first[last][:, None]
         shown = rows.maximum(first)
         window, rested = self.steps[shown], (rows < first)[..., None]
-        pictures = self.film.read(shown) if self.film is not None and self.filmed else None
+        pictures = self._pictures(shown) if self.film else None
         return Segment(window.obs, window.action.masked_fill(rested, 0.0), window.reward, window.cont, pictures)
 
-    def draw(self, count: int, length: int) -> Segment:
-        """Random windows that end with a control step, (count, length, ...)."""
-        return self.windows(_drawn(self.acted, count), length)
+    def _pictures(self, rows: Tensor) -> UInt8[Tensor, "*batch p"]:
+        """What the cameras showed in rows (*batch,), read from the store's memory map."""
+        stored = self.stored[rows.to(self.stored.device)].cpu().numpy()
+        return packed([torch.from_numpy(camera[stored]) for camera in self.film]).to(rows.device)
+
+    def draw(self, count: int, length: int, acted: int = 1) -> Segment:
+        """Random windows (count, length, ...) that end with `acted` control steps, where episodes have as many."""
+        last = self.acted
+        if acted > 1:
+            enough = last[last - self.first[last] >= acted]
+            last = enough if len(enough) else last
+        return self.windows(_drawn(last, count), length)
 
     def starts(self, count: int, length: int) -> Segment:
         """Random windows to begin imagining from: any moment at which the episode goes on, its first included."""

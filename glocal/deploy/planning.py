@@ -17,6 +17,9 @@ from glocal.deploy.preprocess import View, plain
 from glocal.models.codecs.cameras import CamerasCodec
 from glocal.models.worlds.motion import MotionWorld
 
+AT_ONCE = 2048
+"""Plans that are imagined together."""
+
 
 @dataclass(frozen=True)
 class ICEMConfig:
@@ -97,6 +100,10 @@ class ICEM:
 
     def _value(self, begin: Segment, plans: Float[Tensor, "b n h a"]) -> Float[Tensor, "b n"]:
         """The discounted rewards that the model gives each plan, until it says that the episode ends."""
+        parts = torch.arange(len(plans)).split(max(1, AT_ONCE // plans.shape[1]))
+        return torch.cat([self._value_of(begin[part.to(begin.obs.device)], plans[part]) for part in parts])
+
+    def _value_of(self, begin: Segment, plans: Float[Tensor, "b n h a"]) -> Float[Tensor, "b n"]:
         count, tried = plans.shape[:2]
         many = begin.tensors(lambda x: x.repeat_interleave(tried, 0))
         context, flat = self.world.begin(many, self.control_step), plans.flatten(0, 1).to(begin.obs.device)
@@ -114,29 +121,32 @@ def _shifted(plans: Float[Tensor, "n h a"]) -> Float[Tensor, "n h a"]:
     return torch.cat([plans[:, 1:], plans[:, -1:]], dim=1)
 
 
+def looked(codec: Codec, world: World, seen: Sequence[Any], action: Tensor) -> Segment:
+    """What the global model needs of what environments show after actions (n, a): a row each, (n, 1, ...)."""
+    device = _device(world)
+    fields = {name: field.to(device)[:, None] for name, field in recorded_fields(seen, codec.reads).items()}
+    nothing = torch.zeros(len(seen), 1, device=device)
+    pictures = codec.pictures(fields) if isinstance(codec, CamerasCodec) and isinstance(world, MotionWorld) else None
+    with torch.no_grad():
+        return Segment(codec.encode(fields), action.to(device)[:, None], nothing, nothing + 1, pictures)
+
+
+def resting(codec: Codec, world: World, seen: Sequence[Any], window: int, action_dim: int) -> Segment:
+    """Windows (n, window, ...) of robots that have rested where environments show them first."""
+    return cat([looked(codec, world, seen, torch.zeros(len(seen), action_dim))] * window)
+
+
 def planning(
     codec: Codec, world: World, cfg: ICEMConfig, window: int, action_dim: int, seed: int, view: View = plain
 ) -> Controller:
     """A controller that plans; the global model sees the last `window` observations."""
-    planner, device = ICEM(cfg, world, action_dim, seed), _device(world)
-
-    def look(seen: Sequence[Any], action: Tensor) -> Segment:
-        """A row of what is seen after an action, (n, 1, ...)."""
-        found = recorded_fields([view(one) for one in seen], codec.reads)
-        fields = {name: field.to(device)[:, None] for name, field in found.items()}
-        nothing = torch.zeros(len(seen), 1, device=device)
-        pictures = (
-            codec.pictures(fields) if isinstance(codec, CamerasCodec) and isinstance(world, MotionWorld) else None
-        )
-        with torch.no_grad():
-            return Segment(codec.encode(fields), action.to(device)[:, None], nothing, nothing + 1, pictures)
-
+    planner = ICEM(cfg, world, action_dim, seed)
     seen = yield np.zeros((0, action_dim))
-    past = cat([look(seen, torch.zeros(len(seen), action_dim))] * window)
+    past = resting(codec, world, [view(one) for one in seen], window, action_dim)
     while True:
         action = planner.act(past)
         seen = yield action.numpy()
-        past = cat([past[:, 1:], look(seen, action)])
+        past = cat([past[:, 1:], looked(codec, world, [view(one) for one in seen], action)])
 
 
 def _device(world: Any) -> torch.device:

@@ -38,12 +38,13 @@ GlobalModel = DiffusionWorld | EnsembleWorld | MotionWorld
 def build_spec(config: Config) -> Spec:
     """What the models see: a robot's streams, the T's own keypoints, or what the codec makes of images."""
     task, cfg = config.task, config.codec
+    if isinstance(task, PushTConfig) and not task.images:
+        return scene_spec(KEYPOINTS)
+    if isinstance(task, PushTConfig) and not isinstance(cfg, GridCodecConfig):
+        return Spec(cfg.parts, 2)
     actions = task.mapping.action_dim if isinstance(task, RobotConfig) else 2
-    if isinstance(cfg, GridCodecConfig):
-        return Spec((*_streams(task), *(Part(name, cfg.shape) for name in _cameras(task))), actions)
-    if isinstance(task, RobotConfig):
-        return Spec(_streams(task), actions)
-    return Spec(cfg.parts, actions) if task.images else scene_spec(KEYPOINTS)
+    grids = (Part(name, cfg.shape) for name in _cameras(task)) if isinstance(cfg, GridCodecConfig) else ()
+    return Spec((*_streams(task), *grids), actions)
 
 
 def _streams(task: PushTConfig | RobotConfig) -> tuple[Part, ...]:
@@ -84,16 +85,15 @@ def build_codec(config: Config) -> Codec:
     return KeypointCodec(cfg, TABLE, IMAGE_SIZE, task.agent)
 
 
-def build_world(config: Config, codec: Codec | None = None) -> GlobalModel:
-    """An untrained global model; `codec` (by default an untrained one) makes observations of pictures that it draws."""
+def build_world(config: Config, codec: Codec) -> GlobalModel:
+    """An untrained global model; where it draws pictures, `codec` makes observations of them."""
     cfg, spec = config.world, build_spec(config)
     _check_parts(_is_grid(spec) == isinstance(cfg, CamerasWorldConfig | MotionConfig), "world", spec)
     if isinstance(cfg, CamerasWorldConfig):
         return CamerasWorld(cfg, spec)
     if isinstance(cfg, MotionConfig):
-        seeing = build_codec(config) if codec is None else codec
-        assert isinstance(seeing, CamerasCodec)
-        return MotionWorld(cfg, spec, seeing)
+        _check_parts(isinstance(codec, CamerasCodec), "world", spec)
+        return MotionWorld(cfg, spec, codec)  # pyright: ignore[reportArgumentType]
     if isinstance(cfg, EnsembleConfig):
         return EnsembleWorld(cfg, spec, build_features(config))
     return VectorWorld(cfg, spec, build_features(config))

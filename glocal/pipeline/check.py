@@ -16,7 +16,7 @@ from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.policies.ppo import PPOConfig
 from glocal.models.worlds.diffusion import DiffusionConfig
 from glocal.models.worlds.motion import MotionConfig
-from glocal.pipeline.build import build_codec, build_surrogate, build_world, device_of
+from glocal.pipeline.build import build_codec, build_spec, build_surrogate, build_world, device_of
 from glocal.pipeline.config import Config, RobotConfig, typed
 from glocal.pipeline.run_dir import split_recorded
 from glocal.runtime.files import UserError
@@ -31,8 +31,7 @@ def check(config: Config) -> None:
     if isinstance(config.task, RobotConfig) and config.task.mapping == RobotMapping():
         return  # what models are made of is known once logs are named
     with torch.device("meta"):
-        build_codec(config)
-        build_world(config)
+        build_world(config, build_codec(config))
         build_surrogate(config)
     if not config.logs and isinstance(config.task, PushTConfig):
         split_recorded(config, max(1, round(config.play.control_steps / config.task.control_steps)))
@@ -104,6 +103,9 @@ def _matched(config: Config) -> Iterator[str]:
             f"--matching.weight is {config.matching.weight:g}, but a motion world answers pictures, which are not kept "
             "of what is imagined; expected 0, or another world"
         )
+    task = config.task
+    if isinstance(task, PushTConfig) and config.matching.weight and "agent" not in build_spec(config).names:
+        yield f"--matching.weight is {config.matching.weight:g}, but nothing tells where the agent is; expected 0"
 
 
 def _options(options: Sequence[str]) -> Iterator[str]:

@@ -3,11 +3,10 @@
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from glocal.core.types import Segment, World
-from glocal.deploy.controllers import Act, acting, recorded_fields
+from glocal.deploy.controllers import Act, acting
+from glocal.deploy.planning import resting
 from glocal.evaluate.gates import Reader
 from glocal.evaluate.gradients import acted
 from glocal.evaluate.intervals import wilson
@@ -24,10 +23,10 @@ def claims(run: Run, kind: str, read: Reader, real: Array) -> dict[str, Any]:
     `real` (n,) says which of the real episodes from the evaluation's initial states succeeded.
     """
     policy, cfg = run.policy(kind), run.config.evaluate
-    begin = _beginnings(run, len(real), cfg.first_seed)
     found = {}
     for name, world in {"own": run.world(), "judge": run.judge()}.items():
         if world is not None:
+            begin = _beginnings(run, world, len(real), cfg.first_seed)
             claimed = _succeeded(run, acting(policy, run.config.cloning.forget), policy.surrogate, world, begin, read)
             found[name] = wilson(int(claimed.sum()), len(claimed)) | {"true": int((claimed == real).sum())}
     return found
@@ -40,13 +39,10 @@ def _succeeded(run: Run, act: Act, surrogate: Any, world: World, begin: Segment,
     return np.any(pose_reached(np.concatenate([pose.block, pose.angle[..., None]], -1)), axis=1)
 
 
-def _beginnings(run: Run, count: int, first_seed: int) -> Segment:
+def _beginnings(run: Run, world: World, count: int, first_seed: int) -> Segment:
     """The agent at rest before the evaluation's initial states, as it is seen, (n, W, ...)."""
-    task, window = run.config.task, run.config.world.context
+    task, actions = run.config.task, build.build_spec(run.config).action_dim
     assert isinstance(task, PushTConfig)
     env = PushT(task, run.picture)
-    fields = recorded_fields([run.view(env.reset(first_seed + i)) for i in range(count)], run.codec.reads)
-    obs: Tensor = run.codec.encode({name: field.to(run.device) for name, field in fields.items()})
-    nothing = torch.zeros(count, window, device=run.device)
-    action = nothing[..., None].expand(-1, -1, build.build_spec(run.config).action_dim)
-    return Segment(obs[:, None].expand(-1, window, -1), action, nothing, nothing + 1)
+    seen = [run.view(env.reset(first_seed + i)) for i in range(count)]
+    return resting(run.codec, world, seen, run.config.world.context, actions)

@@ -18,6 +18,7 @@ from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.streams import RobotMapping, over_control_step, to_features
 from glocal.deploy.controllers import acting
 from glocal.evaluate.gradients import acted
+from glocal.pipeline import build
 from glocal.pipeline.config import RobotConfig
 from glocal.pipeline.run import is_finished, open_run
 from glocal.pipeline.run_dir import Run
@@ -60,6 +61,8 @@ def export(
         _say_unfinished(known)
     count = imagined or len(known.store)
     steps = (control_steps or known.config.task.control_steps) if imagined else round(len(known.observations) / count)
+    if isinstance(task, PushTConfig) and imagined and "agent" not in build.build_spec(known.config).names:
+        raise UserError(f"{run} does not say where the agent is, so that its actions cannot be told in pixels")
     episodes = _imagined(known, imagined, steps) if imagined else _recorded(known)
     first = next(episodes)
     with Ticker("export", count, unit="steps", per_iteration=steps) as tick:

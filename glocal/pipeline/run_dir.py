@@ -1,7 +1,7 @@
 """A run as it lies on the disk: its folder, its configuration, and what its stages have left there."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from glocal.data.remembered import remembered
 from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore
 from glocal.deploy.preprocess import View, plain, through
-from glocal.models.codecs.cameras import CamerasCodec
 from glocal.models.worlds.motion import MotionConfig
 from glocal.pipeline.build import (
     build_codec,
@@ -103,16 +102,13 @@ class Recordings(RunFolder):
 
     def recorded(self, episodes: range) -> Recorded:
         """The experience in some episodes, on the run's device."""
-        return Recorded.of(self.store, self.observations, episodes, self._cameras).to(self.device)
-
-    @property
-    def _cameras(self) -> tuple[str, ...]:
-        """The recorded fields that hold pictures which models see."""
-        return self.codec.cameras if isinstance(self.codec, CamerasCodec) else ()
+        return Recorded.of(self.store, self.observations, episodes).to(self.device)
 
     def for_world(self, recorded: Recorded) -> Recorded:
         """Recorded experience with all that the global model begins from: where it draws pictures, those too."""
-        return recorded.with_pictures() if isinstance(self.config.world, MotionConfig) else recorded
+        if not isinstance(self.config.world, MotionConfig):
+            return recorded
+        return replace(recorded, film=tuple(self.store.fields[name] for name in self.codec.cameras))
 
     @cached_property
     def observations(self) -> Tensor:

@@ -27,6 +27,7 @@ from glocal.models.policies.cloning import chunk_loss, cloning_loss
 from glocal.models.policies.ppo import PPOActor, PPOConfig, PPOIteration
 from glocal.models.surrogates.mlp import MLPSurrogate
 from glocal.models.worlds.diffusion import DiffusionWorld
+from glocal.models.worlds.motion import MotionWorld
 from glocal.pipeline import build
 from glocal.pipeline.monitor import Watch
 from glocal.pipeline.real import NOT_ASKED, Happened, Real, real_of
@@ -93,7 +94,8 @@ def _fit_world(run: Recordings, kind: str, experience: Recorded) -> None:
     world, cfg = build.build_world(run.config, run.codec).to(run.device), run.config.world_fit
     world.fit_statistics(*experience.pairs())
     fast = build.compiled(world.loss, run.device)
-    _fit(run, kind, world, cfg, lambda: fast(experience.draw(cfg.batch, world.length)))
+    answers = world.length - run.config.world.context
+    _fit(run, kind, world, cfg, lambda: fast(experience.draw(cfg.batch, world.length, answers)))
 
 
 def train_local(run: Modelled) -> None:
@@ -144,8 +146,7 @@ def train_policy(run: Run) -> None:
     if config.warm_start:
         _warm_start(run, policy)
     world = run.world()
-    if isinstance(world, DiffusionWorld):
-        world.sample = build.compiled(world.sample, run.device)
+    compile_answers(world, run.device)
     if isinstance(config.learn, PPOConfig):
         policy.surrogate.requires_grad_(False)
         job = PPOIteration(config.learn, world, policy, run.for_world(experience).starts)
@@ -156,6 +157,14 @@ def train_policy(run: Run) -> None:
         job = PolicyIteration(config.learn, world, policy, critics, starts, draw, run.matching(), shown)
     clock = replace(config.clock, look_every=config.watch.every)
     train(job, run.folder / "policy", "policy", run.about(), clock, "steps", Watch(run, job))
+
+
+def compile_answers(world: Any, device: torch.device) -> None:
+    """Let what a world does at each step be one compiled program, on a GPU."""
+    if isinstance(world, DiffusionWorld):
+        world.sample = build.compiled(world.sample, device)
+    elif isinstance(world, MotionWorld):
+        world.answer = build.compiled(world.answer, device)
 
 
 def _warm_start(run: Run, policy: Policy) -> None:

@@ -1,5 +1,7 @@
 """Are the logs enough? A small global model's held-out loss against the number of episodes, and a forecast."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,9 +12,10 @@ from glocal.core.improve import Metrics
 from glocal.data.doctor import Finding
 from glocal.data.segments import Recorded
 from glocal.pipeline import build
+from glocal.pipeline.config import Config, to_dict
 from glocal.pipeline.run_dir import Run
 from glocal.runtime import checkpoints
-from glocal.runtime.files import UserError
+from glocal.runtime.files import UserError, sha256
 from glocal.runtime.trainer import Fit, FitConfig, threads, train
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -81,14 +84,14 @@ def _loss(run: Run, count: int, updates: int) -> float:
     length = world.length
     experience, held_out = (run.for_world(recorded) for recorded in run.experience)
     kept = experience.only(torch.arange(count) * experience.episodes // count)
-    folder = run.folder / "enough" / f"{run.store.hash[:12]}-{count}-{updates}"
+    folder = run.folder / "enough" / f"{_asked(run, config)}-{count}-{updates}"
     with threads(config.threads):
         torch.manual_seed(config.seed)
         world.fit_statistics(*kept.pairs())
         cfg = FitConfig(updates=updates, batch=256)
 
         def loss() -> tuple[torch.Tensor, Metrics]:
-            return world.loss(kept.draw(cfg.batch, length))
+            return world.loss(kept.draw(cfg.batch, length, length - config.world.context))
 
         train(Fit(cfg, world, loss), folder, f"{count}ep", run.about(), config.clock)
         checkpoint = checkpoints.load(folder, f"{count}ep")
@@ -97,9 +100,19 @@ def _loss(run: Run, count: int, updates: int) -> float:
         return _measured(world, held_out, length, config.seed)
 
 
+def _asked(run: Run, config: Config) -> str:
+    """A hash of the data, of how they are seen, and of the model that is asked."""
+    codec = run.folder / "codec" / "last" / "model.safetensors"
+    seen = sha256(codec) if codec.is_file() else ""
+    told = json.dumps([run.store.hash, seen, to_dict(config)["world"], config.seed], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
 @torch.no_grad()
 def _measured(world: build.GlobalModel, held_out: Recorded, length: int, seed: int) -> float:
     """The loss on held-out windows; equal windows and equal noise for every model."""
+    acted = length - world.cfg.context
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return float(np.mean([float(world.loss(held_out.draw(256, length))[0]) for _ in range(BATCHES)]))
+        losses = [float(world.loss(held_out.draw(256, length, acted))[0]) for _ in range(BATCHES)]
+        return float(np.mean(losses))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from glocal.core.gradients import LINKS
 from glocal.core.improve import Metrics
+from glocal.core.pictures import unpacked
 from glocal.core.rollout import replay, replay_surrogate
 from glocal.core.spec import Spec
 from glocal.core.types import Segment, Step
@@ -33,16 +34,16 @@ from glocal.evaluate.gradients import Question, agreement
 from glocal.evaluate.probe import Probe
 from glocal.models.codecs.cameras import CamerasCodec
 from glocal.models.rigid2d.scene import Scene
-from glocal.models.worlds.diffusion import DiffusionWorld
 from glocal.models.worlds.motion import MotionWorld
 from glocal.models.worlds.vectors import VectorWorld
 from glocal.pipeline import build
+from glocal.pipeline.build import GlobalModel
 from glocal.pipeline.config import RobotConfig
 from glocal.pipeline.run_dir import Modelled
 from glocal.runtime.files import UserError, atomic_write, write_json
 from glocal.runtime.progress import console
 from glocal.runtime.trainer import Fit, train
-from glocal.tasks.pusht import TABLE, pose_of
+from glocal.tasks.pusht import IMAGE_SIZE, TABLE, pose_of
 
 SHOWN = 6
 """Rollouts kept for the report."""
@@ -130,7 +131,7 @@ def check_planar_gates(run: Modelled) -> None:
         console.print(line)
 
 
-def gradients(run: Modelled, world: DiffusionWorld, surrogate: Any, begin: Segment, action: Tensor) -> dict[str, Any]:
+def gradients(run: Modelled, world: GlobalModel, surrogate: Any, begin: Segment, action: Tensor) -> dict[str, Any]:
     """How far each link's gradient by recorded actions is from a finite difference of the global model's return."""
     rows = torch.arange(0, len(action), max(1, len(action) // COMPARED))[:COMPARED]
     learn = run.config.learn
@@ -145,7 +146,7 @@ def check_codec(run: Modelled, read: Reader) -> dict[str, float]:
     ratio, in dB)."""
     _, held_out = run.experience
     rows = torch.arange(0, len(held_out), max(1, len(held_out) // FRAMES))
-    stored = (_first_held_out(run) + rows).numpy()
+    stored = held_out.stored[rows].numpy()
     fields, obs = run.store.fields, held_out.steps.obs[rows]
     error = {}
     if _tracked(run):
@@ -192,7 +193,7 @@ def _tracked(run: Modelled) -> bool:
 
 
 @torch.no_grad()
-def reward_errors(world: DiffusionWorld, seen: Segment, answer: Step) -> dict[str, Any]:
+def reward_errors(world: GlobalModel, seen: Segment, answer: Step) -> dict[str, Any]:
     """Mean errors of the reward head on recorded observations, near the goal, and along the model's own rollouts."""
     error = (world.outcome(seen.obs)[0] - seen.reward).abs()
     along = (answer.reward - seen.reward).abs().mean(0)
@@ -213,6 +214,8 @@ def _keep_rollouts(run: Modelled, world: Any, whole: Segment, imagined: Tensor) 
         kept |= {f"{side}_{name}": field.cpu().numpy() for name, field in run.codec.decode(obs).items()}
         if spec.parts[0].name == "points":
             kept[f"{side}_points"] = ((obs[..., spec.columns("points")] + 1) * (TABLE / 2)).cpu().numpy()
+    if whole.pictures is not None:
+        kept["recorded_image"] = unpacked(whole.pictures[shown, window:], [IMAGE_SIZE])[0].cpu().numpy()
     kept |= _drawn(world, whole[shown], window)
     with atomic_write(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
         np.savez(file, **kept)
@@ -225,7 +228,7 @@ def _drawn(world: Any, whole: Segment, window: int) -> dict[str, NDArray[Any]]:
         return {}
     context, films = world.begin(whole[:, :window], 0), []
     for t in range(window, whole.action.shape[1]):
-        context, _ = world.step(context, whole.action[:, t])
+        context = world.answer(context, whole.action[:, t])
         films.append(world.pictures(context))
     return {f"imagined_{name}": torch.stack([film[name] for film in films], 1).cpu().numpy() for name in world.sides}
 
@@ -240,7 +243,7 @@ def gate_windows(run: Modelled, read: Reader, window: int, horizon: int, every: 
     last = last[held_out.first.cpu()[last] <= last - horizon]
     rows = last[:, None] + torch.arange(-horizon, 1)
     if _tracked(run):
-        stored = (_first_held_out(run) + rows).numpy()
+        stored = held_out.stored[rows].numpy()
         agent, pose = run.store.fields["agent"][stored], run.store.fields["pose"][stored]
         truth = Pose(agent, pose[..., :2], pose[..., 2])
     else:
@@ -292,11 +295,11 @@ def draws_again(run: Modelled, codec: CamerasCodec) -> dict[str, dict[str, float
     """How well each camera's held-out pictures are drawn again: peak signal-to-noise ratio, in dB."""
     _, held_out = run.experience
     rows = torch.arange(0, len(held_out), max(1, len(held_out) // FRAMES))
-    first, squared = _first_held_out(run), dict.fromkeys(codec.cameras, 0.0)
+    squared = dict.fromkeys(codec.cameras, 0.0)
     for some in rows.split(DRAWN_AT_ONCE):
         drawn = codec.decode(held_out.steps.obs[some.to(run.device)])
         for name in codec.cameras:
-            truth = torch.from_numpy(run.store.fields[name][(first + some).numpy()])
+            truth = torch.from_numpy(run.store.fields[name][held_out.stored[some].numpy()])
             squared[name] += len(some) / len(rows) * mean_squared(drawn[name].cpu(), truth)
     return {name: {"psnr_db": in_db(error)} for name, error in squared.items()}
 
@@ -322,7 +325,7 @@ def _keep_streams(
     kept = {name: obs[..., columns].cpu().numpy() for name, obs in sides.items()}
     kept["names"] = np.array(_names(run, spec))
     if isinstance(run.codec, CamerasCodec):
-        rows = _first_held_out(run) + last[:, None] + torch.arange(1 - recorded.shape[1], 1)
+        rows = run.experience[1].stored[last[:, None] + torch.arange(1 - recorded.shape[1], 1)]
         drawn = {name: run.codec.decode(obs) for name, obs in sides.items()}
         for name in run.codec.cameras:
             kept |= {f"{side}_{name}": drawn[side][name].cpu().numpy() for side in sides}
@@ -330,11 +333,6 @@ def _keep_streams(
         kept |= pictures
     with atomic_write(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
         np.savez(file, allow_pickle=False, **kept)
-
-
-def _first_held_out(run: Modelled) -> int:
-    """Where in the store the held-out control steps begin."""
-    return int(run.store.starts[-1]) - len(run.experience[1])
 
 
 def _names(run: Modelled, spec: Spec) -> list[str]:
@@ -360,7 +358,7 @@ def moving_windows(run: Modelled, window: int, horizon: int, every: int = 7) -> 
     last = last[held_out.first.cpu()[last] <= last - horizon]
     if not len(last):
         raise UserError(f"no held-out episode is longer than {horizon} control steps, which the gates look ahead")
-    whole = run.for_world(held_out).windows(last.to(run.device), window + horizon)
-    way = (whole.obs[:, -1] - whole.obs[:, window - 1]).norm(dim=-1)
+    obs, rows = held_out.steps.obs, last.to(run.device)
+    way = (obs[rows] - obs[rows - horizon]).norm(dim=-1)
     most = way >= way.median()
-    return whole[most], last[most.cpu()], len(last)
+    return run.for_world(held_out).windows(rows[most], window + horizon), last[most.cpu()], len(last)

@@ -1,6 +1,6 @@
 """Experience in memory: where episodes begin and end, and which windows are drawn."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -73,20 +73,29 @@ def filmed(episodes: range) -> Recorded:
         "cont": np.ones(8, np.float32),
     }
     store = EpisodeStore(None, fields, np.array([0, 5, 8]), {}, "")  # pyright: ignore[reportArgumentType]
-    return Recorded.of(store, torch.arange(8.0)[:, None], episodes, ("top", "wrist"))
+    recorded = Recorded.of(store, torch.arange(8.0)[:, None], episodes)
+    return replace(recorded, film=(fields["top"], fields["wrist"]))
 
 
 @pytest.mark.parametrize("last, rows", [(0, [5, 5, 5]), (2, [5, 6, 7])])
 def test_windows_hold_the_pictures_of_their_rows_where_they_are_asked_for(last, rows):
     recorded = filmed(range(1, 2))
-    assert recorded.windows(torch.tensor([last]), 3).pictures is None
-    pictures = recorded.with_pictures().windows(torch.tensor([last]), 3).pictures
+    assert replace(recorded, film=()).windows(torch.tensor([last]), 3).pictures is None
+    pictures = recorded.windows(torch.tensor([last]), 3).pictures
     assert pictures is not None and pictures.shape == (1, 3, 12) and pictures.dtype == torch.uint8
     assert pictures[0].tolist() == [[10 * row] * 6 + [10 * row + 1] * 6 for row in rows]
 
 
 def test_pictures_follow_the_episodes_that_are_kept():
     """The second one earned more; its first row is the sixth of the store."""
-    best = filmed(range(2)).with_pictures().best(0.5)
+    best = filmed(range(2)).best(0.5)
     pictures = best.windows(torch.tensor([0, 2]), 1).pictures
     assert pictures is not None and pictures[:, 0, 0].tolist() == [50, 70]
+
+
+def test_windows_that_end_with_several_control_steps_do_not_reach_back_to_where_a_robot_rests():
+    torch.manual_seed(0)
+    recorded = Rows((1,) * 8).recorded()
+    last = recorded.draw(300, 4, acted=3).obs[:, -1, 0]
+    assert set(last.tolist()) == {3, 4}  # of five rows; the episode of three has no more than two control steps
+    assert set(recorded.draw(300, 4, acted=9).obs[:, -1, 0].tolist()) == {1, 2, 3, 4, 6, 7}  # none is as long

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from glocal.core.pictures import packed
 from glocal.core.spec import Part, Spec
 from glocal.core.types import LearnedCodec
 from glocal.models.codecs.grid import GridAutoencoder, GridCodecConfig
@@ -57,7 +58,7 @@ class CamerasCodec(LearnedCodec):
 
     def pictures(self, fields: Mapping[str, UInt8[Tensor, "*batch h w 3"]]) -> UInt8[Tensor, "*batch p"]:
         """The bytes of all cameras' pictures, one behind the other, as worlds that draw pictures take them."""
-        return torch.cat([fields[name].flatten(-3) for name in self.cameras], dim=-1)
+        return packed([fields[name] for name in self.cameras])
 
     def decode(self, obs: Tensor) -> dict[str, Tensor]:
         columns = {name: obs[..., self.spec.columns(name)] for name in self.cameras}

@@ -8,8 +8,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from glocal.core.nets import ResidualConv, half_precision
+from glocal.core.pictures import CHANNELS
 from glocal.core.ranges import Amount, Range, Small, Width
-from glocal.models.codecs.images import IMAGE_CHANNELS, coordinates, drawing_loss, to_bytes, to_channels
+from glocal.models.codecs.images import coordinates, drawing_loss, to_bytes, to_channels
 from glocal.runtime.files import UserError
 
 
@@ -45,7 +46,7 @@ class GridAutoencoder(nn.Module):
     def __init__(self, cfg: GridCodecConfig, size: int):
         super().__init__()
         self.cfg = cfg
-        self.register_buffer("background", torch.zeros(IMAGE_CHANNELS, size, size))
+        self.register_buffer("background", torch.zeros(CHANNELS, size, size))
         self.register_buffer("plan", coordinates(size // 2))
         halvings = (size // 2 // cfg.side).bit_length() - 1
         if halvings < 0 or cfg.side << (halvings + 1) != size:
@@ -93,7 +94,7 @@ class GridAutoencoder(nn.Module):
 
 def _encoder(cfg: GridCodecConfig, halvings: int) -> nn.Sequential:
     width = cfg.width
-    layers: list[nn.Module] = [nn.Conv2d(4 * IMAGE_CHANNELS + 2, width, 3, padding=1), nn.SiLU()]
+    layers: list[nn.Module] = [nn.Conv2d(4 * CHANNELS + 2, width, 3, padding=1), nn.SiLU()]
     for _ in range(halvings):
         layers += [nn.Conv2d(width, width, 4, stride=2, padding=1), nn.GroupNorm(8, width), nn.SiLU()]
     layers += [ResidualConv(width) for _ in range(cfg.blocks)]
@@ -106,4 +107,4 @@ def _decoder(cfg: GridCodecConfig, halvings: int) -> nn.Sequential:
     layers += [ResidualConv(width) for _ in range(cfg.blocks)]
     for _ in range(halvings):
         layers += [nn.Conv2d(width, 4 * width, 1), nn.PixelShuffle(2), nn.GroupNorm(8, width), nn.SiLU()]
-    return nn.Sequential(*layers, nn.Conv2d(width, 4 * IMAGE_CHANNELS, 3, padding=1))
+    return nn.Sequential(*layers, nn.Conv2d(width, 4 * CHANNELS, 3, padding=1))

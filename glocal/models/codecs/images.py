@@ -6,8 +6,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-IMAGE_CHANNELS = 3
-
 
 def to_channels(images: UInt8[Tensor, "*batch h w c"]) -> Float[Tensor, "*batch c h w"]:
     """Pixels in [0, 1], channels first."""

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glocal.core.features import PlainOutcome, Standard
-from glocal.core.nets import half_precision, harmonics, mlp
+from glocal.core.nets import AdaptiveConv, half_precision, harmonics, mlp
 from glocal.core.ranges import Amount, Range
 from glocal.core.spec import Spec
 from glocal.models.worlds.diffusion import (
@@ -37,23 +37,6 @@ class Sight(NamedTuple):
 
     maps: Float[Tensor, "b c s s"]
     flat: Float[Tensor, "b f"]
-
-
-class AdaptiveConv(nn.Module):
-    """A residual block of convolutions whose normalised maps a vector scales and shifts (arXiv 2405.12399, App. A)."""
-
-    def __init__(self, channels: int, told: int):
-        super().__init__()
-        self.norm = nn.GroupNorm(8, channels, affine=False)
-        self.told = nn.Linear(told, 2 * channels)
-        self.inner = nn.Conv2d(channels, channels, 3, padding=1)
-        self.outer = nn.Sequential(nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1))
-        nn.init.zeros_(self.outer[-1].weight)  # pyright: ignore[reportArgumentType]
-        nn.init.zeros_(self.outer[-1].bias)  # pyright: ignore[reportArgumentType]
-
-    def forward(self, maps: Float[Tensor, "b c s s"], told: Float[Tensor, "b f"]) -> Float[Tensor, "b c s s"]:
-        scale, shift = self.told(told)[..., None, None].chunk(2, dim=1)
-        return maps + self.outer(self.inner(nn.functional.silu(self.norm(maps) * (1 + scale) + shift)))
 
 
 class CamerasDenoiser(nn.Module):

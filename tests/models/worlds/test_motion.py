@@ -10,7 +10,8 @@ from glocal.core.spec import Part, Spec
 from glocal.core.types import Segment
 from glocal.models.codecs.cameras import CamerasCodec
 from glocal.models.codecs.grid import GridCodecConfig
-from glocal.models.worlds.motion import Context, Drawn, MotionConfig, MotionWorld, Painter, combined
+from glocal.models.worlds.motion import Context, MotionConfig, MotionWorld
+from glocal.models.worlds.painter import Drawn, Painter, combined
 
 SIDE = 16
 TINY = GridCodecConfig(side=4, channels=2, width=8, blocks=1)
@@ -19,8 +20,13 @@ SMALL = MotionConfig(size=0, parts=2, answers=2, source_steps=3, context_noise=0
 
 def world(cfg: MotionConfig = SMALL, vectors: tuple[Part, ...] = ()) -> MotionWorld:
     torch.manual_seed(0)
-    codec = CamerasCodec(TINY, vectors, {"top": SIDE, "wrist": SIDE})
+    codec = seeing(vectors)
     return MotionWorld(cfg, Spec(codec.spec.parts, 2), codec).requires_grad_(False)
+
+
+def seeing(vectors: tuple[Part, ...] = ()) -> CamerasCodec:
+    torch.manual_seed(0)
+    return CamerasCodec(TINY, vectors, {"top": SIDE, "wrist": SIDE})
 
 
 def recorded(model: MotionWorld, count: int = 3, length: int = 4) -> Segment:
@@ -40,7 +46,7 @@ def turned(angle: float, x: float = 0.0, y: float = 0.0) -> torch.Tensor:
 
 def painter() -> Painter:
     torch.manual_seed(0)
-    return Painter(SMALL, SIDE, 4)
+    return Painter(SMALL.size, SMALL.context, SMALL.parts, affine=False, side=SIDE, told=4)
 
 
 def standing(count: int = 1) -> torch.Tensor:
@@ -111,7 +117,7 @@ def test_what_is_shown_is_what_the_codec_makes_of_the_pictures():
     joints = (Part("joints", (3,)),)
     model = world(vectors=joints)
     begun = model.begin(recorded(model), 0)
-    by_codec = model.codec.encode(model.pictures(begun) | {"joints": torch.zeros(3, 3)})
+    by_codec = seeing(joints).encode(model.pictures(begun) | {"joints": torch.zeros(3, 3)})
     assert torch.allclose(model.shown(begun.seen)[:, 3:], by_codec[:, 3:], atol=1e-5)
     assert torch.equal(model.shown(begun.seen)[:, :3], begun.seen.numbers[:, -1])
 
@@ -121,8 +127,8 @@ def test_the_source_is_kept_while_motions_add_up_and_then_taken_anew():
     context = model.begin(recorded(model), 0)
     first = context.source
     step = turned(0.1, 0.05)
-    for name in model.painters:  # every part moves a little further, and pictures change
-        model.painters[name].forward = lambda pictures, told, source, back: Drawn(  # pyright: ignore
+    for paint in model.painters:  # every part moves a little further, and pictures change
+        paint.forward = lambda pictures, told, source, back: Drawn(  # pyright: ignore
             pictures[:, -1] + 0.1, combined(back, step.expand_as(back)), torch.zeros(len(told), 0)
         )
     twice = combined(step, step)
