@@ -22,7 +22,7 @@ from glocal.core.spec import Spec
 from glocal.core.types import Batched, Segment, Step
 from glocal.models.codecs.cameras import CamerasCodec
 from glocal.models.codecs.images import drawing_loss, to_bytes
-from glocal.models.worlds.painter import Painter
+from glocal.models.worlds.painter import Painter, Source
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,14 @@ class Window(Batched):
 
 @dataclass(frozen=True)
 class Context(Batched):
-    """What is seen, and what the next pictures are made of: the source (B, p) that was taken `age` steps ago, and the
-    maps (B, m, 2, 3) from where each part is, in each camera, back to where it is in the source."""
+    """What is seen, and what the next pictures are made of: the source of all cameras (B, p) that was taken `age` steps
+    ago, the logits of which of its pixels belong to each part (B, m), and the maps from where the parts are back to
+    where they are in the source."""
 
     seen: Window
     source: Float[Tensor, "b p"]
-    back: Float[Tensor, "b m 2 3"]
+    masks: Float[Tensor, "b m"]
+    back: Float[Tensor, "b n 2 3"]
     age: Tensor
 
 
@@ -122,31 +124,44 @@ class MotionWorld(nn.Module):
 
     def answer(self, context: Context, action: Float[Tensor, "b a"]) -> Context:
         """What is seen after an action, and what comes next is made of."""
-        seen, parts = context.seen, self.cfg.parts
+        seen = context.seen
         actions = torch.cat([seen.action[:, 1:], action[:, None]], dim=1)
         told = self.features.dynamics(seen.numbers, actions, self.cfg.scales)
-        shown, sources = (self.split(pictures).values() for pictures in (seen.pictures, context.source))
-        each = zip(self.painters, shown, sources, context.back.split(parts, dim=1), strict=True)
-        drawn = [paint(pictures, told, source, back) for paint, pictures, source, back in each]
+        shown, fresh = self.split(seen.pictures).values(), context.age == 0
+        each = zip(self.painters, shown, self._sources(context), strict=True)
+        drawn = [paint(pictures, told, source, fresh) for paint, pictures, source in each]
         picture = torch.cat([one.picture.flatten(1) for one in drawn], dim=-1)
         now = seen.numbers[:, -1]
         if self.change is not None:
             now = self.features.advance(now, self.change(torch.cat([told, *(one.pooled for one in drawn)], dim=-1)))
         after = Window(_after(seen.pictures, picture), _after(seen.numbers, now), actions)
-        back, age = torch.cat([one.back for one in drawn], dim=1), context.age + 1
-        fresh, over = self._begun(after), age >= self.cfg.source_steps
+        masks = torch.cat([one.source.masks.flatten(1) for one in drawn], dim=1)
+        back, age = torch.cat([one.source.back for one in drawn], dim=1), context.age + 1
+        begun, over = self._begun(after), age >= self.cfg.source_steps
         return Context(
             after,
-            torch.where(over[:, None], fresh.source, context.source),
-            torch.where(over[:, None, None, None], fresh.back, back),
-            torch.where(over, fresh.age, age),
+            torch.where(over[:, None], begun.source, context.source),
+            masks,
+            torch.where(over[:, None, None, None], begun.back, back),
+            torch.where(over, begun.age, age),
         )
 
+    def _sources(self, context: Context) -> list[Source]:
+        """What each camera's pictures are made of."""
+        parts, sides = self.cfg.parts, list(self.sides.values())
+        masks = context.masks.split([parts * side**2 for side in sides], dim=-1)
+        pictures, backs = self.split(context.source).values(), context.back.split(parts, dim=1)
+        return [
+            Source(picture, mask.unflatten(-1, (parts, side, side)), back)
+            for picture, mask, back, side in zip(pictures, masks, backs, sides, strict=True)
+        ]
+
     def _begun(self, seen: Window) -> Context:
-        """A context whose source is the last picture."""
-        source, maps = seen.pictures[:, -1], self.cfg.parts * len(self.sides)
-        back = torch.eye(2, 3, device=source.device).expand(len(source), maps, -1, -1)
-        return Context(seen, source, back, torch.zeros(len(source), dtype=torch.long, device=source.device))
+        """A context whose source is the last picture, which is not yet divided into parts."""
+        source, parts = seen.pictures[:, -1], self.cfg.parts
+        masks = source.new_zeros(len(source), parts * sum(side**2 for side in self.sides.values()))
+        back = torch.eye(2, 3, device=source.device).expand(len(source), parts * len(self.sides), -1, -1)
+        return Context(seen, source, masks, back, torch.zeros(len(source), dtype=torch.long, device=source.device))
 
     def shown(self, seen: Window) -> Float[Tensor, "b d"]:
         """The observation of what is seen last."""

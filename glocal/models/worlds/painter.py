@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from glocal.core.nets import AdaptiveConv, half_precision, harmonics, mlp
@@ -23,11 +23,20 @@ UNIT = 0.2
 """What a motion's parameter of one stands for: a fifth of half a picture's side, or of a radian."""
 
 
-class Drawn(NamedTuple):
-    """A camera's next picture, where its parts are then in the source, and features of the whole of it."""
+class Source(NamedTuple):
+    """What a camera's pictures are made of: an earlier one, which pixels of it belong to each part (logits), and the
+    maps from where the parts are now back to where they are in it."""
 
     picture: Float[Tensor, "b 3 s s"]
+    masks: Float[Tensor, "b k s s"]
     back: Float[Tensor, "b k 2 3"]
+
+
+class Drawn(NamedTuple):
+    """A camera's next picture, what it is made of, and features of the whole of it."""
+
+    picture: Float[Tensor, "b 3 s s"]
+    source: Source
     pooled: Float[Tensor, "b f"]
 
 
@@ -74,20 +83,25 @@ class Painter(nn.Module):
         self,
         pictures: Float[Tensor, "b w 3 s s"],
         told: Float[Tensor, "b f"],
-        source: Float[Tensor, "b 3 s s"],
-        back: Float[Tensor, "b k 2 3"],
+        source: Source,
+        fresh: Bool[Tensor, " b"],
     ) -> Drawn:
+        """Where the source is `fresh`, the last picture, it is divided into parts anew; they keep their pixels then."""
         parts = self.parts
         hidden, deep, known = self._features(pictures, told)
         with half_precision(told.device):
             maps, attention = self.out(hidden), self.attend(hidden)
         maps = nn.functional.pixel_shuffle(maps.float(), PATCH)
-        mask, new = maps[:, : parts + 2].softmax(1), maps[:, parts + 2 :].tanh()
-        back = combined(back, self._back(hidden.float(), attention.float(), known))
-        moved = self._moved(source, back)
-        picture = (mask[:, :parts, None] * moved).sum(1) + mask[:, parts, None] * pictures[:, -1]
+        masks = torch.where(fresh[:, None, None, None], maps[:, :parts], source.masks)
+        back = combined(source.back, self._back(hidden.float(), attention.float(), known))
+        moved = self._moved(
+            torch.cat([source.picture[:, None].expand(-1, parts, -1, -1, -1), masks[:, :, None]], 2), back
+        )
+        share = torch.cat([moved[:, :, 3], maps[:, parts : parts + 2]], dim=1).softmax(1)
+        picture = (share[:, :parts, None] * moved[:, :, :3]).sum(1) + share[:, parts, None] * pictures[:, -1]
+        picture = picture + share[:, parts + 1, None] * maps[:, parts + 2 :].tanh()
         pooled = torch.cat([hidden.float().mean((2, 3)), deep.float().mean((2, 3))], dim=-1)
-        return Drawn(picture + mask[:, parts + 1, None] * new, back, pooled)
+        return Drawn(picture, Source(source.picture, masks, back), pooled)
 
     def _features(self, pictures: Tensor, told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Maps at a quarter and at an eighth of the side, and what the network makes of what it is told."""
@@ -129,13 +143,14 @@ class Painter(nn.Module):
             matrix = torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], -2)
         return torch.cat([matrix, (centre[..., None] - matrix @ (centre + shift)[..., None])], dim=-1)
 
-    def _moved(self, source: Tensor, back: Tensor) -> Float[Tensor, "b k 3 s s"]:
-        """The source as each part's motion leaves it."""
+    def _moved(self, layers: Float[Tensor, "b k c s s"], back: Tensor) -> Float[Tensor, "b k c s s"]:
+        """A layer for each part as its motion leaves it."""
         matrix, shift = back[..., :2], back[..., None, None, :, 2]
         places = torch.einsum("bkij,yxj->bkyxi", matrix, self.pixels) + shift
-        many = source[:, None].expand(-1, self.parts, -1, -1, -1).flatten(0, 1)
-        moved = nn.functional.grid_sample(many, places.flatten(0, 1), "bilinear", "border", align_corners=False)
-        return moved.unflatten(0, (len(source), -1))
+        moved = nn.functional.grid_sample(
+            layers.flatten(0, 1), places.flatten(0, 1), "bilinear", "border", align_corners=False
+        )
+        return moved.unflatten(0, (len(layers), -1))
 
 
 def combined(first: Float[Tensor, "*batch 2 3"], then: Float[Tensor, "*batch 2 3"]) -> Float[Tensor, "*batch 2 3"]:

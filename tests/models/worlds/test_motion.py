@@ -10,8 +10,8 @@ from glocal.core.spec import Part, Spec
 from glocal.core.types import Segment
 from glocal.models.codecs.cameras import CamerasCodec
 from glocal.models.codecs.grid import GridCodecConfig
-from glocal.models.worlds.motion import Context, MotionConfig, MotionWorld
-from glocal.models.worlds.painter import Drawn, Painter, combined
+from glocal.models.worlds.motion import MotionConfig, MotionWorld
+from glocal.models.worlds.painter import Drawn, Painter, Source, combined
 
 SIDE = 16
 TINY = GridCodecConfig(side=4, channels=2, width=8, blocks=1)
@@ -49,10 +49,6 @@ def painter() -> Painter:
     return Painter(SMALL.size, SMALL.context, SMALL.parts, affine=False, side=SIDE, told=4)
 
 
-def standing(count: int = 1) -> torch.Tensor:
-    return torch.eye(2, 3).expand(count, SMALL.parts, -1, -1)
-
-
 def test_maps_are_combined_so_that_points_go_through_one_after_the_other():
     first, then, point = turned(0.3, 0.1, -0.4), turned(-1.1, 0.7, 0.2), torch.tensor([0.5, -0.25])
     between = then[:, :2] @ point + then[:, 2]
@@ -65,7 +61,7 @@ def test_a_part_is_where_its_map_leads_back_from():
     source = torch.rand(1, 3, SIDE, SIDE)
     left = turned(0.0, -4 * 2 / SIDE)
     quarter = turned(torch.pi / 2)
-    moved = painter()._moved(source, torch.stack([left, quarter])[None])[0]
+    moved = painter()._moved(source[:, None].expand(-1, 2, -1, -1, -1), torch.stack([left, quarter])[None])[0]
     assert torch.allclose(moved[0, :, :, 4:], source[0, :, :, :-4], atol=1e-5)
     assert torch.allclose(moved[1], source[0].rot90(1, (1, 2)), atol=1e-5)
 
@@ -86,21 +82,56 @@ def test_a_motion_turns_about_the_centre_and_shifts_it():
         assert torch.allclose(map_back[:, :2] @ torch.tensor([1.0, 0.0]), back_by_0_6, atol=1e-5)
 
 
-@pytest.mark.parametrize("chosen, expected", [(0, "left"), (1, "still"), (2, "last"), (3, "new")])
-def test_a_picture_is_made_of_what_its_masks_choose(chosen, expected):
-    """Of the source as each part moves, of the last picture, and of new pixels."""
-    model = painter()
-    bias = torch.zeros(4 + 3, 16)
-    bias[chosen] = 60.0
+LEFT = turned(0.0, -4 * 2 / SIDE)
+"""The map back of a part that has moved right by four pixels."""
+
+
+def shown(model: Painter, said: dict[int, float], masks: torch.Tensor, fresh: bool = False) -> tuple[torch.Tensor, ...]:
+    """What is drawn where the network says the same of every pixel, of a source of which part 0 has moved right."""
+    torch.manual_seed(1)
+    bias = torch.full((4 + 3, 16), -60.0)
+    for channel, logit in said.items():
+        bias[channel] = logit
     bias[4:] = 0.5
     model.out.weight.data.zero_()
     model.out.bias.data = bias.flatten()
-    last, source = torch.rand(1, 2, 3, SIDE, SIDE), torch.rand(1, 3, SIDE, SIDE)
-    back = torch.stack([turned(0.0, -4 * 2 / SIDE), turned(0.0)])[None]
-    found = model(last, torch.zeros(1, 4), source, back).picture[0]
-    left = torch.cat([source[0, :, :, :1].expand(-1, -1, 4), source[0, :, :, :-4]], -1)
-    known = {"left": left, "still": source[0], "last": last[0, -1], "new": torch.full_like(left, 0.5).tanh()}
-    assert torch.allclose(found, known[expected], atol=2e-2)
+    last, picture = torch.rand(1, 2, 3, SIDE, SIDE), torch.rand(1, 3, SIDE, SIDE)
+    source = Source(picture, masks, torch.stack([LEFT, turned(0.0)])[None])
+    drawn = model(last, torch.zeros(1, 4), source, torch.tensor([fresh]))
+    return drawn.picture[0], picture[0], last[0, -1], drawn.source.masks
+
+
+def everywhere(*logits: float) -> torch.Tensor:
+    return torch.tensor(logits)[None, :, None, None].expand(1, 2, SIDE, SIDE)
+
+
+def test_a_picture_is_made_of_what_its_masks_choose():
+    """Of the source as each part moves, of the last picture, and of new pixels."""
+    nothing = everywhere(-60.0, -60.0)
+    found, source, _, _ = shown(painter(), {}, everywhere(60.0, -60.0))
+    assert torch.allclose(found[:, :, 4:], source[:, :, :-4], atol=1e-4)
+    found, source, _, _ = shown(painter(), {}, everywhere(-60.0, 60.0))
+    assert torch.allclose(found, source, atol=1e-4)
+    found, _, last, _ = shown(painter(), {2: 60.0}, nothing)
+    assert torch.allclose(found, last, atol=1e-4)
+    found, _, _, _ = shown(painter(), {3: 60.0}, nothing)
+    assert torch.allclose(found, torch.full_like(found, 0.5).tanh(), atol=2e-2)
+
+
+def test_which_pixels_belong_to_a_part_moves_with_it():
+    """A square of the source is part 0; where it goes it covers what stays, and nowhere else."""
+    masks = everywhere(-60.0, -60.0).clone()
+    masks[0, 0, 4:8, 2:6] = 60.0
+    found, source, last, _ = shown(painter(), {2: 0.0}, masks)
+    expected = last.clone()
+    expected[:, 4:8, 6:10] = source[:, 4:8, 2:6]
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_a_source_is_divided_into_parts_when_it_is_taken_and_keeps_them():
+    kept, said = everywhere(1.0, 2.0), {0: 3.0, 1: 4.0, 2: 0.0}
+    assert torch.equal(shown(painter(), said, kept)[3], kept)
+    assert torch.allclose(shown(painter(), said, kept, fresh=True)[3], everywhere(3.0, 4.0), atol=1e-2)
 
 
 def test_pictures_come_in_and_go_out_as_they_were():
@@ -128,14 +159,17 @@ def test_the_source_is_kept_while_motions_add_up_and_then_taken_anew():
     first = context.source
     step = turned(0.1, 0.05)
     for paint in model.painters:  # every part moves a little further, and pictures change
-        paint.forward = lambda pictures, told, source, back: Drawn(  # pyright: ignore
-            pictures[:, -1] + 0.1, combined(back, step.expand_as(back)), torch.zeros(len(told), 0)
+        paint.forward = lambda pictures, told, source, fresh: Drawn(  # pyright: ignore
+            pictures[:, -1] + 0.1,
+            source._replace(masks=source.masks + 1.0, back=combined(source.back, step.expand_as(source.back))),
+            torch.zeros(len(told), 0),
         )
     twice = combined(step, step)
     for age, back in ((1, step), (2, twice)):
         context = model.answer(context, torch.zeros(3, 2))
         assert (context.age == age).all() and torch.equal(context.source, first)
         assert torch.allclose(context.back, back.expand_as(context.back), atol=1e-6)
+        assert (context.masks == age).all()
     context = model.answer(context, torch.zeros(3, 2))
     assert (context.age == 0).all() and torch.equal(context.source, context.seen.pictures[:, -1])
     assert torch.equal(context.back, torch.eye(2, 3).expand_as(context.back))
@@ -144,7 +178,7 @@ def test_the_source_is_kept_while_motions_add_up_and_then_taken_anew():
 def test_each_environment_keeps_its_own_source():
     model = world()
     context = model.begin(recorded(model), 0)
-    context = Context(context.seen, context.source, context.back, torch.tensor([0, 2, 1]))
+    context = replace(context, age=torch.tensor([0, 2, 1]))
     assert model.answer(context, torch.zeros(3, 2)).age.tolist() == [1, 0, 2]
 
 
