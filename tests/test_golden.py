@@ -46,7 +46,9 @@ def losses(name: str) -> Iterator[float]:
     config = PRESETS[preset]
     torch.manual_seed(0)
     draw = experience(config)
-    world = measured(build.build_world(config, build.build_codec(config)), draw(32, 2))
+    with torch.random.fork_rng():
+        codec = build.build_codec(config)
+    world = measured(build.build_world(config, codec), draw(32, 2))
     surrogate = measured(build.build_surrogate(config), draw(32, 2))
     if kind == "policy":
         policy, critics = build.build_policy(config, surrogate), build.build_critics(config, surrogate)
