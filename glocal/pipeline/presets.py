@@ -104,9 +104,8 @@ def _robot() -> Config:
 def _robot_ensemble() -> Config:
     robot, world = _robot(), EnsembleConfig()
     learn = replace(robot.learn, warm_up=world.context)
-    return replace(
-        robot, preset="robot-ensemble", world=world, world_fit=replace(robot.world_fit, batch=128), learn=learn
-    )
+    fit = replace(robot.world_fit, updates=2000, batch=64)  # each window costs fifty times what one of diffusion does
+    return replace(robot, preset="robot-ensemble", world=world, world_fit=fit, learn=learn)
 
 
 def _robot_images() -> Config:
