@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from glocal.core.nets import harmonics, outcome_head
 from glocal.core.spec import Spec
+from glocal.core.types import Segment
 
 POLICY_SCALES = 1
 """Harmonics that policies and critics see: the gradient of a critic on shorter waves is mostly noise."""
@@ -39,6 +40,15 @@ class PlainOutcome(Outcome):
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         reward, cont = self.body(obs).unbind(-1)
         return reward, cont
+
+
+def outcome_losses(found: tuple[Tensor, Tensor], happened: Segment) -> dict[str, Tensor]:
+    """How wrong a head's reward and logit of continuation, (B,) each, are about what happened (B, ...)."""
+    reward, cont = found
+    return {
+        "reward": nn.functional.smooth_l1_loss(reward, happened.reward, beta=0.02),
+        "cont": nn.functional.binary_cross_entropy_with_logits(cont, happened.cont),
+    }
 
 
 class Featurizer(nn.Module, ABC):

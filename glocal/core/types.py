@@ -95,6 +95,12 @@ class Segment(Batched):
     cont: Float[Tensor, "*batch"]
     pictures: UInt8[Tensor, "*batch p"] | None = None
 
+    def latest(self, steps: int) -> "Segment":
+        """The last steps; raises `ValueError` where there are fewer."""
+        if self.obs.shape[1] < steps:
+            raise ValueError(f"the world needs {steps} observations to begin, found {self.obs.shape[1]}")
+        return self[:, -steps:]
+
 
 class Belief(Batched, ABC):
     """What a surrogate believes about the present; policy and critics see its `feat`, (*batch, f)."""

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from glocal.core.features import outcome_losses
 from glocal.core.nets import harmonics
 from glocal.core.ranges import Amount, Finite, Positive, Small, Width
 from glocal.core.spec import Spec
@@ -115,10 +116,8 @@ class DiffusionWorld(nn.Module, ABC):
 
     def begin(self, segment: Segment, key: int) -> Context:
         """See `World.begin`; needs at least `context` steps."""
-        length, wanted = segment.obs.shape[1], self.cfg.context
-        if length < wanted:
-            raise ValueError(f"the world needs {wanted} observations to begin, found {length}")
-        return Context(segment.obs[:, -wanted:], segment.action[:, -wanted:], key)
+        latest = segment.latest(self.cfg.context)
+        return Context(latest.obs, latest.action, key)
 
     def step(self, context: Context, action: Float[Tensor, "b a"]) -> tuple[Context, Step]:
         """See `World.step`."""
@@ -148,11 +147,8 @@ class DiffusionWorld(nn.Module, ABC):
         blurred = obs + noise * torch.randn_like(obs)
         seen = self.see(blurred, segment.action[:, 1:], noise[:, 0])
         diffusion = self._denoising_loss(self.delta(blurred[:, -1], after), seen)
-        reward, cont = self.outcome(after)
-        reward_loss = nn.functional.smooth_l1_loss(reward, segment.reward[:, -1], beta=0.02)
-        cont_loss = nn.functional.binary_cross_entropy_with_logits(cont, segment.cont[:, -1])
-        loss = diffusion + reward_loss + cont_loss
-        return loss, {"diffusion": diffusion, "reward": reward_loss, "cont": cont_loss}
+        outcome = outcome_losses(self.outcome(after), segment[:, -1])
+        return diffusion + outcome["reward"] + outcome["cont"], {"diffusion": diffusion, **outcome}
 
     def _denoising_loss(self, change: Tensor, seen: Any) -> Tensor:
         """EDM's loss, weighted so that every noise level counts the same (arXiv 2206.00364, Eq. 8)."""

@@ -97,12 +97,10 @@ class EnsembleWorld(nn.Module):
 
     def begin(self, segment: Segment, key: int) -> Hidden:
         """See `World.begin`; needs at least `context` steps."""
-        length, wanted = segment.obs.shape[1], self.cfg.context
-        if length < wanted:
-            raise ValueError(f"the world needs {wanted} observations to begin, found {length}")
-        obs, action = segment.obs[:, -wanted:], segment.action[:, -wanted:]
+        latest = segment.latest(self.cfg.context)
+        obs, action = latest.obs, latest.action
         h = obs.new_zeros(len(obs), self.cfg.members, self.width)
-        for t in range(1, wanted):
+        for t in range(1, obs.shape[1]):
             h, _, _ = self._predict(obs[:, t - 1], action[:, t], h)
         return Hidden(h, obs[:, -1], key)
 

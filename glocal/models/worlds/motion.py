@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from glocal.core.features import PlainOutcome, Standard
+from glocal.core.features import PlainOutcome, Standard, outcome_losses
 from glocal.core.nets import mlp
 from glocal.core.pictures import CHANNELS, unpacked
 from glocal.core.ranges import Amount, Range, Small, Width
@@ -110,10 +110,7 @@ class MotionWorld(nn.Module):
 
     def begin(self, segment: Segment, key: int) -> Context:
         """See `World.begin`; needs at least `context` steps, and their pictures. Nothing is random: `key` is unused."""
-        length, wanted = segment.obs.shape[1], self.cfg.context
-        if length < wanted:
-            raise ValueError(f"the world needs {wanted} observations to begin, found {length}")
-        return self._begun(self._seen(segment[:, -wanted:]))
+        return self._begun(self._seen(segment.latest(self.cfg.context)))
 
     def step(self, context: Context, action: Float[Tensor, "b a"]) -> tuple[Context, Step]:
         """See `World.step`."""
@@ -188,14 +185,8 @@ class MotionWorld(nn.Module):
             loss, drawn = self._error(context.seen[:, -1], truth[:, t])
             losses.append(loss)
             metrics[f"drawn_{t + 1 - window}"] = drawn
-        reward, cont = self.outcome(segment.obs[:, -1])
-        reward_loss = nn.functional.smooth_l1_loss(reward, segment.reward[:, -1], beta=0.02)
-        cont_loss = nn.functional.binary_cross_entropy_with_logits(cont, segment.cont[:, -1])
-        return torch.stack(losses).mean() + reward_loss + cont_loss, {
-            **metrics,
-            "reward": reward_loss,
-            "cont": cont_loss,
-        }
+        outcome = outcome_losses(self.outcome(segment.obs[:, -1]), segment[:, -1])
+        return torch.stack(losses).mean() + outcome["reward"] + outcome["cont"], metrics | outcome
 
     def _error(self, found: Window, truth: Window) -> tuple[Tensor, Tensor]:
         """Of pictures and numbers together, and of pictures alone."""
