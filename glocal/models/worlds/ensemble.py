@@ -105,10 +105,11 @@ class EnsembleWorld(nn.Module):
         return Hidden(h, obs[:, -1], key)
 
     def step(self, context: Hidden, action: Float[Tensor, "b a"]) -> tuple[Hidden, Step]:
-        """See `World.step`."""
-        h, mean, log_std = self._predict(context.obs, action, context.h)
+        """See `World.step`. What is drawn is as wide as the members disagree: they forecast by their means in training,
+        and the tails of a member's likelihood, of changes that have heavy ones, lead where nothing was recorded."""
+        h, mean, _ = self._predict(context.obs, action, context.h)
         noise = unit_noise(context.key, (len(action), self.spec.obs_dim), action.device)
-        obs = self.features.advance(context.obs, mean.mean(1) + log_std.exp().mean(1) * noise)
+        obs = self.features.advance(context.obs, mean.mean(1) + mean.std(1, correction=0) * noise)
         reward, cont = self.outcome(obs)
         reward = reward - self.cfg.penalty * disagreement(mean)
         return Hidden(h, obs, context.key + 1), Step(obs, reward, cont.sigmoid())

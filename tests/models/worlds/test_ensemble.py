@@ -8,6 +8,7 @@ import torch
 from glocal.core.features import StandardConfig
 from glocal.core.spec import Part, Spec
 from glocal.core.types import Segment
+from glocal.models.worlds import ensemble
 from glocal.models.worlds.ensemble import EnsembleConfig, EnsembleWorld, disagreement
 
 SPEC = Spec((Part("place", (2,)),), 2)
@@ -109,3 +110,13 @@ def test_it_begins_with_the_last_observations_of_its_context():
     with pytest.raises(ValueError, match="needs 3 observations to begin, found 2"):
         world.begin(seen[:, :2], 0)
     assert world.length == 7
+
+
+def test_what_is_drawn_is_as_wide_as_the_members_disagree(world, monkeypatch):
+    """One unit of noise is one standard deviation of their means, whatever each one says of its own error."""
+    begun, action = world.begin(pushed(8)[:, :3], 0), torch.zeros(8, 2)
+    _, mean, _ = world._predict(begun.obs, action, begun.h)
+    for units in (0.0, 1.0):
+        monkeypatch.setattr(ensemble, "unit_noise", lambda key, shape, device, u=units: torch.full(shape, u))
+        expected = world.features.advance(begun.obs, mean.mean(1) + units * mean.std(1, correction=0))
+        assert torch.allclose(world.step(begun, action)[1].obs, expected, atol=1e-6)
