@@ -1,7 +1,7 @@
-"""The Robotic World Model (arXiv 2501.10100) as a global model: recurrent networks trained on their own predictions.
+"""The Robotic World Model (arXiv 2501.10100) as a global model: a recurrent network trained on its own predictions.
 
-Several of them, begun differently, make an ensemble. Where they do not agree, little was recorded, and imagined rewards
-can be made to pay for it (RWM-U, arXiv 2504.16680).
+Several heads on its memory, begun differently and shown different windows, make an ensemble. Where they do not agree,
+little was recorded, and imagined rewards can be made to pay for it (RWM-U, arXiv 2504.16680).
 """
 
 from dataclasses import dataclass
@@ -45,28 +45,39 @@ class EnsembleConfig:
 
 @dataclass(frozen=True)
 class Hidden(Batched):
-    """The members' memories (B, K, h), the last observation (B, d), and the key of the next draw."""
+    """The memory (B, h), the last observation (B, d), and the key of the next draw."""
 
-    h: Float[Tensor, "b k h"]
+    h: Float[Tensor, "b h"]
     obs: Float[Tensor, "b d"]
     key: int
 
 
-class Member(nn.Module):
-    """One network: what it remembers, and the Gaussian of the next change."""
+class Members(nn.Module):
+    """K heads, each a network of one hidden layer: the Gaussians of the next change, from what is remembered and seen.
 
-    def __init__(self, inputs: int, width: int, obs_dim: int):
+    They see for themselves because a memory is bounded: of far observations that nobody recorded it says the same to
+    all of them, and they agree.
+    """
+
+    def __init__(self, count: int, inputs: int, width: int, obs_dim: int):
         super().__init__()
-        self.enter = nn.Sequential(nn.Linear(inputs, width), nn.LayerNorm(width), nn.SiLU())
-        self.cell = nn.GRUCell(width, width)
-        self.leave = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 2 * obs_dim))
+        first = [nn.Linear(inputs, width) for _ in range(count)]
+        last = [nn.Linear(width, 2 * obs_dim) for _ in range(count)]
+        self.first, self.first_bias = _stacked(first)
+        self.last, self.last_bias = _stacked(last)
 
-    def forward(self, seen: Float[Tensor, "b f"], h: Float[Tensor, "b h"]) -> tuple[Tensor, Tensor, Tensor]:
-        """The memory after what is seen and done, and the mean and log standard deviation of the change."""
-        entered = self.enter(seen)
-        h = self.cell(entered, h)
-        mean, log_std = self.leave(torch.cat([h, entered], dim=-1)).chunk(2, dim=-1)
-        return h, mean, log_std.clamp(LEAST_LOG_STD, LARGEST_LOG_STD)
+    def forward(self, x: Float[Tensor, "b f"]) -> tuple[Float[Tensor, "b k d"], Float[Tensor, "b k d"]]:
+        """Means and log standard deviations of the change."""
+        hidden = nn.functional.silu(torch.einsum("bf,kwf->bkw", x, self.first) + self.first_bias)
+        mean, log_std = (torch.einsum("bkw,kdw->bkd", hidden, self.last) + self.last_bias).chunk(2, dim=-1)
+        return mean, log_std.clamp(LEAST_LOG_STD, LARGEST_LOG_STD)
+
+
+def _stacked(layers: list[nn.Linear]) -> tuple[nn.Parameter, nn.Parameter]:
+    """Weights (K, out, in) and biases (K, out) of K layers of one shape."""
+    stacked = (torch.stack([getattr(layer, name).detach() for layer in layers]) for name in ("weight", "bias"))
+    weight, bias = (nn.Parameter(one) for one in stacked)
+    return weight, bias
 
 
 class EnsembleWorld(nn.Module):
@@ -77,7 +88,9 @@ class EnsembleWorld(nn.Module):
         self.cfg, self.spec, self.width = cfg, spec, SIZES[cfg.size]
         self.features = features.build(spec, 1, cfg.scales)
         inputs = self.features.dynamics_dim()
-        self.members = nn.ModuleList([Member(inputs, self.width, spec.obs_dim) for _ in range(cfg.members)])
+        self.enter = nn.Sequential(nn.Linear(inputs, self.width), nn.LayerNorm(self.width), nn.SiLU())
+        self.cell = nn.GRUCell(self.width, self.width)
+        self.members = Members(cfg.members, self.width + inputs, self.width // 2, spec.obs_dim)
         self.head = self.features.outcome(cfg.head_width)
 
     @property
@@ -99,7 +112,7 @@ class EnsembleWorld(nn.Module):
         """See `World.begin`; needs at least `context` steps."""
         latest = segment.latest(self.cfg.context)
         obs, action = latest.obs, latest.action
-        h = obs.new_zeros(len(obs), self.cfg.members, self.width)
+        h = obs.new_zeros(len(obs), self.width)
         for t in range(1, obs.shape[1]):
             h, _, _ = self._predict(obs[:, t - 1], action[:, t], h)
         return Hidden(h, obs[:, -1], key)
@@ -116,21 +129,18 @@ class EnsembleWorld(nn.Module):
 
     def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
         """Negative log likelihoods of the changes in segments (B, length, ...): step by step through the context, then
-        of each member's own predictions; and the head's losses."""
+        from observations of its own, by the members' mean; and the head's losses."""
         count, lived = len(segment.obs), alive(segment.cont)
-        h = segment.obs.new_zeros(count, self.cfg.members, self.width)
+        h, now = segment.obs.new_zeros(count, self.width), segment.obs[:, 0]
         seen = (torch.rand(count, self.cfg.members, device=h.device) >= self.cfg.left_out).to(h)
-        before = segment.obs[:, :1].expand(-1, self.cfg.members, -1)
         losses = []
         for t in range(1, segment.obs.shape[1]):
-            known = t <= self.cfg.context
-            now = segment.obs[:, t - 1 : t].expand_as(before) if known else before
+            now = segment.obs[:, t - 1] if t <= self.cfg.context else now
             h, mean, log_std = self._predict(now, segment.action[:, t], h)
-            target = self.features.delta(now.flatten(0, 1), segment.obs[:, t].repeat_interleave(self.cfg.members, 0))
-            off = (target.view_as(mean) - mean) / log_std.exp()
-            likelihood = (0.5 * off.pow(2) + log_std).mean(-1)
+            target = self.features.delta(now, segment.obs[:, t])[:, None]
+            likelihood = (0.5 * ((target - mean) / log_std.exp()).pow(2) + log_std).mean(-1)
             losses.append(weighted_mean(likelihood, seen * lived[:, t, None]))
-            before = self.features.advance(now.flatten(0, 1), mean.flatten(0, 1)).view_as(now)
+            now = self.features.advance(now, mean.mean(1))
         prediction = torch.stack(losses).mean()
         reward, cont = self.outcome(segment.obs[:, 1:])
         off = nn.functional.smooth_l1_loss(reward, segment.reward[:, 1:], beta=0.02, reduction="none")
@@ -139,14 +149,13 @@ class EnsembleWorld(nn.Module):
         loss = prediction + metrics["reward"] + metrics["cont"]
         return loss, {"likelihood": prediction, "forecast": losses[-1], **metrics}
 
-    def _predict(self, obs: Tensor, action: Float[Tensor, "b a"], h: Float[Tensor, "b k h"]) -> tuple[Tensor, ...]:
-        """The members' memories (B, K, h), means and log standard deviations (B, K, d) of the change, from one
-        observation (B, d) for all of them, or one for each (B, K, d)."""
-        found = []
-        for k, member in enumerate(self.members):
-            own = obs if obs.ndim == 2 else obs[:, k]
-            found.append(member(self.features.dynamics(own[:, None], action[:, None], self.cfg.scales), h[:, k]))
-        return tuple(torch.stack(parts, 1) for parts in zip(*found, strict=True))
+    def _predict(
+        self, obs: Float[Tensor, "b d"], action: Float[Tensor, "b a"], h: Float[Tensor, "b h"]
+    ) -> tuple[Float[Tensor, "b h"], Float[Tensor, "b k d"], Float[Tensor, "b k d"]]:
+        """The memory after what is seen and done, and the members' means and log standard deviations of the change."""
+        seen = self.features.dynamics(obs[:, None], action[:, None], self.cfg.scales)
+        h = self.cell(self.enter(seen), h)
+        return h, *self.members(torch.cat([h, seen], dim=-1))
 
 
 def disagreement(mean: Float[Tensor, "b k d"]) -> Float[Tensor, " b"]:
