@@ -42,9 +42,9 @@ def test_ingestion_prints_a_line_for_each_reader():
 
 
 def test_throughput_prints_a_line_for_each_size_and_batch():
-    presets = ("pusht-debug", "pusht-grid-debug", "pusht-motion-debug")
+    presets = ("pusht-debug", "pusht-grid-debug", "pusht-motion-debug", "pusht-pixels-debug")
     printed = printed_by("throughput.py", "--presets", *presets, "--sizes", 0, "--batches", 8, 16, "--repeats", 1)
-    assert printed.count(" global, size 0 ") == 6 and printed.count(" codec ") == 3
+    assert printed.count(" global, size 0 ") == 8 and printed.count(" codec ") == 4
 
 
 def test_the_dial_prints_a_point_for_each_size_and_budget(tmp_path):

@@ -23,6 +23,7 @@ from glocal.models.worlds.cameras import CamerasWorld, CamerasWorldConfig
 from glocal.models.worlds.diffusion import DiffusionWorld
 from glocal.models.worlds.ensemble import EnsembleConfig, EnsembleWorld
 from glocal.models.worlds.motion import MotionConfig, MotionWorld
+from glocal.models.worlds.pixels import PixelConfig, PixelWorld
 from glocal.models.worlds.vectors import VectorWorld, VectorWorldConfig
 
 RIGID, LOOSE = scene_spec(8), scene_spec(5)
@@ -34,8 +35,10 @@ BLIND = Spec((Part("top", (2, 4, 4)),), 3)
 TINY = GridCodecConfig(channels=2, width=8, blocks=1)
 SHOWN = CamerasCodec(TINY, (), {"image": 32})
 SHOWN_ARM = CamerasCodec(TINY, (Part("joints", (7,)),), {"keys": 32, "wrist": 64})
+SHOWN_PAIR = CamerasCodec(TINY, (Part("joints", (6,)),), {"keys": 32, "wrist": 32})
+FILMED_PAIR = Spec(SHOWN_PAIR.spec.parts, 4)
 FILMED, FILMED_ARM = Spec(SHOWN.spec.parts, 2), Spec(SHOWN_ARM.spec.parts, 4)
-FILMS = {FILMED: 32 * 32 * 3, FILMED_ARM: 3 * (32 * 32 + 64 * 64)}
+FILMS = {FILMED: 32 * 32 * 3, FILMED_PAIR: 2 * 32 * 32 * 3, FILMED_ARM: 3 * (32 * 32 + 64 * 64)}
 """Bytes of the pictures that worlds which draw pictures begin from."""
 SMALL = KeypointCodecConfig(points=5, width=8)
 WORLDS = {
@@ -48,6 +51,15 @@ WORLDS = {
     "motion, affine, numbers, two cameras": (
         lambda: MotionWorld(MotionConfig(size=0, parts=2, motion="affine"), FILMED_ARM, SHOWN_ARM),
         FILMED_ARM,
+    ),
+    "pixels": (lambda: PixelWorld(PixelConfig(size=0, reward_steps=5), FILMED, SHOWN), FILMED),
+    "pixels in patches, changes, numbers, two cameras": (
+        lambda: PixelWorld(
+            PixelConfig(size=0, patch=4, diffuse="change", solver="heun", sigma_data=0.2, worst=0.1, reward_steps=5),
+            FILMED_PAIR,
+            SHOWN_PAIR,
+        ),
+        FILMED_PAIR,
     ),
     "a camera alone": (lambda: CamerasWorld(CamerasWorldConfig(size=0), BLIND), BLIND),
 }
@@ -149,7 +161,8 @@ class TestWorlds:
 
     def test_its_loss_is_a_finite_scalar(self, name):
         make, spec = WORLDS[name]
-        loss, metrics = built(make, spec).loss(experience(spec))
+        world = built(make, spec)
+        loss, metrics = world.loss(experience(spec, length=world.length))
         assert loss.shape == () and torch.isfinite(loss)
         assert all(metric.shape == () for metric in metrics.values())
 

@@ -15,10 +15,9 @@ from glocal.core.improve import PolicyIteration
 from glocal.core.types import Segment
 from glocal.data.segments import Recorded
 from glocal.data.streams import ActionPart, Camera, RobotMapping, Stream
-from glocal.models.worlds import diffusion, ensemble
-from glocal.models.worlds.motion import MotionConfig
+from glocal.models.worlds import diffusion, ensemble, pixels
 from glocal.pipeline import build
-from glocal.pipeline.config import RobotConfig
+from glocal.pipeline.config import PictureWorldConfig, RobotConfig
 from glocal.pipeline.presets import PRESETS
 from glocal.runtime.trainer import Fit
 
@@ -29,12 +28,12 @@ DEBUG = [name for name, config in PRESETS.items() if name.endswith("-debug") and
 @pytest.fixture(autouse=True)
 def without_generators(monkeypatch):
     """There are none on `meta`."""
-    for world in (diffusion, ensemble):
+    for world in (diffusion, ensemble, pixels):
         monkeypatch.setattr(world, "unit_noise", lambda key, shape, device: torch.randn(shape, device=device))
 
 
 def source(config):
-    spec, drawn = build.build_spec(config), isinstance(config.world, MotionConfig)
+    spec, drawn = build.build_spec(config), isinstance(config.world, PictureWorldConfig)
 
     def draw(count, length):
         rows = {"obs": spec.obs_dim, "action": spec.action_dim}
@@ -109,7 +108,7 @@ def test_windows_are_cut_where_the_experience_is():
 COMPILE = """
 import torch
 from glocal.pipeline import build
-from glocal.pipeline.config import RobotConfig
+from glocal.pipeline.config import PictureWorldConfig, RobotConfig
 from glocal.pipeline.presets import PRESETS
 from glocal.core.types import Segment
 from glocal.data.streams import ActionPart, RobotMapping, Stream
@@ -123,6 +122,20 @@ for preset in ("pusht-debug", "pusht-grid-debug"):
     fast = torch.compile(world.sample, backend="eager", fullgraph=True)
     with torch.no_grad():
         assert torch.allclose(fast(obs, action, noise), world.sample(obs, action, noise), atol=1e-5), preset
+
+config = PRESETS["pusht-pixels-debug"]
+world = build.build_world(config, build.build_codec(config))
+obs, flat = torch.rand(4, world.length, build.build_spec(config).obs_dim), torch.ones(4, world.length)
+pictures = torch.randint(256, (4, world.length, 3 * 64 * 64), dtype=torch.uint8)
+segment = Segment(obs, torch.rand(4, world.length, 2), flat, flat, pictures)
+seen, noise = world.begin(segment, 0).seen, torch.randn(4, 3 * 64 * 64)
+for work, given in (("sample", (seen, segment.action[:, 0], noise)), ("loss", (segment,))):
+    found = []
+    for fast in (getattr(world, work), torch.compile(getattr(world, work), backend="eager", fullgraph=True)):
+        torch.manual_seed(0)
+        found.append(fast(*given))
+    slow, fast = (one[0] if isinstance(one, tuple) else one for one in found)
+    assert torch.allclose(slow, fast, atol=1e-4), work
 
 config = PRESETS["pusht-motion-debug"]
 world = build.build_world(config, build.build_codec(config))

@@ -117,11 +117,12 @@ def test_logs_without_pictures_are_refused_where_pictures_are_wanted(tmp_path, c
     assert "shows no pictures that its mapping names; use the preset robot" in said and not (tmp_path / "run").exists()
 
 
-def test_a_world_that_draws_pictures_begins_from_the_recorded_ones_wherever_it_is_asked(logs, tmp_path):
+@pytest.mark.parametrize("preset", ["robot-motion-debug", "robot-pixels-debug"])
+def test_a_world_that_draws_pictures_begins_from_the_recorded_ones_wherever_it_is_asked(logs, tmp_path, preset):
     """In gates, training, looks with a judge, planning and export."""
     folder = tmp_path / "run"
     looked = ("--judge", "0.3", "--watch.imagined", "2")
-    main(["run", "robot-motion-debug", "--logs", str(logs), "--run", str(folder), *looked, *ONE])
+    main(["run", preset, "--logs", str(logs), "--run", str(folder), *looked, *ONE])
     with np.load(folder / "gates" / "rollouts.npz") as file:
         drawn, seen = (file[f"{side}_side"].astype(float) for side in ("imagined", "seen"))
     assert drawn.shape == seen.shape and np.ptp(drawn) > 0
@@ -131,5 +132,5 @@ def test_a_world_that_draws_pictures_begins_from_the_recorded_ones_wherever_it_i
     assert json.loads((folder / "results.json").read_text())["icem"]["success"]["n"] == 2
     main(["data", "export", str(folder), str(tmp_path / "out"), "--imagined", "2", "--control-steps", "5"])
     assert open_dataset(tmp_path / "out").features["observation.images.side"].shape == (64, 64, 3)
-    with pytest.raises(UserError, match=r"--matching\.weight is 1, but a motion world answers pictures"):
+    with pytest.raises(UserError, match=r"--matching\.weight is 1, but this world answers pictures"):
         check(replace(open_run(folder).config, matching=MatchingConfig(weight=1.0)))

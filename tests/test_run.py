@@ -205,7 +205,7 @@ def test_training_that_breaks_says_so_and_keeps_the_checkpoint_before(capsys, tm
 @pytest.mark.parametrize(
     "preset, options, found",
     [
-        ("pusht-motion-debug", ["--matching.weight", "1"], "a motion world answers pictures, which are not kept"),
+        ("pusht-motion-debug", ["--matching.weight", "1"], "this world answers pictures, which are not kept"),
         pytest.param(
             "pusht-debug",
             ["--device", "cuda"],
@@ -227,7 +227,14 @@ def test_presets_survive_a_round_trip():
 
 @pytest.mark.parametrize(
     "preset",
-    ["pusht-debug", "pusht-images-debug", "pusht-grid-debug", "pusht-motion-debug", "pusht-keypoints-rssm-debug"],
+    [
+        "pusht-debug",
+        "pusht-images-debug",
+        "pusht-grid-debug",
+        "pusht-motion-debug",
+        "pusht-pixels-debug",
+        "pusht-keypoints-rssm-debug",
+    ],
 )
 def test_from_images_and_with_a_recurrent_surrogate_it_runs_all_the_way_too(preset, tmp_path):
     folder = tmp_path / "other"

@@ -15,7 +15,7 @@ from glocal.core.types import Codec, Segment, World, cat
 from glocal.deploy.controllers import Controller, recorded_fields
 from glocal.deploy.preprocess import View, plain
 from glocal.models.codecs.cameras import CamerasCodec
-from glocal.models.worlds.motion import MotionWorld
+from glocal.models.worlds.pictures import PictureWorld
 
 AT_ONCE = 2048
 """Plans that are imagined together."""
@@ -126,7 +126,7 @@ def looked(codec: Codec, world: World, seen: Sequence[Any], action: Tensor) -> S
     device = _device(world)
     fields = {name: field.to(device)[:, None] for name, field in recorded_fields(seen, codec.reads).items()}
     nothing = torch.zeros(len(seen), 1, device=device)
-    pictures = codec.pictures(fields) if isinstance(codec, CamerasCodec) and isinstance(world, MotionWorld) else None
+    pictures = codec.pictures(fields) if isinstance(codec, CamerasCodec) and isinstance(world, PictureWorld) else None
     with torch.no_grad():
         return Segment(codec.encode(fields), action.to(device)[:, None], nothing, nothing + 1, pictures)
 

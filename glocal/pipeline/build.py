@@ -25,6 +25,8 @@ from glocal.models.worlds.cameras import CamerasWorld, CamerasWorldConfig
 from glocal.models.worlds.diffusion import DiffusionWorld
 from glocal.models.worlds.ensemble import EnsembleConfig, EnsembleWorld
 from glocal.models.worlds.motion import MotionConfig, MotionWorld
+from glocal.models.worlds.pictures import PictureWorld
+from glocal.models.worlds.pixels import PixelConfig, PixelWorld
 from glocal.models.worlds.vectors import VectorWorld
 from glocal.pipeline.config import Config, RobotConfig
 from glocal.runtime import checkpoints
@@ -32,7 +34,7 @@ from glocal.runtime.checkpoints import Checkpoint
 from glocal.runtime.files import UserError
 from glocal.tasks.pusht import IMAGE_SIZE, KEYPOINTS, TABLE, PushTConfig
 
-GlobalModel = DiffusionWorld | EnsembleWorld | MotionWorld
+GlobalModel = DiffusionWorld | EnsembleWorld | PictureWorld
 
 
 def build_spec(config: Config) -> Spec:
@@ -88,12 +90,12 @@ def build_codec(config: Config) -> Codec:
 def build_world(config: Config, codec: Codec) -> GlobalModel:
     """An untrained global model; where it draws pictures, `codec` makes observations of them."""
     cfg, spec = config.world, build_spec(config)
-    _check_parts(_is_grid(spec) == isinstance(cfg, CamerasWorldConfig | MotionConfig), "world", spec)
+    _check_parts(_is_grid(spec) == isinstance(cfg, CamerasWorldConfig | MotionConfig | PixelConfig), "world", spec)
     if isinstance(cfg, CamerasWorldConfig):
         return CamerasWorld(cfg, spec)
-    if isinstance(cfg, MotionConfig):
-        _check_parts(isinstance(codec, CamerasCodec), "world", spec)
-        return MotionWorld(cfg, spec, codec)  # pyright: ignore[reportArgumentType]
+    if isinstance(cfg, MotionConfig | PixelConfig):
+        assert isinstance(codec, CamerasCodec), "what makes grids of pictures"
+        return MotionWorld(cfg, spec, codec) if isinstance(cfg, MotionConfig) else PixelWorld(cfg, spec, codec)
     if isinstance(cfg, EnsembleConfig):
         return EnsembleWorld(cfg, spec, build_features(config))
     return VectorWorld(cfg, spec, build_features(config))

@@ -15,9 +15,8 @@ from glocal.data.streams import RobotMapping
 from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.policies.ppo import PPOConfig
 from glocal.models.worlds.diffusion import DiffusionConfig
-from glocal.models.worlds.motion import MotionConfig
 from glocal.pipeline.build import build_codec, build_spec, build_surrogate, build_world, device_of
-from glocal.pipeline.config import Config, RobotConfig, typed
+from glocal.pipeline.config import Config, PictureWorldConfig, RobotConfig, typed
 from glocal.pipeline.run_dir import split_recorded
 from glocal.runtime.files import UserError
 from glocal.tasks.pusht import PushTConfig
@@ -98,9 +97,9 @@ def _apart(config: Config) -> Iterator[str]:
 
 
 def _matched(config: Config) -> Iterator[str]:
-    if isinstance(config.world, MotionConfig) and config.matching.weight:
+    if isinstance(config.world, PictureWorldConfig) and config.matching.weight:
         yield (
-            f"--matching.weight is {config.matching.weight:g}, but a motion world answers pictures, which are not kept "
+            f"--matching.weight is {config.matching.weight:g}, but this world answers pictures, which are not kept "
             "of what is imagined; expected 0, or another world"
         )
     task = config.task

@@ -28,6 +28,7 @@ from glocal.models.surrogates.rssm import RSSMConfig
 from glocal.models.worlds.cameras import CamerasWorldConfig
 from glocal.models.worlds.ensemble import EnsembleConfig
 from glocal.models.worlds.motion import MotionConfig
+from glocal.models.worlds.pixels import PixelConfig
 from glocal.models.worlds.vectors import VectorWorldConfig
 from glocal.runtime.declarations import whole
 from glocal.runtime.files import UserError
@@ -36,7 +37,9 @@ from glocal.runtime.trainer import Clock, FitConfig
 from glocal.tasks.play import PlayConfig
 from glocal.tasks.pusht import PushTConfig
 
-WorldConfig = VectorWorldConfig | EnsembleConfig | CamerasWorldConfig | MotionConfig
+PictureWorldConfig = MotionConfig | PixelConfig
+"""Of worlds that draw pictures."""
+WorldConfig = VectorWorldConfig | EnsembleConfig | CamerasWorldConfig | PictureWorldConfig
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,25 @@ from glocal.models.surrogates.rssm import RSSMConfig
 from glocal.models.worlds.cameras import CamerasWorldConfig
 from glocal.models.worlds.ensemble import EnsembleConfig
 from glocal.models.worlds.motion import MotionConfig
+from glocal.models.worlds.pixels import PixelConfig
 from glocal.pipeline.config import Config, EnvConfig, RobotConfig
 from glocal.runtime.trainer import FitConfig
 from glocal.tasks.pusht import PushTConfig
+
+PATCHES = PixelConfig(
+    context=2,
+    size=1,
+    patch=4,
+    diffuse="change",
+    sampling_steps=2,
+    sigma_data=0.2,
+    sigma_offset=0.0,
+    sigma_mean=-0.9,
+    sigma_std=1.5,
+    context_noise=0.02,
+    worst=1 / 16,
+)
+"""Diffusion of pictures that a CPU can afford: of how they change, in patches."""
 
 
 def _pusht_keypoints() -> Config:
@@ -89,6 +105,10 @@ def _pusht_motion() -> Config:
     )
 
 
+def _pusht_pixels() -> Config:
+    return replace(_pusht_motion(), preset="pusht-pixels", world=PATCHES)
+
+
 def _robot() -> Config:
     keypoints = _pusht_keypoints()
     return replace(
@@ -127,6 +147,10 @@ def _robot_images() -> Config:
 def _robot_motion() -> Config:
     world = MotionConfig(motion="affine")
     return replace(_robot_images(), preset="robot-motion", world=world, world_fit=_pusht_motion().world_fit)
+
+
+def _robot_pixels() -> Config:
+    return replace(_robot_motion(), preset="robot-pixels", world=PATCHES)
 
 
 def debug(config: Config) -> Config:
@@ -215,10 +239,12 @@ _ALL = (
     _pusht_images(),
     _pusht_grid(),
     _pusht_motion(),
+    _pusht_pixels(),
     _robot(),
     _robot_ensemble(),
     _robot_images(),
     _robot_motion(),
+    _robot_pixels(),
     *TASKS,
 )
 PRESETS: dict[str, Config] = {config.preset: config for config in (*_ALL, *map(debug, _ALL))}

@@ -18,7 +18,6 @@ from glocal.data.remembered import remembered
 from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore
 from glocal.deploy.preprocess import View, plain, through
-from glocal.models.worlds.motion import MotionConfig
 from glocal.pipeline.build import (
     build_codec,
     build_policy,
@@ -28,7 +27,7 @@ from glocal.pipeline.build import (
     device_of,
     load_trained,
 )
-from glocal.pipeline.config import Config, to_dict
+from glocal.pipeline.config import Config, PictureWorldConfig, to_dict
 from glocal.runtime.checkpoints import Checkpoint
 from glocal.runtime.files import UserError, sha256
 from glocal.tasks.pusht import IMAGE_SIZE, PushTConfig
@@ -106,7 +105,7 @@ class Recordings(RunFolder):
 
     def for_world(self, recorded: Recorded) -> Recorded:
         """Recorded experience with all that the global model begins from: where it draws pictures, those too."""
-        if not isinstance(self.config.world, MotionConfig):
+        if not isinstance(self.config.world, PictureWorldConfig):
             return recorded
         return replace(recorded, film=tuple(self.store.fields[name] for name in self.codec.cameras))
 

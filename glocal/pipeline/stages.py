@@ -27,7 +27,8 @@ from glocal.models.policies.cloning import chunk_loss, cloning_loss
 from glocal.models.policies.ppo import PPOActor, PPOConfig, PPOIteration
 from glocal.models.surrogates.mlp import MLPSurrogate
 from glocal.models.worlds.diffusion import DiffusionWorld
-from glocal.models.worlds.motion import MotionWorld
+from glocal.models.worlds.pictures import PictureWorld
+from glocal.models.worlds.pixels import PixelWorld
 from glocal.pipeline import build
 from glocal.pipeline.monitor import Watch
 from glocal.pipeline.real import NOT_ASKED, Happened, Real, real_of
@@ -161,9 +162,9 @@ def train_policy(run: Run) -> None:
 
 def compile_answers(world: Any, device: torch.device) -> None:
     """Let what a world does at each step be one compiled program, on a GPU."""
-    if isinstance(world, DiffusionWorld):
+    if isinstance(world, DiffusionWorld | PixelWorld):
         world.sample = build.compiled(world.sample, device)
-    elif isinstance(world, MotionWorld):
+    elif isinstance(world, PictureWorld):
         world.answer = build.compiled(world.answer, device)
 
 

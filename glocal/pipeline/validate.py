@@ -34,7 +34,7 @@ from glocal.evaluate.gradients import Question, agreement
 from glocal.evaluate.probe import Probe
 from glocal.models.codecs.cameras import CamerasCodec
 from glocal.models.rigid2d.scene import Scene
-from glocal.models.worlds.motion import MotionWorld
+from glocal.models.worlds.pictures import PictureWorld
 from glocal.models.worlds.vectors import VectorWorld
 from glocal.pipeline import build
 from glocal.pipeline.build import GlobalModel
@@ -56,6 +56,7 @@ COMPARED = 64
 FRAMES = 2000
 """Held-out frames that a codec is judged by."""
 DRAWN_AT_ONCE = 32
+JUDGED_AT_ONCE = 64
 """Of these, decoded together: pictures of several cameras are large."""
 
 
@@ -118,7 +119,7 @@ def check_planar_gates(run: Modelled) -> None:
         "drift_far": {
             name: drift(_chosen(poses, far), _chosen(truth, far)) for name, poses in found.items() if far.any()
         },
-        "reward_head": reward_errors(world, whole[:, window:], answer),
+        "reward_head": reward_errors(world, whole, answer),
         "gradient": gradients(run, world, surrogate, begin, action),
     }
     if images:
@@ -193,11 +194,15 @@ def _tracked(run: Modelled) -> bool:
 
 
 @torch.no_grad()
-def reward_errors(world: GlobalModel, seen: Segment, answer: Step) -> dict[str, Any]:
-    """Mean errors of the reward head on recorded observations, near the goal, and along the model's own rollouts."""
-    error = (world.outcome(seen.obs)[0] - seen.reward).abs()
-    along = (answer.reward - seen.reward).abs().mean(0)
-    near = seen.reward > NEAR
+def reward_errors(world: GlobalModel, whole: Segment, answer: Step) -> dict[str, Any]:
+    """Mean errors of the reward head on what was recorded (n, T, ...), near the goal, and along the model's own
+    rollouts (n, horizon, ...), which end where the recorded windows do."""
+    horizon = answer.reward.shape[1]
+    parts = [whole[i : i + JUDGED_AT_ONCE] for i in range(0, len(whole.reward), JUDGED_AT_ONCE)]
+    told = torch.cat([world.outcomes(part)[0] for part in parts])[:, -horizon:]
+    recorded = whole.reward[:, -horizon:]
+    error, along = (told - recorded).abs(), (answer.reward - recorded).abs().mean(0)
+    near = recorded > NEAR
     return {
         "mean_error": float(error.mean()),
         "mean_error_near_goal": float(error[near].mean()) if near.any() else None,
@@ -224,7 +229,7 @@ def _keep_rollouts(run: Modelled, world: Any, whole: Segment, imagined: Tensor) 
 @torch.no_grad()
 def _drawn(world: Any, whole: Segment, window: int) -> dict[str, NDArray[Any]]:
     """Where a world draws pictures, those that it draws of actions in windows (n, ...), by camera."""
-    if not isinstance(world, MotionWorld):
+    if not isinstance(world, PictureWorld):
         return {}
     context, films = world.begin(whole[:, :window], 0), []
     for t in range(window, whole.action.shape[1]):
@@ -277,7 +282,7 @@ def check_robot_gates(run: Modelled) -> None:
         "windows": len(action),
         "windows_looked_at": everything,
         "drift": {name: stream_drift(spec, obs, truth) for name, obs in rollouts.items()},
-        "reward_head": reward_errors(world, whole[:, window:], answer),
+        "reward_head": reward_errors(world, whole, answer),
         "gradient": gradients(run, world, surrogate, begin, action),
     }
     if isinstance(run.codec, CamerasCodec):

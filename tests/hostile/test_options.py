@@ -124,7 +124,7 @@ OTHER = (
     ("run pusht-grid-debug --run {tmp}/new --codec.width 9", "--codec.width is 9"),
     ("run pusht-grid-debug --run {tmp}/new --codec.worst-pixels 5000", "--codec.worst-pixels is 5000"),
     ("run pusht-grid-debug --run {tmp}/new --codec.side 5", "--codec.side"),
-    ("run pusht-motion-debug --run {tmp}/new --matching.weight 1", "a motion world answers pictures"),
+    ("run pusht-motion-debug --run {tmp}/new --matching.weight 1", "this world answers pictures"),
     ("run pusht-motion-debug --run {tmp}/new --task.no-images", "does not take what the codec makes"),
     ("run pusht-grid-debug --run {tmp}/new --task.no-images", "does not take what the codec makes"),
     ("run pusht-grid-debug --run {tmp}/new --task.no-agent --matching.weight 1", "nothing tells where the agent is"),

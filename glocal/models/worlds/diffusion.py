@@ -5,7 +5,7 @@ that is carried from step to step are the same for all.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -114,6 +114,10 @@ class DiffusionWorld(nn.Module, ABC):
     def advance(self, before: Tensor, delta: Tensor) -> Tensor:
         """The observation (B, d) after a change."""
 
+    def outcomes(self, segment: Segment) -> tuple[Tensor, Tensor]:
+        """Rewards (B, T) and logits of continuation (B, T) of what was recorded."""
+        return self.outcome(segment.obs)
+
     def begin(self, segment: Segment, key: int) -> Context:
         """See `World.begin`; needs at least `context` steps."""
         latest = segment.latest(self.cfg.context)
@@ -131,14 +135,10 @@ class DiffusionWorld(nn.Module, ABC):
     def sample(
         self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w a"], noise: Float[Tensor, "b d"]
     ) -> Float[Tensor, "b d"]:
-        """The next observation, made of unit noise by Euler's method (arXiv 2206.00364, Alg. 1)."""
+        """The next observation, made of unit noise."""
         seen = self.see(obs, action, torch.zeros_like(obs[:, 0, :1]))
         sigmas = self.cfg.schedule(self.first_sigma)
-        change = sigmas[0] * noise
-        for sigma, after in pairwise(sigmas):
-            clean = self.denoise(change, sigma.expand(len(change), 1), seen)
-            change = clean + after / sigma * (change - clean)
-        return self.advance(obs[:, -1], change)
+        return self.advance(obs[:, -1], solved(lambda x, sigma: self.denoise(x, sigma, seen), noise, sigmas))
 
     def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
         """The denoising loss of the last step of each segment (B, context + 1, ...), and the heads' losses."""
@@ -166,6 +166,25 @@ class DiffusionWorld(nn.Module, ABC):
 def unit_noise(key: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
     """Normal numbers that follow from a key alone."""
     return torch.randn(shape, generator=torch.Generator(device).manual_seed(key), device=device)
+
+
+def solved(
+    denoise: Callable[[Tensor, Tensor], Tensor],
+    noise: Float[Tensor, "b d"],
+    sigmas: Sequence[Tensor],
+    heun: bool = False,
+) -> Float[Tensor, "b d"]:
+    """What unit noise becomes along falling noise levels, the last of them 0, by Euler's method or by Heun's, which
+    looks ahead at each level but the last (arXiv 2206.00364, Alg. 1). `denoise` takes (B, d) and levels (B, 1)."""
+    x = sigmas[0] * noise
+    for i, (sigma, after) in enumerate(pairwise(sigmas)):
+        clean = denoise(x, sigma.expand(len(x), 1))
+        moved = clean + after / sigma * (x - clean)
+        if heun and i < len(sigmas) - 2:
+            slope, ahead = (x - clean) / sigma, (moved - denoise(moved, after.expand(len(x), 1))) / after
+            moved = x + (after - sigma) * (slope + ahead) / 2
+        x = moved
+    return x
 
 
 def preconditioned(network: Callable[[Tensor], Tensor], noisy: Tensor, sigma: Tensor, sigma_data: float) -> Tensor:

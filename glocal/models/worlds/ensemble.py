@@ -108,6 +108,10 @@ class EnsembleWorld(nn.Module):
         """Reward (*batch,) and the logit of continuation (*batch,) of observations (*batch, d)."""
         return self.head(obs)
 
+    def outcomes(self, segment: Segment) -> tuple[Tensor, Tensor]:
+        """Rewards (B, T) and logits of continuation (B, T) of what was recorded."""
+        return self.outcome(segment.obs)
+
     def begin(self, segment: Segment, key: int) -> Hidden:
         """See `World.begin`; needs at least `context` steps."""
         latest = segment.latest(self.cfg.context)

@@ -6,23 +6,22 @@ pictures' errors alone, over several steps of the model's own answers. Parts are
 stays the same for some steps while motions add up, so that what moves is resampled once and not at every step.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from glocal.core.features import PlainOutcome, Standard, outcome_losses
+from glocal.core.features import PlainOutcome, outcome_losses
 from glocal.core.nets import mlp
-from glocal.core.pictures import CHANNELS, unpacked
 from glocal.core.ranges import Amount, Range, Small, Width
 from glocal.core.spec import Spec
-from glocal.core.types import Batched, Segment, Step
+from glocal.core.types import Batched, Segment
 from glocal.models.codecs.cameras import CamerasCodec
-from glocal.models.codecs.images import drawing_loss, to_bytes
+from glocal.models.codecs.images import drawing_loss
 from glocal.models.worlds.painter import Painter, Source
+from glocal.models.worlds.pictures import PictureWorld, Window, noised
 
 
 @dataclass(frozen=True)
@@ -51,15 +50,6 @@ class MotionConfig:
 
 
 @dataclass(frozen=True)
-class Window(Batched):
-    """The last pictures of all cameras, pixels from -1 to 1, numbers, and the actions that led to them (B, W, ...)."""
-
-    pictures: Float[Tensor, "*batch p"]
-    numbers: Float[Tensor, "*batch d"]
-    action: Float[Tensor, "*batch a"]
-
-
-@dataclass(frozen=True)
 class Context(Batched):
     """What is seen, and what the next pictures are made of: the source of all cameras (B, p) that was taken `age` steps
     ago, the logits of which of its pixels belong to each part (B, m), and the maps from where the parts are back to
@@ -72,24 +62,18 @@ class Context(Batched):
     age: Tensor
 
 
-class MotionWorld(nn.Module):
-    """Answers actions: a step moves and draws the pictures of all cameras, and changes the numbers beside them.
-
-    It sees pictures as they are, and shows what `codec` makes of them: a policy looks at nothing larger.
-    """
+class MotionWorld(PictureWorld):
+    """A step moves and draws the pictures of all cameras, and changes the numbers beside them. Nothing is random."""
 
     def __init__(self, cfg: MotionConfig, spec: Spec, codec: CamerasCodec):
-        super().__init__()
-        self.cfg, self.spec, self.sides = cfg, spec, codec.sides
-        self.compress = codec.compress  # its method alone, for it is no part of this module: it is trained apart
-        vectors = Spec(codec.vectors.parts, spec.action_dim)
-        self.features = Standard(vectors, cfg.context, cfg.scales)
+        super().__init__(cfg.context, cfg.scales, spec, codec)
+        self.cfg = cfg
         told = self.features.dynamics_dim()
         affine = cfg.motion == "affine"
         painters = [Painter(cfg.size, cfg.context, cfg.parts, affine, side, told) for side in self.sides.values()]
         pooled = sum(painter.pooled for painter in painters)
         self.painters = nn.ModuleList(painters)
-        self.change = mlp(told + pooled, pooled, 2, vectors.obs_dim, 0.0) if vectors.parts else None
+        self.change = mlp(told + pooled, pooled, 2, self.numbers, 0.0) if self.numbers else None
         self.head = PlainOutcome(spec.obs_dim, cfg.head_width)
 
     @property
@@ -97,27 +81,15 @@ class MotionWorld(nn.Module):
         """Rows of a window that its loss reads."""
         return self.cfg.context + self.cfg.answers
 
-    @torch.no_grad()
-    def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
-        """Take the typical change of every number from recorded pairs of observations (N, d)."""
-        count = self.features.spec.obs_dim
-        if count:
-            self.features.fit_statistics(before[:, :count], after[:, :count], reward)
-
-    def outcome(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Reward (*batch,) and the logit of continuation (*batch,) of observations (*batch, d)."""
+    def judge(self, context: Context, obs: Float[Tensor, "b d"]) -> tuple[Tensor, Tensor]:
         return self.head(obs)
 
-    def begin(self, segment: Segment, key: int) -> Context:
-        """See `World.begin`; needs at least `context` steps, and their pictures. Nothing is random: `key` is unused."""
-        return self._begun(self._seen(segment.latest(self.cfg.context)))
+    def outcomes(self, segment: Segment) -> tuple[Tensor, Tensor]:
+        return self.head(segment.obs)
 
-    def step(self, context: Context, action: Float[Tensor, "b a"]) -> tuple[Context, Step]:
-        """See `World.step`."""
-        after = self.answer(context, action)
-        obs = self.shown(after.seen)
-        reward, cont = self.outcome(obs)
-        return after, Step(obs, reward, cont.sigmoid())
+    def begin(self, segment: Segment, key: int) -> Context:
+        """See `World.begin`; needs at least `context` steps, and their pictures. `key` is unused."""
+        return self._begun(self.seen(segment.latest(self.cfg.context)))
 
     def answer(self, context: Context, action: Float[Tensor, "b a"]) -> Context:
         """What is seen after an action, and what comes next is made of."""
@@ -131,7 +103,7 @@ class MotionWorld(nn.Module):
         now = seen.numbers[:, -1]
         if self.change is not None:
             now = self.features.advance(now, self.change(torch.cat([told, *(one.pooled for one in drawn)], dim=-1)))
-        after = Window(_after(seen.pictures, picture), _after(seen.numbers, now), actions)
+        after = seen.after(action, now, picture)
         masks = torch.cat([one.source.masks.flatten(1) for one in drawn], dim=1)
         back, age = torch.cat([one.source.back for one in drawn], dim=1), context.age + 1
         begun, over = self._begun(after), age >= self.cfg.source_steps
@@ -160,32 +132,16 @@ class MotionWorld(nn.Module):
         back = torch.eye(2, 3, device=source.device).expand(len(source), parts * len(self.sides), -1, -1)
         return Context(seen, source, masks, back, torch.zeros(len(source), dtype=torch.long, device=source.device))
 
-    def shown(self, seen: Window) -> Float[Tensor, "b d"]:
-        """The observation of what is seen last."""
-        pictures = {name: (last + 1) / 2 for name, last in self.split(seen.pictures[:, -1]).items()}
-        return torch.cat([seen.numbers[:, -1], self.compress(pictures)], dim=-1)
-
-    def pictures(self, context: Context) -> dict[str, UInt8[Tensor, "b s s 3"]]:
-        """What each camera shows last."""
-        last = context.seen.pictures[:, -1]
-        return {name: to_bytes((x + 1) / 2, (len(last),)) for name, x in self.split(last).items()}
-
-    def split(self, pictures: Float[Tensor, "*batch p"]) -> dict[str, Float[Tensor, "*batch 3 s s"]]:
-        """Pictures by camera."""
-        shapes = {name: (CHANNELS, side, side) for name, side in self.sides.items()}
-        rows = pictures.split([math.prod(shape) for shape in shapes.values()], dim=-1)
-        return {name: row.unflatten(-1, shapes[name]) for name, row in zip(shapes, rows, strict=True)}
-
     def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
         """Errors of the model's own answers to the last `answers` actions of segments, and the heads' losses."""
-        window, truth = self.cfg.context, self._seen(segment)
-        context, losses, metrics = self._begun(self._noised(truth[:, :window])), [], {}
+        window, truth = self.cfg.context, self.seen(segment)
+        context, losses, metrics = self._begun(noised(truth[:, :window], self.cfg.context_noise)), [], {}
         for t in range(window, self.length):
             context = self.answer(context, segment.action[:, t])
             loss, drawn = self._error(context.seen[:, -1], truth[:, t])
             losses.append(loss)
             metrics[f"drawn_{t + 1 - window}"] = drawn
-        outcome = outcome_losses(self.outcome(segment.obs[:, -1]), segment[:, -1])
+        outcome = outcome_losses(self.head(segment.obs[:, -1]), segment[:, -1])
         return torch.stack(losses).mean() + outcome["reward"] + outcome["cont"], metrics | outcome
 
     def _error(self, found: Window, truth: Window) -> tuple[Tensor, Tensor]:
@@ -196,20 +152,3 @@ class MotionWorld(nn.Module):
             return drawn, drawn
         apart = (found.numbers - truth.numbers) / self.features.scale
         return drawn + 0.1 * nn.functional.smooth_l1_loss(apart, torch.zeros_like(apart)), drawn
-
-    def _noised(self, seen: Window) -> Window:
-        noise = self.cfg.context_noise * torch.rand_like(seen.pictures[:, :1, :1])
-        return Window(seen.pictures + noise * torch.randn_like(seen.pictures), seen.numbers, seen.action)
-
-    def _seen(self, segment: Segment) -> Window:
-        """What segments (B, T, ...) show, pixels as numbers from -1 to 1, channels first."""
-        if segment.pictures is None:
-            raise ValueError("the world draws pictures, and needs those of the steps that it begins from")
-        cameras = unpacked(segment.pictures, list(self.sides.values()))
-        pictures = torch.cat([one.movedim(-1, -3).flatten(-3) for one in cameras], dim=-1).float() * (2 / 255) - 1
-        return Window(pictures, segment.obs[..., : self.features.spec.obs_dim], segment.action)
-
-
-def _after(window: Float[Tensor, "b w d"], row: Float[Tensor, "b d"]) -> Float[Tensor, "b w d"]:
-    """A window one step later."""
-    return torch.cat([window[:, 1:], row[:, None]], dim=1)

@@ -186,7 +186,7 @@ def test_the_loss_is_of_its_own_answers_to_the_last_actions():
     """Nothing where they are right; and each of them counts."""
     model = world()
     segment = recorded(model)
-    truth = model._seen(segment)
+    truth = model.seen(segment)
     answers = iter((truth[:, :3], truth[:, :4]))
     model.answer = lambda context, action: model._begun(next(answers))  # pyright: ignore
     right, metrics = model.loss(segment)
