@@ -24,6 +24,7 @@ from glocal.models.worlds.diffusion import DiffusionWorld
 from glocal.models.worlds.ensemble import EnsembleConfig, EnsembleWorld
 from glocal.models.worlds.motion import MotionConfig, MotionWorld
 from glocal.models.worlds.pixels import PixelConfig, PixelWorld
+from glocal.models.worlds.shortcut import ShortcutConfig, ShortcutWorld
 from glocal.models.worlds.vectors import VectorWorld, VectorWorldConfig
 
 RIGID, LOOSE = scene_spec(8), scene_spec(5)
@@ -40,6 +41,7 @@ FILMED_PAIR = Spec(SHOWN_PAIR.spec.parts, 4)
 FILMED, FILMED_ARM = Spec(SHOWN.spec.parts, 2), Spec(SHOWN_ARM.spec.parts, 4)
 FILMS = {FILMED: 32 * 32 * 3, FILMED_PAIR: 2 * 32 * 32 * 3, FILMED_ARM: 3 * (32 * 32 + 64 * 64)}
 """Bytes of the pictures that worlds which draw pictures begin from."""
+SHORT = ShortcutConfig(context=3, back=4, window=5, size=0, finest=8, bootstrap=0.5)
 SMALL = KeypointCodecConfig(points=5, width=8)
 WORLDS = {
     "vectors, a rigid body": (lambda: VectorWorld(VectorWorldConfig(size=0), RIGID, BODY), RIGID),
@@ -61,6 +63,8 @@ WORLDS = {
         ),
         FILMED_PAIR,
     ),
+    "shortcut": (lambda: ShortcutWorld(replace(SHORT, pack=2), SEEN), SEEN),
+    "shortcut, vectors": (lambda: ShortcutWorld(SHORT, ARM), ARM),
     "a camera alone": (lambda: CamerasWorld(CamerasWorldConfig(size=0), BLIND), BLIND),
 }
 SURROGATES = {

@@ -27,14 +27,15 @@ from glocal.models.worlds.ensemble import EnsembleConfig, EnsembleWorld
 from glocal.models.worlds.motion import MotionConfig, MotionWorld
 from glocal.models.worlds.pictures import PictureWorld
 from glocal.models.worlds.pixels import PixelConfig, PixelWorld
+from glocal.models.worlds.shortcut import ShortcutConfig, ShortcutWorld
 from glocal.models.worlds.vectors import VectorWorld
-from glocal.pipeline.config import Config, RobotConfig
+from glocal.pipeline.config import Config, PictureWorldConfig, RobotConfig, WorldConfig
 from glocal.runtime import checkpoints
 from glocal.runtime.checkpoints import Checkpoint
 from glocal.runtime.files import UserError
 from glocal.tasks.pusht import IMAGE_SIZE, KEYPOINTS, TABLE, PushTConfig
 
-GlobalModel = DiffusionWorld | EnsembleWorld | PictureWorld
+GlobalModel = DiffusionWorld | EnsembleWorld | PictureWorld | ShortcutWorld
 
 
 def build_spec(config: Config) -> Spec:
@@ -90,15 +91,22 @@ def build_codec(config: Config) -> Codec:
 def build_world(config: Config, codec: Codec) -> GlobalModel:
     """An untrained global model; where it draws pictures, `codec` makes observations of them."""
     cfg, spec = config.world, build_spec(config)
-    _check_parts(_is_grid(spec) == isinstance(cfg, CamerasWorldConfig | MotionConfig | PixelConfig), "world", spec)
+    _check_parts(_sees(cfg, _is_grid(spec)), "world", spec)
     if isinstance(cfg, CamerasWorldConfig):
         return CamerasWorld(cfg, spec)
     if isinstance(cfg, MotionConfig | PixelConfig):
         assert isinstance(codec, CamerasCodec), "what makes grids of pictures"
         return MotionWorld(cfg, spec, codec) if isinstance(cfg, MotionConfig) else PixelWorld(cfg, spec, codec)
+    if isinstance(cfg, ShortcutConfig):
+        return ShortcutWorld(cfg, spec)
     if isinstance(cfg, EnsembleConfig):
         return EnsembleWorld(cfg, spec, build_features(config))
     return VectorWorld(cfg, spec, build_features(config))
+
+
+def _sees(cfg: WorldConfig, grid: bool) -> bool:
+    """Whether a world takes observations that hold latent grids, or such that hold none."""
+    return isinstance(cfg, ShortcutConfig) or grid == isinstance(cfg, CamerasWorldConfig | PictureWorldConfig)
 
 
 def build_surrogate(config: Config) -> MLPSurrogate | RSSM:

@@ -29,6 +29,7 @@ from glocal.models.worlds.cameras import CamerasWorldConfig
 from glocal.models.worlds.ensemble import EnsembleConfig
 from glocal.models.worlds.motion import MotionConfig
 from glocal.models.worlds.pixels import PixelConfig
+from glocal.models.worlds.shortcut import ShortcutConfig
 from glocal.models.worlds.vectors import VectorWorldConfig
 from glocal.runtime.declarations import whole
 from glocal.runtime.files import UserError
@@ -39,7 +40,7 @@ from glocal.tasks.pusht import PushTConfig
 
 PictureWorldConfig = MotionConfig | PixelConfig
 """Of worlds that draw pictures."""
-WorldConfig = VectorWorldConfig | EnsembleConfig | CamerasWorldConfig | PictureWorldConfig
+WorldConfig = VectorWorldConfig | EnsembleConfig | CamerasWorldConfig | ShortcutConfig | PictureWorldConfig
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,169 @@
+"""A block-causal transformer (after Dreamer 4, arXiv 2509.24527): the tokens of a step see one another, and at some
+layers each sees itself at the steps before. What was seen is kept in a cache, so that a step costs what it adds."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from glocal.core.types import Batched
+
+NEVER = -(2**40)
+"""The time of what was not seen: before all that can be looked back at."""
+ROTATIONS = 10_000.0
+
+
+@dataclass(frozen=True)
+class Cache(Batched):
+    """What the last steps left at the layers that look back: keys and values (B, L, P, N, h, e), and when they were
+    (B, P); `NEVER` where there is nothing."""
+
+    keys: Float[Tensor, "b l p n h e"]
+    values: Float[Tensor, "b l p n h e"]
+    times: Int[Tensor, "b p"]
+
+    def with_step(self, other: "Cache") -> "Cache":
+        """The same number of steps, the latest of which are another cache's."""
+        kept, added = self.times.shape[1], other.times.shape[1]
+        if added >= kept:
+            return Cache(other.keys[:, :, -kept:], other.values[:, :, -kept:], other.times[:, -kept:])
+        return Cache(
+            torch.cat([self.keys[:, :, added:], other.keys], 2),
+            torch.cat([self.values[:, :, added:], other.values], 2),
+            torch.cat([self.times[:, added:], other.times], 1),
+        )
+
+
+class Attention(nn.Module):
+    """Attention with normalised queries and keys, over the last dimension but one; where times are told, queries and
+    keys are turned by them (RoPE, arXiv 2104.09864)."""
+
+    rates: Tensor
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads, size = heads, width // heads
+        self.ask, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
+        self.sharpness = nn.Parameter(torch.ones(heads, 1))
+        self.register_buffer("rates", ROTATIONS ** -(torch.arange(0, size, 2) / size), persistent=False)
+
+    def asked(self, x: Float[Tensor, "*batch w"]) -> list[Float[Tensor, "*batch h e"]]:
+        """Queries, keys and values."""
+        query, key, value = self.ask(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
+        query, key = (nn.functional.rms_norm(one, one.shape[-1:]) for one in (query, key))
+        return [query * self.sharpness.to(query), key, value]
+
+    def turned(self, x: Float[Tensor, "b t n h e"], times: Int[Tensor, "b t"]) -> Float[Tensor, "b t n h e"]:
+        """Pairs of numbers turned by their rates times the time."""
+        angle = (times[..., None] * self.rates)[:, :, None, None]  # in exact numbers: half precision counts to 256
+        cos, sin = angle.cos().to(x), angle.sin().to(x)
+        even, odd = x.chunk(2, dim=-1)
+        return torch.cat([even * cos - odd * sin, odd * cos + even * sin], dim=-1)
+
+
+class SpaceAttention(Attention):
+    """Among the tokens of each step."""
+
+    def forward(self, x: Float[Tensor, "b t n w"]) -> Float[Tensor, "b t n w"]:
+        query, key, value = (one.transpose(-2, -3) for one in self.asked(x))
+        found = nn.functional.scaled_dot_product_attention(query, key, value)
+        return self.out(found.transpose(-2, -3).flatten(-2))
+
+
+class TimeAttention(Attention):
+    """Of each token to itself at the last steps, `back` of them with its own."""
+
+    def __init__(self, width: int, heads: int, back: int):
+        super().__init__(width, heads)
+        self.back = back
+
+    def forward(
+        self, x: Float[Tensor, "b t n w"], times: Int[Tensor, "b t"], past: tuple[Tensor, Tensor, Tensor] | None
+    ) -> tuple[Float[Tensor, "b t n w"], Tensor, Tensor]:
+        """What is found, and the keys and values of these steps; `past` are those of the steps before, and their
+        times."""
+        query, key, value = self.asked(x)
+        query, key = self.turned(query, times), self.turned(key, times)
+        keys, values, mask = key, value, None
+        if past is not None:
+            keys, values = torch.cat([past[0].to(key), key], 1), torch.cat([past[1].to(value), value], 1)
+        if past is not None or x.shape[1] > self.back:
+            seen = times if past is None else torch.cat([past[2], times], 1)
+            ago = times[:, :, None] - seen[:, None]
+            mask = ((ago >= 0) & (ago < self.back))[:, None, None]
+        over = (one.permute(0, 2, 3, 1, 4) for one in (query, keys, values))
+        found = nn.functional.scaled_dot_product_attention(*over, attn_mask=mask, is_causal=mask is None)
+        return self.out(found.permute(0, 3, 1, 2, 4).flatten(-2)), key, value
+
+
+class Gated(nn.Module):
+    """A gated hidden layer (SwiGLU, arXiv 2002.05202)."""
+
+    def __init__(self, width: int, wide: int):
+        super().__init__()
+        self.enter, self.leave = nn.Linear(width, 2 * wide, bias=False), nn.Linear(wide, width, bias=False)
+
+    def forward(self, x: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch w"]:
+        gate, hidden = self.enter(x).chunk(2, dim=-1)
+        return self.leave(nn.functional.silu(gate) * hidden)
+
+
+class Layer(nn.Module):
+    """Attention, then a gated hidden layer, each around what it is given, normalised."""
+
+    def __init__(self, attention: Attention, width: int):
+        super().__init__()
+        self.attention, self.gated = attention, Gated(width, 8 * width // 3 // 8 * 8)
+        self.before, self.between = nn.RMSNorm(width), nn.RMSNorm(width)
+
+    def forward(
+        self, x: Float[Tensor, "b t n w"], times: Int[Tensor, "b t"], past: tuple[Tensor, Tensor, Tensor] | None
+    ) -> tuple[Float[Tensor, "b t n w"], Tensor | None, Tensor | None]:
+        key = value = None
+        if isinstance(self.attention, TimeAttention):
+            found, key, value = self.attention(self.before(x), times, past)
+        else:
+            found = self.attention(self.before(x))
+        x = x + found
+        return x + self.gated(self.between(x)), key, value
+
+
+class BlockCausal(nn.Module):
+    """Layers over tokens (B, T, N, w), the last of every `every` of which looks back."""
+
+    def __init__(self, width: int, heads: int, layers: int, every: int, back: int):
+        super().__init__()
+        self.back, self.heads, self.width = back, heads, width
+        self.layers = nn.ModuleList(
+            Layer(TimeAttention(width, heads, back) if i % every == every - 1 else SpaceAttention(width, heads), width)
+            for i in range(layers)
+        )
+        self.look_back = sum(isinstance(layer.attention, TimeAttention) for layer in self.layers)
+        self.norm = nn.RMSNorm(width)
+
+    def forward(
+        self, x: Float[Tensor, "b t n w"], times: Int[Tensor, "b t"], cache: Cache | None = None
+    ) -> tuple[Float[Tensor, "b t n w"], Cache]:
+        """What becomes of the tokens of steps at `times`, those in the cache being before them, and what these steps
+        themselves leave to be looked back at."""
+        keys, values = [], []
+        for layer in self.layers:
+            past = None
+            if cache is not None:
+                past = (
+                    cache.keys[:, len(keys) % self.look_back],
+                    cache.values[:, len(keys) % self.look_back],
+                    cache.times,
+                )
+            x, key, value = layer(x, times, past)
+            if key is not None and value is not None:
+                keys.append(key)
+                values.append(value)
+        return self.norm(x), Cache(torch.stack(keys, 1), torch.stack(values, 1), times)
+
+    def empty(self, count: int, tokens: int, device: torch.device, dtype: torch.dtype) -> Cache:
+        """A cache of nothing, of as many steps as are looked back at beside the present one."""
+        shape = count, self.look_back, self.back - 1, tokens, self.heads, self.width // self.heads
+        nothing = torch.zeros(shape, device=device, dtype=dtype)
+        return Cache(nothing, nothing, torch.full((count, self.back - 1), NEVER, device=device))
