@@ -17,7 +17,7 @@ from glocal.core.features import PlainOutcome, outcome_losses
 from glocal.core.nets import mlp
 from glocal.core.ranges import Amount, Range, Small, Width
 from glocal.core.spec import Spec
-from glocal.core.types import Batched, Segment
+from glocal.core.types import Batched, Segment, where
 from glocal.models.codecs.cameras import CamerasCodec
 from glocal.models.codecs.images import drawing_loss
 from glocal.models.worlds.painter import Painter, Source
@@ -38,8 +38,11 @@ class MotionConfig:
     """How a part moves: shifted and turned, or scaled and sheared, too, as where the camera moves."""
     source_steps: Small = 8
     """Steps after which the source is taken anew; with 1 every picture is made of the last one."""
-    answers: Small = 3
+    answers: Small = 2
     """Steps of its own answers that its loss looks at."""
+    before: Annotated[int, Range(0, 1000)] = 6
+    """Steps of its own answers, at most, that come before those, and have no gradient: each window has as many as
+    chance will, so that sources of every age are learned from at the cost of a few evaluations."""
     scales: Annotated[int, Range(1, 16)] = 3
     """Wavelengths of the features of numbers, halving from one to the next."""
     context_noise: Amount = 0.02
@@ -79,7 +82,7 @@ class MotionWorld(PictureWorld):
     @property
     def length(self) -> int:
         """Rows of a window that its loss reads."""
-        return self.cfg.context + self.cfg.answers
+        return self.cfg.context + self.cfg.before + self.cfg.answers
 
     def judge(self, context: Context, obs: Float[Tensor, "b d"]) -> tuple[Tensor, Tensor]:
         return self.head(obs)
@@ -134,15 +137,27 @@ class MotionWorld(PictureWorld):
 
     def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
         """Errors of the model's own answers to the last `answers` actions of segments, and the heads' losses."""
-        window, truth = self.cfg.context, self.seen(segment)
-        context, losses, metrics = self._begun(noised(truth[:, :window], self.cfg.context_noise)), [], {}
-        for t in range(window, self.length):
+        truth, first = self.seen(segment), self.cfg.context + self.cfg.before
+        context, losses, metrics = self._led(truth), [], {}
+        for t in range(first, self.length):
             context = self.answer(context, segment.action[:, t])
             loss, drawn = self._error(context.seen[:, -1], truth[:, t])
             losses.append(loss)
-            metrics[f"drawn_{t + 1 - window}"] = drawn
+            metrics[f"drawn_{t + 1 - first}"] = drawn
         outcome = outcome_losses(self.head(segment.obs[:, -1]), segment[:, -1])
         return torch.stack(losses).mean() + outcome["reward"] + outcome["cont"], metrics | outcome
+
+    @torch.no_grad()
+    def _led(self, truth: Window) -> Context:
+        """Where windows (B, length, ...) are before the last `answers` steps: after up to `before` answers of the
+        model's own, begun from what was recorded."""
+        window, most = self.cfg.context, self.cfg.before
+        own = torch.randint(most + 1, (len(truth.action),), device=truth.action.device)
+        context = self._begun(noised(truth[:, :window], self.cfg.context_noise))
+        for t in range(most):
+            recorded = self._begun(noised(truth[:, t + 1 : t + 1 + window], self.cfg.context_noise))
+            context = where(own < most - t, recorded, self.answer(context, truth.action[:, window + t]))
+        return context
 
     def _error(self, found: Window, truth: Window) -> tuple[Tensor, Tensor]:
         """Of pictures and numbers together, and of pictures alone."""

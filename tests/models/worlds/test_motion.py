@@ -15,7 +15,7 @@ from glocal.models.worlds.painter import Drawn, Painter, Source, combined
 
 SIDE = 16
 TINY = GridCodecConfig(side=4, channels=2, width=8, blocks=1)
-SMALL = MotionConfig(size=0, parts=2, answers=2, source_steps=3, context_noise=0.0)
+SMALL = MotionConfig(size=0, parts=2, answers=2, before=0, source_steps=3, context_noise=0.0)
 
 
 def world(cfg: MotionConfig = SMALL, vectors: tuple[Part, ...] = ()) -> MotionWorld:
@@ -199,6 +199,21 @@ def test_the_loss_is_of_its_own_answers_to_the_last_actions():
         loss, metrics = model.loss(segment)
         assert float(metrics[f"drawn_{wrong + 1}"]) == pytest.approx(2 * 0.25, rel=1e-4)
         assert float(loss) == pytest.approx(float(heads) + 0.25, rel=1e-4)
+
+
+def test_its_loss_begins_after_as_many_own_answers_as_chance_gives_each_window(monkeypatch):
+    model = world(replace(SMALL, before=3, source_steps=8))
+    segment = recorded(model, length=model.length)
+    truth = model.seen(segment)
+    monkeypatch.setattr(torch, "randint", lambda high, size, device: torch.tensor([0, 1, 3]))
+    led = model._led(truth)
+    assert led.age.tolist() == [0, 1, 3] and not led.source.requires_grad
+    for i, own in enumerate((0, 1, 3)):
+        context = model._begun(truth[i : i + 1, 3 - own : 5 - own])
+        for t in range(5 - own, 5):
+            context = model.answer(context, segment.action[i : i + 1, t])
+        assert torch.allclose(led.seen.pictures[i], context.seen.pictures[0], atol=0.02)
+        assert torch.equal(led.source[i], context.source[0])
 
 
 def test_numbers_follow_pictures_and_actions():
