@@ -16,6 +16,7 @@ from glocal.models.codecs.cameras import CamerasCodec
 from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.codecs.identity import IdentityCodec
 from glocal.models.codecs.keypoints import KeypointCodec, KeypointCodecConfig
+from glocal.models.codecs.tokenizer import TokenizerConfig
 from glocal.models.rigid2d.scene import SceneConfig, scene_spec
 from glocal.models.surrogates.mlp import MLPSurrogate, MLPSurrogateConfig
 from glocal.models.surrogates.rssm import RSSM, RSSMConfig
@@ -32,6 +33,7 @@ BODY, POINTS = SceneConfig(rigid=True, reach=0.2), SceneConfig(rigid=False, reac
 CELLS = Spec((Part("agent", (2,)), Part("image", (2, 4, 4))), 2)
 ARM, PLAIN = Spec((Part("joints", (7,)), Part("cube", (3,)), Part("goal", (3,))), 4), StandardConfig()
 SEEN = Spec((Part("joints", (7,)), Part("top", (2, 4, 4)), Part("wrist", (2, 4, 4))), 4)
+WORDS = Spec((Part("joints", (7,)), Part("top", (3, 2))), 4)
 BLIND = Spec((Part("top", (2, 4, 4)),), 3)
 TINY = GridCodecConfig(channels=2, width=8, blocks=1)
 SHOWN = CamerasCodec(TINY, (), {"image": 32})
@@ -42,6 +44,7 @@ FILMED, FILMED_ARM = Spec(SHOWN.spec.parts, 2), Spec(SHOWN_ARM.spec.parts, 4)
 FILMS = {FILMED: 32 * 32 * 3, FILMED_PAIR: 2 * 32 * 32 * 3, FILMED_ARM: 3 * (32 * 32 + 64 * 64)}
 """Bytes of the pictures that worlds which draw pictures begin from."""
 SHORT = ShortcutConfig(context=3, back=4, window=5, size=0, finest=8, bootstrap=0.5)
+TOKENS = TokenizerConfig(tokens=3, channels=2, size=0)
 SMALL = KeypointCodecConfig(points=5, width=8)
 WORLDS = {
     "vectors, a rigid body": (lambda: VectorWorld(VectorWorldConfig(size=0), RIGID, BODY), RIGID),
@@ -64,6 +67,7 @@ WORLDS = {
         FILMED_PAIR,
     ),
     "shortcut": (lambda: ShortcutWorld(replace(SHORT, pack=2), SEEN), SEEN),
+    "shortcut, tokens": (lambda: ShortcutWorld(SHORT, WORDS), WORDS),
     "shortcut, vectors": (lambda: ShortcutWorld(SHORT, ARM), ARM),
     "a camera alone": (lambda: CamerasWorld(CamerasWorldConfig(size=0), BLIND), BLIND),
 }
@@ -75,6 +79,7 @@ SURROGATES = {
     "rssm, gaussian": (lambda: RSSM(RSSMConfig("gaussian", 16, 4, 4, 16), LOOSE), LOOSE),
     "rssm, of a grid": (lambda: RSSM(RSSMConfig("gaussian", 16, 4, 4, 16), CELLS), CELLS),
     "rssm, of cameras": (lambda: RSSM(RSSMConfig("gaussian", 16, 4, 4, 16), SEEN), SEEN),
+    "rssm, of tokens": (lambda: RSSM(RSSMConfig("gaussian", 16, 4, 4, 16), WORDS), WORDS),
     "rssm, categorical": (lambda: RSSM(RSSMConfig("categorical", 16, 4, 4, 16), LOOSE), LOOSE),
 }
 PREDICTORS = {MLPSurrogate: "body", RSSM: "prior"}
@@ -91,6 +96,11 @@ CODECS = {
         lambda: CamerasCodec(TINY, (Part("joints", (7,)),), {"keys": 64, "wrist": 32}),
         {"joints": (7,), "keys": (64, 64, 3), "wrist": (32, 32, 3)},
         7 + 2 * 128,
+    ),
+    "cameras, tokens": (
+        lambda: CamerasCodec(TOKENS, (Part("joints", (7,)),), {"keys": 64, "wrist": 32}),
+        {"joints": (7,), "keys": (64, 64, 3), "wrist": (32, 32, 3)},
+        7 + 2 * 6,
     ),
     "cameras that share an autoencoder": (
         lambda: CamerasCodec(replace(TINY, shared=True), (), {"left": 32, "right": 32}),

@@ -1,6 +1,7 @@
 """Any robot with cameras: logs become a policy, all cameras are seen, and reports show them."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,3 +135,13 @@ def test_a_world_that_draws_pictures_begins_from_the_recorded_ones_wherever_it_i
     assert open_dataset(tmp_path / "out").features["observation.images.side"].shape == (64, 64, 3)
     with pytest.raises(UserError, match=r"--matching\.weight is 1, but this world answers pictures"):
         check(replace(open_run(folder).config, matching=MatchingConfig(weight=1.0)))
+
+
+def test_pictures_may_be_tokens_and_their_dynamics_a_transformer(logs, tmp_path):
+    folder = tmp_path / "run"
+    main(["run", "robot-dreamer-debug", "--logs", str(logs), "--run", str(folder), *ONE])
+    run = open_run(folder)
+    tokens = math.prod(run.config.codec.shape)
+    assert run.observations.shape[1] == 7 + 2 * tokens
+    gates = json.loads((folder / "gates.json").read_text())
+    assert set(gates["cameras"]) == {"top", "side"} and (folder / "report.html").is_file()

@@ -233,6 +233,7 @@ def test_presets_survive_a_round_trip():
         "pusht-grid-debug",
         "pusht-motion-debug",
         "pusht-pixels-debug",
+        "pusht-dreamer-debug",
         "pusht-keypoints-rssm-debug",
     ],
 )

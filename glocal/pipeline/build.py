@@ -10,8 +10,7 @@ from glocal.core.features import FeaturesConfig, StandardConfig
 from glocal.core.improve import Policy
 from glocal.core.spec import Part, Spec
 from glocal.core.types import Codec
-from glocal.models.codecs.cameras import CamerasCodec
-from glocal.models.codecs.grid import GridCodecConfig
+from glocal.models.codecs.cameras import CamerasCodec, PictureCodecConfig
 from glocal.models.codecs.identity import IdentityCodec
 from glocal.models.codecs.keypoints import KeypointCodec
 from glocal.models.codecs.standard import StandardCodec
@@ -43,10 +42,10 @@ def build_spec(config: Config) -> Spec:
     task, cfg = config.task, config.codec
     if isinstance(task, PushTConfig) and not task.images:
         return scene_spec(KEYPOINTS)
-    if isinstance(task, PushTConfig) and not isinstance(cfg, GridCodecConfig):
+    if isinstance(task, PushTConfig) and not isinstance(cfg, PictureCodecConfig):
         return Spec(cfg.parts, 2)
     actions = task.mapping.action_dim if isinstance(task, RobotConfig) else 2
-    grids = (Part(name, cfg.shape) for name in _cameras(task)) if isinstance(cfg, GridCodecConfig) else ()
+    grids = (Part(name, cfg.shape) for name in _cameras(task)) if isinstance(cfg, PictureCodecConfig) else ()
     return Spec((*_streams(task), *grids), actions)
 
 
@@ -81,7 +80,7 @@ def build_codec(config: Config) -> Codec:
         return StandardCodec(_streams(task))
     if isinstance(task, PushTConfig) and not task.images:
         return IdentityCodec(TABLE)
-    if isinstance(cfg, GridCodecConfig):
+    if isinstance(cfg, PictureCodecConfig):
         return CamerasCodec(cfg, _streams(task), _cameras(task))
     if isinstance(task, RobotConfig):
         raise UserError("a robot's cameras are seen as latent grids; use the preset robot-images")
@@ -91,7 +90,7 @@ def build_codec(config: Config) -> Codec:
 def build_world(config: Config, codec: Codec) -> GlobalModel:
     """An untrained global model; where it draws pictures, `codec` makes observations of them."""
     cfg, spec = config.world, build_spec(config)
-    _check_parts(_sees(cfg, _is_grid(spec)), "world", spec)
+    _check_parts(_sees(cfg, spec, codec), "world", spec)
     if isinstance(cfg, CamerasWorldConfig):
         return CamerasWorld(cfg, spec)
     if isinstance(cfg, MotionConfig | PixelConfig):
@@ -104,14 +103,19 @@ def build_world(config: Config, codec: Codec) -> GlobalModel:
     return VectorWorld(cfg, spec, build_features(config))
 
 
-def _sees(cfg: WorldConfig, grid: bool) -> bool:
-    """Whether a world takes observations that hold latent grids, or such that hold none."""
-    return isinstance(cfg, ShortcutConfig) or grid == isinstance(cfg, CamerasWorldConfig | PictureWorldConfig)
+def _sees(cfg: WorldConfig, spec: Spec, codec: Codec) -> bool:
+    """Whether a world takes the observations that a codec makes."""
+    if isinstance(cfg, ShortcutConfig):
+        return True
+    if not isinstance(codec, CamerasCodec):
+        return not isinstance(cfg, CamerasWorldConfig | PictureWorldConfig)
+    return isinstance(cfg, PictureWorldConfig) or (isinstance(cfg, CamerasWorldConfig) and _is_grid(spec))
 
 
 def build_surrogate(config: Config) -> MLPSurrogate | RSSM:
     cfg, spec = config.surrogate, build_spec(config)
-    _check_parts(isinstance(cfg, RSSMConfig) or not _is_grid(spec), "surrogate", spec)
+    pictures = isinstance(config.codec, PictureCodecConfig)
+    _check_parts(isinstance(cfg, RSSMConfig) or not pictures, "surrogate", spec)
     return RSSM(cfg, spec) if isinstance(cfg, RSSMConfig) else MLPSurrogate(cfg, spec, build_features(config))
 
 

@@ -13,6 +13,7 @@ import torch
 from glocal.core.ranges import outside
 from glocal.data.streams import RobotMapping
 from glocal.models.codecs.grid import GridCodecConfig
+from glocal.models.codecs.tokenizer import TokenizerConfig
 from glocal.models.policies.ppo import PPOConfig
 from glocal.models.worlds.diffusion import DiffusionConfig
 from glocal.pipeline.build import build_codec, build_spec, build_surrogate, build_world, device_of
@@ -87,9 +88,7 @@ def _apart(config: Config) -> Iterator[str]:
     if config.icem.elites > config.icem.samples:
         yield f"--icem.elites is {config.icem.elites}, expected at most --icem.samples, which is {config.icem.samples}"
     yield from _options(config.env.options)
-    grid = isinstance(config.codec, GridCodecConfig)
-    yield from _ungrouped("codec.width", config.codec.width, 8 if grid else 4)
-    yield from _ungrouped("probe.channels", config.probe.channels, 4)
+    yield from _grouped(config)
     if config.surrogate_length < 2:
         yield f"--surrogate-length is {config.surrogate_length}, expected at least 2: what is seen, and what follows"
     if config.cloning.window < 2:
@@ -116,6 +115,13 @@ def _options(options: Sequence[str]) -> Iterator[str]:
     for name in dict.fromkeys(names):
         if names.count(name) > 1:
             yield f"--env.options says {name} {names.count(name)} times, expected once"
+
+
+def _grouped(config: Config) -> Iterator[str]:
+    """Convolutions' channels that cannot be normalised in groups."""
+    if not isinstance(config.codec, TokenizerConfig):
+        yield from _ungrouped("codec.width", config.codec.width, 8 if isinstance(config.codec, GridCodecConfig) else 4)
+    yield from _ungrouped("probe.channels", config.probe.channels, 4)
 
 
 def _ungrouped(name: str, channels: int, groups: int) -> Iterator[str]:

@@ -26,7 +26,7 @@ from glocal.data.streams import to_dict as streams_dict
 from glocal.data.workers import workers
 from glocal.deploy.preprocess import check_planar, check_robot
 from glocal.evaluate.recording import describe, told
-from glocal.models.codecs.grid import GridCodecConfig
+from glocal.models.codecs.cameras import PictureCodecConfig
 from glocal.pipeline.config import Config, RobotConfig
 from glocal.pipeline.run_dir import RunFolder
 from glocal.runtime.files import UserError, write_json
@@ -124,9 +124,10 @@ def _trainable(path: Path, dataset: Dataset, config: Config, task: PushTConfig) 
     wrong = [*check(known, dataset), *check_robot(known, task)]
     if not config.task.images:
         wrong.append("logs hold pictures, and this preset observes tracked keypoints; use --task.images")
-    if isinstance(config.codec, GridCodecConfig) and known.pose is None:
+    if isinstance(config.codec, PictureCodecConfig) and known.pose is None:
         wrong.append(
-            "there is no pose, without which a latent grid cannot be judged; `glocal data label tracker` writes it"
+            "there is no pose, without which what a codec of pictures keeps cannot be judged; `glocal data label "
+            "tracker` writes it"
         )
     if wrong:
         raise UserError(f"{path} cannot be trained on: {'; '.join(wrong)}. Its mapping is {beside(path)}, or proposed")

@@ -18,7 +18,7 @@ from glocal.data.streams import RobotMapping
 from glocal.deploy.planning import ICEMConfig
 from glocal.evaluate.gates import GateConfig
 from glocal.evaluate.probe import ProbeConfig
-from glocal.models.codecs.grid import GridCodecConfig
+from glocal.models.codecs.cameras import PictureCodecConfig
 from glocal.models.codecs.keypoints import KeypointCodecConfig
 from glocal.models.policies.actor import ActorConfig
 from glocal.models.policies.cloning import CloningConfig
@@ -136,7 +136,7 @@ class Config:
     task: PushTConfig | RobotConfig = field(default_factory=PushTConfig)
     env: EnvConfig = field(default_factory=EnvConfig)
     play: PlayConfig = field(default_factory=PlayConfig)
-    codec: KeypointCodecConfig | GridCodecConfig = field(default_factory=KeypointCodecConfig)
+    codec: KeypointCodecConfig | PictureCodecConfig = field(default_factory=KeypointCodecConfig)
     codec_fit: FitConfig = field(default_factory=FitConfig)
     world: WorldConfig = field(default_factory=VectorWorldConfig)
     world_fit: FitConfig = field(default_factory=FitConfig)
@@ -166,7 +166,7 @@ class Config:
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     configure_tagged_union(PushTConfig | RobotConfig, converter)
-    configure_tagged_union(KeypointCodecConfig | GridCodecConfig, converter)
+    configure_tagged_union(KeypointCodecConfig | PictureCodecConfig, converter)
     configure_tagged_union(WorldConfig, converter)
     configure_tagged_union(MLPSurrogateConfig | RSSMConfig, converter)
     configure_tagged_union(ImproveConfig | PPOConfig, converter)

@@ -7,11 +7,13 @@ from glocal.core.improve import ImproveConfig
 from glocal.core.matching import MatchingConfig
 from glocal.evaluate.gates import GateConfig
 from glocal.models.codecs.grid import GridCodecConfig
+from glocal.models.codecs.tokenizer import TokenizerConfig
 from glocal.models.surrogates.rssm import RSSMConfig
 from glocal.models.worlds.cameras import CamerasWorldConfig
 from glocal.models.worlds.ensemble import EnsembleConfig
 from glocal.models.worlds.motion import MotionConfig
 from glocal.models.worlds.pixels import PixelConfig
+from glocal.models.worlds.shortcut import ShortcutConfig
 from glocal.pipeline.config import Config, EnvConfig, RobotConfig
 from glocal.runtime.trainer import FitConfig
 from glocal.tasks.pusht import PushTConfig
@@ -153,17 +155,25 @@ def _robot_pixels() -> Config:
     return replace(_robot_motion(), preset="robot-pixels", world=PATCHES)
 
 
+def _dreamer(config: Config, name: str) -> Config:
+    """Dreamer 4's tokenizer and dynamics in place of a preset's codec and global model."""
+    world = ShortcutConfig()
+    return replace(
+        config,
+        preset=name,
+        codec=TokenizerConfig(),
+        world=world,
+        world_fit=FitConfig(updates=20_000, batch=16),
+        learn=replace(config.learn, warm_up=world.context),
+    )
+
+
 def debug(config: Config) -> Config:
     """The same run with every axis shrunk, to be through in seconds; for tests."""
     tiny = FitConfig(updates=20, batch=16, warm_up=5, average=0.9)
     wide, learn = 16, config.learn
     assert isinstance(learn, ImproveConfig)
     fits = dict.fromkeys(("codec_fit", "world_fit", "surrogate_fit", "cloning_fit", "probe_fit"), tiny)
-    codec: Any = (
-        replace(config.codec, channels=2, width=8, blocks=1)
-        if isinstance(config.codec, GridCodecConfig)
-        else replace(config.codec, points=4, width=8)
-    )
     surrogate: Any = (
         replace(config.surrogate, recurrent=wide, stochastic=4, width=wide)
         if isinstance(config.surrogate, RSSMConfig)
@@ -175,13 +185,14 @@ def debug(config: Config) -> Config:
         threads=1,
         task=replace(config.task, control_steps=10 if isinstance(config.task, RobotConfig) else 30),
         play=replace(config.play, control_steps=600),
-        codec=codec,
-        world=replace(config.world, size=0),
+        codec=_tiny(config.codec),
+        world=_small(config.world),
         surrogate=surrogate,
         agent=replace(config.agent, width=wide),
         warm_start=min(20, config.warm_start),
         learn=replace(
             learn,
+            warm_up=min(4, learn.warm_up) if isinstance(config.world, ShortcutConfig) else learn.warm_up,
             iterations=12,
             critics_first=min(2, learn.critics_first),
             envs=8,
@@ -197,6 +208,20 @@ def debug(config: Config) -> Config:
         clock=replace(config.clock, checkpoint_seconds=0.2, log_every=2),
         **fits,
     )
+
+
+def _tiny(codec: Any) -> Any:
+    if isinstance(codec, GridCodecConfig):
+        return replace(codec, channels=2, width=8, blocks=1)
+    if isinstance(codec, TokenizerConfig):
+        return replace(codec, tokens=4, channels=2, size=0)
+    return replace(codec, points=4, width=8)
+
+
+def _small(world: Any) -> Any:
+    if isinstance(world, ShortcutConfig):
+        return replace(world, size=0, context=4, back=6, window=6)
+    return replace(world, size=0)
 
 
 def _on_task(name: str, env: EnvConfig, control_steps: int, episode: int) -> Config:
@@ -240,11 +265,13 @@ _ALL = (
     _pusht_grid(),
     _pusht_motion(),
     _pusht_pixels(),
+    _dreamer(_pusht_motion(), "pusht-dreamer"),
     _robot(),
     _robot_ensemble(),
     _robot_images(),
     _robot_motion(),
     _robot_pixels(),
+    _dreamer(_robot_images(), "robot-dreamer"),
     *TASKS,
 )
 PRESETS: dict[str, Config] = {config.preset: config for config in (*_ALL, *map(debug, _ALL))}

@@ -1,4 +1,4 @@
-"""What any robot senses: numbers, standardised, and what each of its cameras shows, as a latent grid."""
+"""What any robot senses: numbers, standardised, and what each of its cameras shows, as a latent grid or as tokens."""
 
 from collections.abc import Mapping
 
@@ -9,8 +9,13 @@ from torch import Tensor, nn
 from glocal.core.pictures import packed
 from glocal.core.spec import Part, Spec
 from glocal.core.types import LearnedCodec
-from glocal.models.codecs.grid import GridAutoencoder, GridCodecConfig
+from glocal.models.codecs.autoencoder import PictureAutoencoder
+from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.codecs.standard import StandardCodec
+from glocal.models.codecs.tokenizer import TokenizerConfig
+
+PictureCodecConfig = GridCodecConfig | TokenizerConfig
+"""Of autoencoders of pictures."""
 
 
 class CamerasCodec(LearnedCodec):
@@ -19,7 +24,7 @@ class CamerasCodec(LearnedCodec):
     Each camera has an autoencoder of its own, or all share one.
     """
 
-    def __init__(self, cfg: GridCodecConfig, vectors: tuple[Part, ...], cameras: Mapping[str, int]):
+    def __init__(self, cfg: PictureCodecConfig, vectors: tuple[Part, ...], cameras: Mapping[str, int]):
         """`cameras` are the sides of the pictures that each camera shows; there is at least one."""
         super().__init__()
         self.cameras, self.vectors = tuple(cameras), StandardCodec(vectors)
@@ -29,7 +34,7 @@ class CamerasCodec(LearnedCodec):
         }
         """By camera the name of its autoencoder."""
         sizes = {self.drawn_by[name]: size for name, size in cameras.items()}
-        self.grids = nn.ModuleDict({name: GridAutoencoder(cfg, size) for name, size in sizes.items()})
+        self.grids = nn.ModuleDict({name: cfg.build(size) for name, size in sizes.items()})
         self.spec = Spec((*vectors, *(Part(name, cfg.shape) for name in cameras)), 0)
         self.reads = tuple(part.name for part in self.spec.parts)
 
@@ -75,7 +80,7 @@ class CamerasCodec(LearnedCodec):
             metrics |= {f"{name}/{key}": value for key, value in found.items()}
         return torch.stack(losses).mean(), metrics
 
-    def _grid(self, known: str) -> GridAutoencoder:
+    def _grid(self, known: str) -> PictureAutoencoder:
         grid = self.grids[known]
-        assert isinstance(grid, GridAutoencoder)
+        assert isinstance(grid, PictureAutoencoder)
         return grid

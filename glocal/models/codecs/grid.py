@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from glocal.core.nets import ResidualConv, half_precision
 from glocal.core.pictures import CHANNELS
 from glocal.core.ranges import Amount, Range, Small, Width
-from glocal.models.codecs.images import coordinates, drawing_loss, to_bytes, to_channels
+from glocal.models.codecs.autoencoder import PictureAutoencoder
+from glocal.models.codecs.images import coordinates, drawing_loss, to_channels
 from glocal.runtime.files import UserError
 
 
@@ -36,8 +37,12 @@ class GridCodecConfig:
         """Of a latent grid: channels, and cells along each side."""
         return self.channels, self.side, self.side
 
+    def build(self, size: int) -> "GridAutoencoder":
+        """An untrained autoencoder of pictures of `size` by `size` pixels."""
+        return GridAutoencoder(self, size)
 
-class GridAutoencoder(nn.Module):
+
+class GridAutoencoder(PictureAutoencoder):
     """Pictures (size, size) to a grid of numbers in [-1, 1], and back."""
 
     background: Tensor
@@ -45,7 +50,7 @@ class GridAutoencoder(nn.Module):
 
     def __init__(self, cfg: GridCodecConfig, size: int):
         super().__init__()
-        self.cfg = cfg
+        self.cfg, self.shape = cfg, cfg.shape
         self.register_buffer("background", torch.zeros(CHANNELS, size, size))
         self.register_buffer("plan", coordinates(size // 2))
         halvings = (size // 2 // cfg.side).bit_length() - 1
@@ -61,16 +66,6 @@ class GridAutoencoder(nn.Module):
     def fit_statistics(self, images: UInt8[Tensor, "n h w 3"]) -> None:
         """Take the background, the median, from recorded pictures."""
         self.background.copy_(to_channels(images).median(0).values)
-
-    def encode(self, images: UInt8[Tensor, "*batch h w 3"]) -> Float[Tensor, "*batch n"]:
-        """The latent grid of pictures, as a row of numbers."""
-        latent = self.compress(to_channels(images.flatten(0, -4)))
-        return latent.flatten(1).unflatten(0, images.shape[:-3])
-
-    def decode(self, grid: Float[Tensor, "*batch n"]) -> UInt8[Tensor, "*batch h w 3"]:
-        """The pictures that latent grids, as rows of numbers, stand for."""
-        side = self.cfg.side
-        return to_bytes(self.draw(grid.flatten(0, -2).unflatten(-1, (-1, side, side))), grid.shape[:-1])
 
     def compress(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c s s"]:
         """The latent grid of pictures in [0, 1]."""

@@ -17,8 +17,8 @@ from glocal.core.nets import half_precision
 from glocal.core.ranges import Range, Share, Small, Width
 from glocal.core.spec import Part, Spec
 from glocal.core.types import Batched, Segment, Step
+from glocal.models.transformer import BlockCausal, Cache
 from glocal.models.worlds.diffusion import unit_noise
-from glocal.models.worlds.transformer import BlockCausal, Cache
 from glocal.runtime.files import UserError
 
 SIZES = ((32, 2, 2, 2), (128, 4, 4, 2), (256, 8, 4, 4), (512, 12, 8, 4), (1024, 24, 16, 4))
@@ -81,7 +81,7 @@ class Tokens(nn.Module):
         self.counts = [count for count, _ in shapes]
         self.enter = nn.ModuleList([nn.Linear(dim, width) for _, dim in shapes])
         self.leave = nn.ModuleList([nn.Linear(width, dim) for _, dim in shapes])
-        self.place = nn.Parameter(0.02 * torch.randn(sum(self.counts), width))
+        self.place = nn.Parameter(0.5 * torch.randn(sum(self.counts), width))
 
     def forward(self, obs: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch n w"]:
         parts = zip(self.enter, self.spec.parts, self.spec.split(obs).values(), strict=True)
@@ -138,7 +138,7 @@ class ShortcutWorld(nn.Module):
         self.acted = nn.Linear(spec.action_dim, width)
         self.signal = nn.Embedding(cfg.finest + 1, width)
         self.stride = nn.Embedding(cfg.finest.bit_length(), width)
-        self.registers = nn.Parameter(0.02 * torch.randn(cfg.registers, width))
+        self.registers = nn.Parameter(0.5 * torch.randn(cfg.registers, width))
         self.net = BlockCausal(width, heads, layers, every, cfg.back)
         self.head = PlainOutcome(spec.obs_dim, cfg.head_width)
 

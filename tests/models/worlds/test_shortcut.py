@@ -7,8 +7,8 @@ import torch
 
 from glocal.core.spec import Part, Spec
 from glocal.core.types import Segment
+from glocal.models.transformer import NEVER, BlockCausal
 from glocal.models.worlds.shortcut import Levels, ShortcutConfig, ShortcutWorld, Tokens
-from glocal.models.worlds.transformer import NEVER, BlockCausal
 from glocal.runtime.files import UserError
 
 SPEC = Spec((Part("place", (2,)),), 2)
@@ -108,7 +108,8 @@ def test_statistics_are_shared_by_the_cells_of_a_channel_and_by_tokens():
     mean, scale = (MIXED.split(x) for x in (world.mean, world.scale))
     assert torch.allclose(mean["joints"], torch.tensor(2.0), atol=0.5)
     assert torch.allclose(scale["joints"], torch.tensor(3.0), atol=0.5)
-    assert torch.allclose(scale["top"][0], torch.tensor(5.0), atol=0.2) and scale["top"][1].std() == 0
+    assert torch.allclose(scale["top"][0], torch.tensor(5.0), atol=0.2)
+    assert torch.equal(scale["top"][1], scale["top"][1, :1, :1].expand(4, 8))
     assert torch.equal(scale["words"][0], scale["words"][3])
 
 
@@ -173,23 +174,23 @@ def moved(count: int, length: int) -> Segment:
     return Segment(obs, action, obs[..., 0], torch.ones(count, length))
 
 
-@pytest.mark.slow
 def test_it_learns_what_actions_do():
     torch.manual_seed(0)
-    world, seen = ShortcutWorld(replace(SMALL, size=1, back=8), SPEC), moved(512, 4)
+    cfg = replace(SMALL, context=2, back=3, window=4, finest=4, sampling_steps=1, context_noise=0.0, bootstrap=0.0)
+    world, seen = ShortcutWorld(cfg, SPEC), moved(512, 4)
     world.fit_statistics(seen.obs[:, 2], seen.obs[:, 3], seen.reward[:, 3])
-    optimizer = torch.optim.Adam(world.parameters(), 2e-3)
-    for _ in range(300):
-        loss, _ = world.loss(moved(64, 6))
+    optimizer = torch.optim.Adam(world.parameters(), 5e-3)
+    for _ in range(200):
+        loss, _ = world.loss(moved(64, 4))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(world.parameters(), 1.0)
         optimizer.step()
     world.requires_grad_(False)
-    held, off = moved(256, 6), {}
+    held, off = moved(256, 4), {}
     for name, action in (("true", held.action), ("shuffled", held.action.roll(1, 0))):
-        context = world.begin(held[:, :3], 0)
-        for t in range(3, 6):
+        context = world.begin(held[:, :2], 0)
+        for t in (2, 3):
             context, answer = world.step(context, action[:, t])
         off[name] = (answer.obs - held.obs[:, -1]).norm(dim=-1).median()
-    assert off["true"] < 0.4 * off["shuffled"]
+    assert off["true"] < 0.5 * off["shuffled"]
