@@ -124,9 +124,9 @@ def _robot() -> Config:
 
 
 def _robot_ensemble() -> Config:
-    robot, world = _robot(), EnsembleConfig()
+    robot, world = _robot(), EnsembleConfig(forecast=16)
     learn = replace(robot.learn, warm_up=world.context)
-    fit = replace(robot.world_fit, updates=12_000, batch=64)  # a window costs ten times what one of diffusion does
+    fit = replace(robot.world_fit, updates=8000, batch=64)  # a window costs twenty times what one of diffusion does
     return replace(robot, preset="robot-ensemble", world=world, world_fit=fit, learn=learn)
 
 
