@@ -15,7 +15,7 @@ from glocal.core.improve import PolicyIteration
 from glocal.core.types import Segment
 from glocal.data.segments import Recorded
 from glocal.data.streams import ActionPart, Camera, RobotMapping, Stream
-from glocal.models.worlds import diffusion, ensemble, pixels
+from glocal.models.worlds import diffusion, ensemble, pixels, shortcut
 from glocal.pipeline import build
 from glocal.pipeline.config import PictureWorldConfig, RobotConfig
 from glocal.pipeline.presets import PRESETS
@@ -28,7 +28,7 @@ DEBUG = [name for name, config in PRESETS.items() if name.endswith("-debug") and
 @pytest.fixture(autouse=True)
 def without_generators(monkeypatch):
     """There are none on `meta`."""
-    for world in (diffusion, ensemble, pixels):
+    for world in (diffusion, ensemble, pixels, shortcut):
         monkeypatch.setattr(world, "unit_noise", lambda key, shape, device: torch.randn(shape, device=device))
 
 
@@ -86,7 +86,7 @@ def test_fitting_the_models_stays_on_their_device(preset):
         assert fit.iterate()["train/loss"].device == META
 
 
-@pytest.mark.parametrize("preset", ["pusht-debug", "pusht-images-debug", "pusht-grid-debug", "pusht-motion-debug"])
+@pytest.mark.parametrize("preset", ["pusht-debug", "pusht-images-debug", "pusht-grid-debug", "pusht-dreamer-debug"])
 def test_fitting_a_codec_stays_on_its_device(preset):
     config = PRESETS[preset]
     codec = build.build_codec(config).to(META)
@@ -122,6 +122,18 @@ for preset in ("pusht-debug", "pusht-grid-debug"):
     fast = torch.compile(world.sample, backend="eager", fullgraph=True)
     with torch.no_grad():
         assert torch.allclose(fast(obs, action, noise), world.sample(obs, action, noise), atol=1e-5), preset
+
+config = PRESETS["pusht-dreamer-debug"]
+world = build.build_world(config, build.build_codec(config))
+obs, flat = torch.rand(4, world.length, build.build_spec(config).obs_dim), torch.ones(4, world.length)
+segment = Segment(obs, torch.rand(4, world.length, 2), flat, flat)
+given = world.begin(segment, 0), segment.action[:, 0], torch.randn(2, 4, obs.shape[-1])
+for work, told in (("sample", given), ("loss", (segment,))):
+    found = []
+    for fast in (getattr(world, work), torch.compile(getattr(world, work), backend="eager", fullgraph=True)):
+        torch.manual_seed(0)
+        found.append(fast(*told)[0])
+    assert torch.allclose(*found, atol=1e-4), work
 
 config = PRESETS["pusht-pixels-debug"]
 world = build.build_world(config, build.build_codec(config))

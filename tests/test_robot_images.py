@@ -145,3 +145,5 @@ def test_pictures_may_be_tokens_and_their_dynamics_a_transformer(logs, tmp_path)
     assert run.observations.shape[1] == 7 + 2 * tokens
     gates = json.loads((folder / "gates.json").read_text())
     assert set(gates["cameras"]) == {"top", "side"} and (folder / "report.html").is_file()
+    with np.load(folder / "gates" / "rollouts.npz") as file:
+        assert file["recorded"].shape[-1] == 7 == len(file["names"])

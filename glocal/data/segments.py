@@ -106,11 +106,12 @@ class Recorded:
         return packed([torch.from_numpy(camera[stored]) for camera in self.film]).to(rows.device)
 
     def draw(self, count: int, length: int, acted: int = 1) -> Segment:
-        """Random windows (count, length, ...) that end with `acted` control steps, where episodes have as many."""
+        """Random windows (count, length, ...) that end with `acted` control steps, or with as many as the longest
+        episode has."""
         last = self.acted
         if acted > 1:
-            enough = last[last - self.first[last] >= acted]
-            last = enough if len(enough) else last
+            steps = last - self.first[last]
+            last = last[steps >= steps.amax().clamp_max(acted)]
         return self.windows(_drawn(last, count), length)
 
     def starts(self, count: int, length: int) -> Segment:

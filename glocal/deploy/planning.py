@@ -105,8 +105,8 @@ class ICEM:
 
     def _value_of(self, begin: Segment, plans: Float[Tensor, "b n h a"]) -> Float[Tensor, "b n"]:
         count, tried = plans.shape[:2]
-        many = begin.tensors(lambda x: x.repeat_interleave(tried, 0))
-        context, flat = self.world.begin(many, self.control_step), plans.flatten(0, 1).to(begin.obs.device)
+        begun, flat = self.world.begin(begin, self.control_step), plans.flatten(0, 1).to(begin.obs.device)
+        context = begun.tensors(lambda x: x.repeat_interleave(tried, 0))
         rewards, conts = [], []
         for t in range(flat.shape[1]):
             context, seen = self.world.step(context, flat[:, t])

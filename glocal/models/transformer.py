@@ -57,18 +57,18 @@ class Attention(nn.Module):
     def turned(self, x: Float[Tensor, "b t n h e"], times: Int[Tensor, "b t"]) -> Float[Tensor, "b t n h e"]:
         """Pairs of numbers turned by their rates times the time."""
         angle = (times[..., None] * self.rates)[:, :, None, None]  # in exact numbers: half precision counts to 256
-        cos, sin = angle.cos().to(x), angle.sin().to(x)
-        even, odd = x.chunk(2, dim=-1)
-        return torch.cat([even * cos - odd * sin, odd * cos + even * sin], dim=-1)
+        cos, sin = angle.cos(), angle.sin()
+        even, odd = x.float().chunk(2, dim=-1)
+        return torch.cat([even * cos - odd * sin, odd * cos + even * sin], dim=-1).to(x)
 
 
 class SpaceAttention(Attention):
     """Among the tokens of each step."""
 
     def forward(self, x: Float[Tensor, "b t n w"]) -> Float[Tensor, "b t n w"]:
-        query, key, value = (one.transpose(-2, -3) for one in self.asked(x))
+        query, key, value = (one.flatten(0, 1).transpose(1, 2) for one in self.asked(x))
         found = nn.functional.scaled_dot_product_attention(query, key, value)
-        return self.out(found.transpose(-2, -3).flatten(-2))
+        return self.out(found.transpose(1, 2).flatten(-2).view(x.shape))
 
 
 class TimeAttention(Attention):
@@ -91,10 +91,11 @@ class TimeAttention(Attention):
         if past is not None or x.shape[1] > self.back:
             seen = times if past is None else torch.cat([past[2], times], 1)
             ago = times[:, :, None] - seen[:, None]
-            mask = ((ago >= 0) & (ago < self.back))[:, None, None]
-        over = (one.permute(0, 2, 3, 1, 4) for one in (query, keys, values))
+            mask = ((ago >= 0) & (ago < self.back)).repeat_interleave(x.shape[2], 0)[:, None]
+        over = (one.transpose(1, 2).flatten(0, 1).transpose(1, 2) for one in (query, keys, values))
         found = nn.functional.scaled_dot_product_attention(*over, attn_mask=mask, is_causal=mask is None)
-        return self.out(found.permute(0, 3, 1, 2, 4).flatten(-2)), key, value
+        found = found.transpose(1, 2).flatten(-2).unflatten(0, (len(x), -1))
+        return self.out(found.transpose(1, 2)), key, value
 
 
 class Gated(nn.Module):

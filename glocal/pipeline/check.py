@@ -13,9 +13,10 @@ import torch
 from glocal.core.ranges import outside
 from glocal.data.streams import RobotMapping
 from glocal.models.codecs.grid import GridCodecConfig
-from glocal.models.codecs.tokenizer import TokenizerConfig
+from glocal.models.codecs.tokenizer import TokenizerConfig, missing_perceptual
 from glocal.models.policies.ppo import PPOConfig
 from glocal.models.worlds.diffusion import DiffusionConfig
+from glocal.models.worlds.shortcut import ShortcutConfig
 from glocal.pipeline.build import build_codec, build_spec, build_surrogate, build_world, device_of
 from glocal.pipeline.config import Config, PictureWorldConfig, RobotConfig, typed
 from glocal.pipeline.run_dir import split_recorded
@@ -89,6 +90,7 @@ def _apart(config: Config) -> Iterator[str]:
         yield f"--icem.elites is {config.icem.elites}, expected at most --icem.samples, which is {config.icem.samples}"
     yield from _options(config.env.options)
     yield from _grouped(config)
+    yield from _transforming(config)
     if config.surrogate_length < 2:
         yield f"--surrogate-length is {config.surrogate_length}, expected at least 2: what is seen, and what follows"
     if config.cloning.window < 2:
@@ -115,6 +117,26 @@ def _options(options: Sequence[str]) -> Iterator[str]:
     for name in dict.fromkeys(names):
         if names.count(name) > 1:
             yield f"--env.options says {name} {names.count(name)} times, expected once"
+
+
+def _transforming(config: Config) -> Iterator[str]:
+    """What does not go together in a transformer world, or in what makes tokens for it."""
+    world, codec = config.world, config.codec
+    if isinstance(codec, TokenizerConfig) and codec.perceptual and (missing := missing_perceptual()):
+        yield missing
+    if not isinstance(world, ShortcutConfig):
+        return
+    if world.back > world.window:
+        yield f"--world.back is {world.back}, expected at most --world.window, {world.window}: what was trained"
+    if world.context > world.window:
+        yield f"--world.context is {world.context}, expected at most --world.window, {world.window}: what was trained"
+    if world.sampling_steps > world.finest:
+        yield f"--world.sampling-steps is {world.sampling_steps}, expected at most --world.finest, {world.finest}"
+    if not world.bootstrap and world.sampling_steps < world.finest:
+        yield (
+            "--world.bootstrap is 0, which leaves longer strides than the finest untrained; expected more, or "
+            f"--world.sampling-steps {world.finest}"
+        )
 
 
 def _grouped(config: Config) -> Iterator[str]:

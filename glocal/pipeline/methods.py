@@ -60,6 +60,7 @@ def _ppo(study: Study) -> Config:
     learn, ppo = study.config.learn, study.ppo
     iterations = max(1, math.ceil(study.steps / (learn.envs * ppo.horizon)))
     same = {"envs": learn.envs, "episode": learn.episode, "gamma": learn.gamma}
+    same["warm_up"] = max(ppo.warm_up, study.config.world.context)
     return _watched(replace(study.config, learn=replace(ppo, iterations=iterations, **same)))
 
 

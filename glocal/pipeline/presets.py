@@ -24,12 +24,15 @@ PATCHES = PixelConfig(
     patch=4,
     diffuse="change",
     sampling_steps=2,
+    sigma_min=0.2,
     sigma_data=0.2,
     sigma_offset=0.0,
     sigma_mean=-0.9,
     sigma_std=1.5,
     context_noise=0.02,
+    answers=1,
     worst=1 / 16,
+    reward_steps=8,
 )
 """Diffusion of pictures that a CPU can afford: of how they change, in patches."""
 

@@ -29,6 +29,7 @@ from glocal.models.surrogates.mlp import MLPSurrogate
 from glocal.models.worlds.diffusion import DiffusionWorld
 from glocal.models.worlds.pictures import PictureWorld
 from glocal.models.worlds.pixels import PixelWorld
+from glocal.models.worlds.shortcut import ShortcutWorld
 from glocal.pipeline import build
 from glocal.pipeline.monitor import Watch
 from glocal.pipeline.real import NOT_ASKED, Happened, Real, real_of
@@ -95,8 +96,7 @@ def _fit_world(run: Recordings, kind: str, experience: Recorded) -> None:
     world, cfg = build.build_world(run.config, run.codec).to(run.device), run.config.world_fit
     world.fit_statistics(*experience.pairs())
     fast = build.compiled(world.loss, run.device)
-    answers = world.length - run.config.world.context
-    _fit(run, kind, world, cfg, lambda: fast(experience.draw(cfg.batch, world.length, answers)))
+    _fit(run, kind, world, cfg, lambda: fast(experience.draw(cfg.batch, world.length, world.acted)))
 
 
 def train_local(run: Modelled) -> None:
@@ -162,7 +162,7 @@ def train_policy(run: Run) -> None:
 
 def compile_answers(world: Any, device: torch.device) -> None:
     """Let what a world does at each step be one compiled program, on a GPU."""
-    if isinstance(world, DiffusionWorld | PixelWorld):
+    if isinstance(world, DiffusionWorld | PixelWorld | ShortcutWorld):
         world.sample = build.compiled(world.sample, device)
     elif isinstance(world, PictureWorld):
         world.answer = build.compiled(world.answer, device)

@@ -91,7 +91,7 @@ def _loss(run: Run, count: int, updates: int) -> float:
         cfg = FitConfig(updates=updates, batch=256)
 
         def loss() -> tuple[torch.Tensor, Metrics]:
-            return world.loss(kept.draw(cfg.batch, length, length - config.world.context))
+            return world.loss(kept.draw(cfg.batch, length, world.acted))
 
         train(Fit(cfg, world, loss), folder, f"{count}ep", run.about(), config.clock)
         checkpoint = checkpoints.load(folder, f"{count}ep")
@@ -111,8 +111,7 @@ def _asked(run: Run, config: Config) -> str:
 @torch.no_grad()
 def _measured(world: build.GlobalModel, held_out: Recorded, length: int, seed: int) -> float:
     """The loss on held-out windows; equal windows and equal noise for every model."""
-    acted = length - world.cfg.context
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        losses = [float(world.loss(held_out.draw(256, length, acted))[0]) for _ in range(BATCHES)]
+        losses = [float(world.loss(held_out.draw(256, length, world.acted))[0]) for _ in range(BATCHES)]
         return float(np.mean(losses))

@@ -101,7 +101,8 @@ def check_planar_gates(run: Modelled) -> None:
     whole, truth, everything = gate_windows(run, read, window, horizon)
     begin, action = whole[:, :window], whole.action[:, window:]
     world, surrogate = run.world(), run.surrogate()
-    answer = replay(world, begin, action, key=run.config.seed)
+    filmed = Filmed(world, _spread(len(action)))
+    answer = replay(filmed, begin, action, key=run.config.seed)
     rollouts = {
         "global model": answer.obs,
         "global, shuffled actions": replay(world, begin, shuffled(action), run.config.seed).obs,
@@ -125,7 +126,7 @@ def check_planar_gates(run: Modelled) -> None:
     if images:
         gates["codec"] = check_codec(run, read)
     gates["checks"] = checks(gates, run.config.gates)
-    _keep_rollouts(run, world, whole, answer.obs)
+    _keep_rollouts(run, filmed, whole, answer.obs)
     write_json(run.folder / "gates.json", gates)
     console.print("gates: agent px, block px, angle rad (medians over held-out windows in which the block moves)")
     for line in (*table(gates["drift"]), *summary(gates)):
@@ -210,10 +211,40 @@ def reward_errors(world: GlobalModel, whole: Segment, answer: Step) -> dict[str,
     }
 
 
+def _spread(count: int) -> Tensor:
+    """A few of so many windows, from the first to the last."""
+    return torch.linspace(0, count - 1, min(SHOWN, count)).long()
+
+
+class Filmed:
+    """A world of which some elements' pictures are kept, where it draws any."""
+
+    def __init__(self, world: GlobalModel, shown: Tensor):
+        self.world, self.shown = world, shown
+        self.films: list[dict[str, Tensor]] = []
+
+    def begin(self, segment: Segment, key: int) -> Any:
+        """See `World.begin`."""
+        return self.world.begin(segment, key)
+
+    def step(self, context: Any, action: Tensor) -> tuple[Any, Step]:
+        """See `World.step`."""
+        context, seen = self.world.step(context, action)
+        if isinstance(self.world, PictureWorld):
+            self.films.append(self.world.pictures(context[self.shown]))
+        return context, seen
+
+    def pictures(self) -> dict[str, NDArray[Any]]:
+        """Those of each camera, (n, H, s, s, 3)."""
+        names = self.films[0] if self.films else ()
+        films = {name: torch.stack([film[name] for film in self.films], 1) for name in names}
+        return {f"imagined_{name}": film.cpu().numpy() for name, film in films.items()}
+
+
 @torch.no_grad()
-def _keep_rollouts(run: Modelled, world: Any, whole: Segment, imagined: Tensor) -> None:
+def _keep_rollouts(run: Modelled, filmed: Filmed, whole: Segment, imagined: Tensor) -> None:
     """Keep a few recorded and imagined rollouts for the report, decoded, and as points where they are made of those."""
-    shown = torch.linspace(0, len(imagined) - 1, min(SHOWN, len(imagined))).long()
+    shown = filmed.shown
     spec, kept, window = build.build_spec(run.config), {}, run.config.world.context
     for side, obs in (("recorded", whole.obs[shown, window:]), ("imagined", imagined[shown])):
         kept |= {f"{side}_{name}": field.cpu().numpy() for name, field in run.codec.decode(obs).items()}
@@ -221,21 +252,9 @@ def _keep_rollouts(run: Modelled, world: Any, whole: Segment, imagined: Tensor) 
             kept[f"{side}_points"] = ((obs[..., spec.columns("points")] + 1) * (TABLE / 2)).cpu().numpy()
     if whole.pictures is not None:
         kept["recorded_image"] = unpacked(whole.pictures[shown, window:], [IMAGE_SIZE])[0].cpu().numpy()
-    kept |= _drawn(world, whole[shown], window)
+    kept |= filmed.pictures()
     with atomic_write(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
         np.savez(file, **kept)
-
-
-@torch.no_grad()
-def _drawn(world: Any, whole: Segment, window: int) -> dict[str, NDArray[Any]]:
-    """Where a world draws pictures, those that it draws of actions in windows (n, ...), by camera."""
-    if not isinstance(world, PictureWorld):
-        return {}
-    context, films = world.begin(whole[:, :window], 0), []
-    for t in range(window, whole.action.shape[1]):
-        context = world.answer(context, whole.action[:, t])
-        films.append(world.pictures(context))
-    return {f"imagined_{name}": torch.stack([film[name] for film in films], 1).cpu().numpy() for name in world.sides}
 
 
 def gate_windows(run: Modelled, read: Reader, window: int, horizon: int, every: int = 7) -> tuple[Segment, Pose, int]:
@@ -270,7 +289,8 @@ def check_robot_gates(run: Modelled) -> None:
     whole, last, everything = moving_windows(run, window, horizon)
     begin, action, truth = whole[:, :window], whole.action[:, window:], whole.obs[:, window:]
     world, surrogate, key = run.world(), run.surrogate(), run.config.seed
-    answer = replay(world, begin, action, key)
+    filmed = Filmed(world, torch.arange(min(SHOWN, len(action))))
+    answer = replay(filmed, begin, action, key)
     rollouts = {
         "global model": answer.obs,
         "global, shuffled actions": replay(world, begin, shuffled(action), key).obs,
@@ -288,7 +308,7 @@ def check_robot_gates(run: Modelled) -> None:
     if isinstance(run.codec, CamerasCodec):
         gates["cameras"] = draws_again(run, run.codec)
     gates["checks"] = stream_checks(gates["drift"])
-    _keep_streams(run, last[:SHOWN], truth[:SHOWN], answer.obs[:SHOWN], _drawn(world, whole[:SHOWN], window))
+    _keep_streams(run, last[:SHOWN], truth[:SHOWN], answer.obs[:SHOWN], filmed.pictures())
     write_json(run.folder / "gates.json", gates)
     console.print("gates: root mean square error of each stream, in its standard deviations (medians over windows)")
     for line in (*stream_table(gates["drift"]), *summary(gates)):
@@ -326,7 +346,7 @@ def _keep_streams(
     """Keep a few rollouts (n, H, d) for the report, as numbers with their names and, of cameras, as pictures: those of
     the camera up to the held-out rows `last`, and what the codec draws of observations, or the world itself drew."""
     spec, sides = build.build_spec(run.config), {"recorded": recorded, "imagined": imagined}
-    columns = _numbers(spec)
+    columns = _numbers(run, spec)
     kept = {name: obs[..., columns].cpu().numpy() for name, obs in sides.items()}
     kept["names"] = np.array(_names(run, spec))
     if isinstance(run.codec, CamerasCodec):
@@ -344,14 +364,18 @@ def _names(run: Modelled, spec: Spec) -> list[str]:
     """What the numbers of an observation are called: by stream, and column of its feature."""
     task = run.config.task
     streams = {one.name: one.columns for one in task.mapping.streams} if isinstance(task, RobotConfig) else {}
-    parts = (part for part in spec.parts if len(part.shape) < 3)
+    parts = (part for part in spec.parts if part.name not in _filmed(run))
     return [f"{part.name} {column}" for part in parts for column in streams.get(part.name, range(part.size))]
 
 
-def _numbers(spec: Spec) -> list[int]:
+def _filmed(run: Modelled) -> tuple[str, ...]:
+    """The parts of an observation that stand for pictures."""
+    return run.codec.cameras if isinstance(run.codec, CamerasCodec) else ()
+
+
+def _numbers(run: Modelled, spec: Spec) -> list[int]:
     """Which numbers of an observation are no part of a picture."""
-    grids = {part.name for part in spec.parts if len(part.shape) == 3}
-    columns = (spec.columns(part.name) for part in spec.parts if part.name not in grids)
+    columns = (spec.columns(part.name) for part in spec.parts if part.name not in _filmed(run))
     return [i for one in columns for i in range(one.start, one.stop)]
 
 

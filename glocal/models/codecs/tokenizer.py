@@ -4,6 +4,7 @@ It looks at one picture at a time, where the paper's also looks back: what a pol
 has been looking.
 """
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -138,18 +139,22 @@ def _learned(*shape: int) -> nn.Parameter:
     return nn.Parameter(0.5 * torch.randn(*shape))
 
 
-def _perceived() -> Any:
-    """LPIPS as the package of that name has it; raises `UserError` where it, or the network that it looks through, is
-    not at hand: nothing is downloaded."""
+def missing_perceptual() -> str:
+    """What a perceptual error needs and is not at hand, in words, or nothing: nothing is ever downloaded."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / PERCEPTUAL_WEIGHTS
-    try:
-        import lpips  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise UserError("--codec.perceptual needs the package lpips: pip install lpips, or set it to 0") from None
+    if importlib.util.find_spec("lpips") is None:
+        return "--codec.perceptual needs the package lpips: pip install lpips, or set it to 0"
     if not path.is_file():
-        raise UserError(
-            f"--codec.perceptual needs the weights of VGG-16 in {path}, and they are not there; set it to 0"
-        )
+        return f"--codec.perceptual needs the weights of VGG-16 in {path}, and they are not there; set it to 0"
+    return ""
+
+
+def _perceived() -> Any:
+    """LPIPS as the package of that name has it."""
+    if missing := missing_perceptual():
+        raise UserError(missing)
+    import lpips  # pyright: ignore[reportMissingImports]
+
     return _Frozen(lpips.LPIPS(net="vgg", verbose=False))
 
 

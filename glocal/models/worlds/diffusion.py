@@ -82,6 +82,11 @@ class DiffusionWorld(nn.Module, ABC):
         """Rows of a window that its loss reads."""
         return self.cfg.context + 1
 
+    @property
+    def acted(self) -> int:
+        """Control steps that windows of its loss end with, where episodes have as many."""
+        return 1
+
     @torch.no_grad()
     def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
         """Take statistics from recorded pairs of successive observations (N, d), and the rewards (N,) of the latter."""

@@ -98,6 +98,11 @@ class EnsembleWorld(nn.Module):
         """Rows of a window that its loss reads."""
         return self.cfg.context + self.cfg.forecast
 
+    @property
+    def acted(self) -> int:
+        """Control steps that windows of its loss end with, where episodes have as many."""
+        return self.cfg.forecast
+
     @torch.no_grad()
     def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
         """Take the statistics of features and head from recorded pairs (N, d) and rewards (N,)."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from glocal.core.features import PlainOutcome, outcome_losses
@@ -84,6 +84,11 @@ class MotionWorld(PictureWorld):
         """Rows of a window that its loss reads."""
         return self.cfg.context + self.cfg.before + self.cfg.answers
 
+    @property
+    def acted(self) -> int:
+        """Control steps that windows of its loss end with, where episodes have as many."""
+        return self.cfg.answers
+
     def judge(self, context: Context, obs: Float[Tensor, "b d"]) -> tuple[Tensor, Tensor]:
         return self.head(obs)
 
@@ -156,7 +161,8 @@ class MotionWorld(PictureWorld):
         context = self._begun(noised(truth[:, :window], self.cfg.context_noise))
         for t in range(most):
             recorded = self._begun(noised(truth[:, t + 1 : t + 1 + window], self.cfg.context_noise))
-            context = where(own < most - t, recorded, self.answer(context, truth.action[:, window + t]))
+            rests = _rests(truth[:, window + t - 1], truth[:, window + t])
+            context = where(rests | (own < most - t), recorded, self.answer(context, truth.action[:, window + t]))
         return context
 
     def _error(self, found: Window, truth: Window) -> tuple[Tensor, Tensor]:
@@ -167,3 +173,9 @@ class MotionWorld(PictureWorld):
             return drawn, drawn
         apart = (found.numbers - truth.numbers) / self.features.scale
         return drawn + 0.1 * nn.functional.smooth_l1_loss(apart, torch.zeros_like(apart)), drawn
+
+
+def _rests(before: Window, after: Window) -> Bool[Tensor, " b"]:
+    """Where nothing was done and nothing moved, as before an episode's first control step."""
+    still = (before.pictures == after.pictures).all(-1) & (before.numbers == after.numbers).all(-1)
+    return still & (after.action == 0).all(-1)

@@ -63,6 +63,11 @@ class PictureWorld(nn.Module, ABC):
     def length(self) -> int:
         """Rows of a window that its loss reads."""
 
+    @property
+    @abstractmethod
+    def acted(self) -> int:
+        """Control steps that windows of its loss end with, where episodes have as many."""
+
     @abstractmethod
     def begin(self, segment: Segment, key: int) -> Any:
         """See `World.begin`; needs at least `context` steps, and their pictures."""

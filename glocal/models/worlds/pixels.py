@@ -28,7 +28,7 @@ from glocal.models.worlds.pictures import PictureWorld, Window, noised
 from glocal.models.worlds.unet import Down, Middle, UNet, groups
 from glocal.runtime.files import UserError
 
-SIZES = (((8, 8), 1), ((48, 128), 2), ((64, 64, 64, 64), 2), ((96, 96, 128, 128), 2), ((128, 128, 256, 256), 3))
+SIZES = (((8, 8), 1), ((48, 96), 1), ((64, 64, 64, 64), 2), ((96, 96, 128, 128), 2), ((128, 128, 256, 256), 3))
 """Channels by level, and blocks at each, by `size`; 2 is the paper's."""
 OUTCOME_CHANNELS, OUTCOME_SIDE = 32, 8
 JUDGED = 4
@@ -126,7 +126,7 @@ class Denoiser(nn.Module):
 class RecurrentOutcome(nn.Module):
     """Rewards, and whether the episode goes on, of pictures before and after actions, and of all that was before."""
 
-    def __init__(self, frame: int, side: int, told: int, memory: int):
+    def __init__(self, frame: int, side: int, told: int, memory: int, width: int):
         super().__init__()
         levels = 1
         while side > OUTCOME_SIDE:
@@ -135,7 +135,7 @@ class RecurrentOutcome(nn.Module):
         self.enter = nn.Conv2d(2 * frame, OUTCOME_CHANNELS, 3, padding=1)
         self.down, self.middle = Down(channels, 1, told), Middle(OUTCOME_CHANNELS, told)
         self.cell = nn.GRUCell(OUTCOME_CHANNELS * side**2 + told, memory)
-        self.head = outcome_head(memory, memory)
+        self.head = outcome_head(memory, width)
 
     def forward(
         self, maps: Float[Tensor, "b t n s s"], told: Float[Tensor, "b t f"], memory: Float[Tensor, "b h"]
@@ -172,12 +172,18 @@ class PixelWorld(PictureWorld):
         frame, cells = CHANNELS * cfg.patch**2 * len(self.sides), side // cfg.patch
         self.register_buffer("first_sigma", torch.tensor(cfg.sigma_max))
         self.denoiser = Denoiser(cfg, frame, cells, self.numbers, self.features.dynamics_dim())
-        self.outcome = RecurrentOutcome(frame, cells, spec.action_dim + 2 * self.numbers, cfg.memory)
+        told = spec.action_dim + 2 * self.numbers
+        self.outcome = RecurrentOutcome(frame, cells, told, cfg.memory, cfg.head_width)
 
     @property
     def length(self) -> int:
         """Rows of a window that its loss reads."""
         return max(self.cfg.context + self.cfg.answers, self.cfg.reward_steps)
+
+    @property
+    def acted(self) -> int:
+        """Control steps that windows of its loss end with."""
+        return self.cfg.answers
 
     @torch.no_grad()
     def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
@@ -197,14 +203,18 @@ class PixelWorld(PictureWorld):
         noise = unit_noise(context.key, (len(action), self.numbers + seen.pictures.shape[-1]), action.device)
         numbers, pictures = self.sample(seen, action, noise).tensor_split([self.numbers], dim=-1)
         after = seen.after(action, numbers, pictures)
-        return Context(after, self._remembered(after[:, -2:], context.memory)[:, -1], context.key + 1)
+        memory = self._remember(seen[:, -1:], after[:, -1:], context.memory)
+        return Context(after, memory[:, -1], context.key + 1)
 
     def sample(self, seen: Window, action: Float[Tensor, "b a"], noise: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """The next numbers and pictures, made of unit noise."""
         sight = self.see(seen, action)
         sigmas = self.cfg.schedule(self.first_sigma)
-        change = solved(lambda x, sigma: self.denoise(x, sigma, sight, seen), noise, sigmas, self.cfg.solver == "heun")
-        return self._after(seen, change)
+
+        def clean(noisy: Tensor, sigma: Tensor) -> Tensor:
+            return self._held(seen, self.denoise(noisy, sigma, sight))
+
+        return self._after(seen, solved(clean, noise, sigmas, self.cfg.solver == "heun"))
 
     def judge(self, context: Context, obs: Float[Tensor, "b d"]) -> tuple[Tensor, Tensor]:
         reward, cont = self.outcome.head(context.memory).unbind(-1)
@@ -236,8 +246,9 @@ class PixelWorld(PictureWorld):
             maps = self.denoiser.see(self._maps(seen.pictures / self.cfg.sigma_data).flatten(1, 2))
         return Sight(maps, flat)
 
-    def denoise(self, noisy: Tensor, sigma: Tensor, sight: Sight, seen: Window) -> Float[Tensor, "b d"]:
-        """What is expected behind `noisy` (B, d) at noise `sigma` (B, 1), within what pixels can be."""
+    def denoise(self, noisy: Tensor, sigma: Tensor, sight: Sight) -> Float[Tensor, "b d"]:
+        """What is expected behind `noisy` (B, d), whose pixels have noise `sigma` (B, 1) each, and offsets."""
+        sigma = self._whole(sigma)
         level = level_features(sigma)
 
         def network(scaled: Tensor) -> Tensor:
@@ -246,19 +257,26 @@ class PixelWorld(PictureWorld):
                 maps, moved = self.denoiser(self._maps(pictures), numbers, level, sight)
             return torch.cat([moved.float(), self._pictures(maps.float())], dim=-1)
 
-        numbers, pictures = preconditioned(network, noisy, sigma, self.cfg.sigma_data).tensor_split([self.numbers], -1)
+        return preconditioned(network, noisy, sigma, self.cfg.sigma_data)
+
+    def _whole(self, sigma: Float[Tensor, "b 1"]) -> Float[Tensor, "b 1"]:
+        """The noise of a pixel, its channel's offset among it: what the network is told, in sampling as in training."""
+        return (sigma**2 + self.cfg.sigma_offset**2).sqrt()
+
+    def _held(self, seen: Window, change: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """What is diffused, as far as the bytes of pictures can hold it."""
+        numbers, pictures = change.tensor_split([self.numbers], -1)
         shift = seen.pictures[:, -1] if self.cfg.diffuse == "change" else 0.0
         return torch.cat([numbers, in_bytes(pictures + shift) - shift], dim=-1)
 
     def _denoising_loss(self, seen: Window, truth: Window) -> tuple[Tensor, Tensor]:
         """EDM's loss of the step after a context, and what was made of it, (B, d)."""
         cfg, clean = self.cfg, self._change(seen, truth)
-        level = (cfg.sigma_mean + cfg.sigma_std * torch.randn_like(clean[:, :1])).exp()
-        sight = self.see(seen, truth.action)
-        noisy = clean + level * torch.randn_like(clean) + self._offset(clean)
-        sigma = (level**2 + cfg.sigma_offset**2).sqrt()
-        found = self.denoise(noisy, sigma, sight, seen)
-        return self._error(found - clean, sigma), self._after(seen, found.detach())
+        sigma = (cfg.sigma_mean + cfg.sigma_std * torch.randn_like(clean[:, :1])).exp()
+        noisy = clean + sigma * torch.randn_like(clean) + self._offset(clean)
+        found = self.denoise(noisy, sigma, self.see(seen, truth.action))
+        after = self._after(seen, self._held(seen, found.detach()))
+        return self._error(found - clean, self._whole(sigma)), after
 
     def _error(self, off: Float[Tensor, "b d"], sigma: Float[Tensor, "b 1"]) -> Float[Tensor, ""]:
         """Squared errors, weighted so that every noise level counts the same (arXiv 2206.00364, Eq. 8)."""
@@ -294,18 +312,16 @@ class PixelWorld(PictureWorld):
         moved = self.features.advance(seen.numbers[:, -1], numbers / self.cfg.sigma_data)
         return torch.cat([moved, pictures + shift], dim=-1)
 
-    def _remembered(self, seen: Window, memory: Tensor | None = None) -> Float[Tensor, "b t h"]:
-        """What the network of rewards remembers after each step of a window (B, T, ...), the first from a rest where no
-        memory (B, h) of it is given; else what it remembers after each of the others."""
-        maps = self._maps(seen.pictures)
-        told = torch.cat([seen.action, seen.numbers], dim=-1)
-        if memory is None:
-            memory = told.new_zeros(len(told), self.cfg.memory)
-            before, numbers = torch.cat([maps[:, :1], maps[:, :-1]], 1), seen.numbers
-            earlier = torch.cat([numbers[:, :1], numbers[:, :-1]], 1)
-        else:
-            before, maps, earlier, told = maps[:, :-1], maps[:, 1:], seen.numbers[:, :-1], told[:, 1:]
-        return self.outcome(torch.cat([before, maps], dim=2), torch.cat([told, earlier], dim=-1), memory)
+    def _remembered(self, seen: Window) -> Float[Tensor, "b t h"]:
+        """What the network of rewards remembers after each step of a window, the first of which came of a rest."""
+        before = Window(*(torch.cat([x[:, :1], x[:, :-1]], 1) for x in (seen.pictures, seen.numbers, seen.action)))
+        memory = seen.pictures.new_zeros(len(seen.pictures), self.cfg.memory)
+        return self._remember(before, seen, memory)
+
+    def _remember(self, before: Window, after: Window, memory: Float[Tensor, "b h"]) -> Float[Tensor, "b t h"]:
+        """What is remembered after each step of what was seen before and after it (B, T, ...)."""
+        maps = torch.cat([self._maps(before.pictures), self._maps(after.pictures)], dim=2)
+        return self.outcome(maps, torch.cat([after.action, after.numbers, before.numbers], dim=-1), memory)
 
     def _maps(self, pictures: Float[Tensor, "*batch p"]) -> Float[Tensor, "*batch m s s"]:
         """The maps of all cameras' pictures, one behind the other."""

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from glocal.core.features import PlainOutcome, outcome_losses
 from glocal.core.nets import half_precision
-from glocal.core.ranges import Range, Share, Small, Width
-from glocal.core.spec import Part, Spec
+from glocal.core.ranges import Part, Range, Small, Width
+from glocal.core.spec import Part as Seen
+from glocal.core.spec import Spec
 from glocal.core.types import Batched, Segment, Step
 from glocal.models.transformer import BlockCausal, Cache
 from glocal.models.worlds.diffusion import unit_noise
@@ -33,10 +34,10 @@ class ShortcutConfig:
 
     context: Small = 32
     """Observations that it begins with: the paper's prefill."""
-    back: Annotated[int, Range(2, 1000)] = 96
-    """Steps that it looks back, its own among them: what its cache holds."""
+    back: Annotated[int, Range(2, 1000)] = 32
+    """Steps that it looks back, its own among them: what its cache holds. The paper's are 96."""
     window: Annotated[int, Range(2, 1000)] = 32
-    """Rows of the windows that it is trained on."""
+    """Rows of the windows that it is trained on, at least as many as it looks back."""
     size: Literal[0, 1, 2, 3, 4] = 1
     """0 (for tests) to 4: width and depth of the transformer."""
     pack: Literal[1, 2, 4, 8] = 2
@@ -47,9 +48,9 @@ class ShortcutConfig:
     """Steps of the finest way from noise to what is clean."""
     sampling_steps: Literal[1, 2, 4, 8, 16, 32, 64] = 4
     """Evaluations of the network for a step, of which one more fills the cache."""
-    bootstrap: Share = 0.25
+    bootstrap: Part = 0.25
     """Share of a minibatch that learns longer strides."""
-    context_noise: Share = 0.1
+    context_noise: Part = 0.1
     """Share of noise in what was seen and is looked back at, so that its own errors do not lead it away."""
     head_width: Width = 128
 
@@ -93,7 +94,7 @@ class Tokens(nn.Module):
         return torch.cat([_row(leave(x), part, self.pack) for leave, part, x in each], dim=-1)
 
 
-def _tokens(part: Part, pack: int) -> tuple[int, int]:
+def _tokens(part: Seen, pack: int) -> tuple[int, int]:
     """Tokens of a part, and numbers of each."""
     if len(part.shape) == 1:
         return 1, part.size
@@ -105,14 +106,14 @@ def _tokens(part: Part, pack: int) -> tuple[int, int]:
     return height * width // pack**2, channels * pack**2
 
 
-def _squares(x: Tensor, part: Part, pack: int) -> Float[Tensor, "*batch n m"]:
+def _squares(x: Tensor, part: Seen, pack: int) -> Float[Tensor, "*batch n m"]:
     """A part (*batch, *shape) as its tokens' numbers."""
     if len(part.shape) == 1:
         return x[..., None, :]
     return nn.functional.pixel_unshuffle(x, pack).flatten(-2).transpose(-1, -2) if len(part.shape) == 3 else x
 
 
-def _row(tokens: Float[Tensor, "*batch n m"], part: Part, pack: int) -> Float[Tensor, "*batch d"]:
+def _row(tokens: Float[Tensor, "*batch n m"], part: Seen, pack: int) -> Float[Tensor, "*batch d"]:
     """The inverse of `_squares`, as a row of numbers."""
     if len(part.shape) < 3:
         return tokens.flatten(-2)
@@ -129,13 +130,11 @@ class ShortcutWorld(nn.Module):
     def __init__(self, cfg: ShortcutConfig, spec: Spec):
         super().__init__()
         self.cfg, self.spec = cfg, spec
-        if cfg.sampling_steps > cfg.finest:
-            raise UserError(f"--world.sampling-steps is {cfg.sampling_steps}, expected at most --world.finest")
         width, layers, heads, every = SIZES[cfg.size]
         self.register_buffer("mean", torch.zeros(spec.obs_dim))
         self.register_buffer("scale", torch.ones(spec.obs_dim))
         self.tokens = Tokens(spec, cfg.pack, width)
-        self.acted = nn.Linear(spec.action_dim, width)
+        self.action = nn.Linear(spec.action_dim, width)
         self.signal = nn.Embedding(cfg.finest + 1, width)
         self.stride = nn.Embedding(cfg.finest.bit_length(), width)
         self.registers = nn.Parameter(0.5 * torch.randn(cfg.registers, width))
@@ -147,13 +146,18 @@ class ShortcutWorld(nn.Module):
         """Rows of a window that its loss reads."""
         return self.cfg.window
 
+    @property
+    def acted(self) -> int:
+        """Control steps that windows of its loss end with, where episodes have as many."""
+        return self.cfg.window - 1
+
     @torch.no_grad()
     def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
         """Take mean and spread of every number, the cells of a grid sharing each channel's, from recorded pairs."""
         for name, x in self.spec.split(after).items():
             cells = x if x.ndim == 2 else x.flatten(2).transpose(1, 2).flatten(0, 1) if x.ndim == 4 else x.flatten(0, 1)
             columns, shape = self.spec.columns(name), self.spec.part(name).shape
-            for buffer, found in ((self.mean, cells.mean(0)), (self.scale, cells.std(0).clamp_min(1e-3))):
+            for buffer, found in ((self.mean, cells.mean(0)), (self.scale, _spread(cells))):
                 each = found[:, None, None] if len(shape) == 3 else found
                 buffer[columns] = each.expand(shape).flatten()
 
@@ -190,13 +194,13 @@ class ShortcutWorld(nn.Module):
             clean, _ = self._clean(x, action, levels, times, context.cache)
             x = x + (clean - x) / (steps - k)
         _, seen = self._told(x, action, noise[1, :, None], times, context.cache)
-        return x[:, 0] * self.scale + self.mean, seen
+        return self._within(x[:, 0] * self.scale + self.mean), seen
 
     def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
         """The losses of shortcut forcing (Eq. 7) on windows (B, window, ...), and the heads' losses."""
         obs, count = self._normal(segment.obs), len(segment.obs)
         times = torch.arange(obs.shape[1], device=obs.device).expand(count, -1)
-        some = round(self.cfg.bootstrap * count)
+        some = min(count - 1, max(1, round(self.cfg.bootstrap * count))) if self.cfg.bootstrap else 0
         levels, noise = self._levels(count, obs.shape[1], some, obs.device), torch.randn_like(obs)
         signal = levels.signal[..., None] / self.cfg.finest
         x = (1 - signal) * noise + signal * obs
@@ -239,9 +243,9 @@ class ShortcutWorld(nn.Module):
     ) -> tuple[Tensor, Cache]:
         """What steps that were seen (B, T, d) leave to be looked back at, slightly noised."""
         finest = self.cfg.finest
-        signal = finest - round(self.cfg.context_noise * finest)
+        signal = min(finest - 1, round((1 - self.cfg.context_noise) * finest))
         x = signal / finest * obs + (1 - signal / finest) * noise
-        levels = Levels(torch.full_like(times, min(signal, finest - 1)), torch.ones_like(times))
+        levels = Levels(torch.full_like(times, signal), torch.ones_like(times))
         return self._clean(x, action, levels, times, cache)
 
     def _clean(
@@ -250,14 +254,27 @@ class ShortcutWorld(nn.Module):
         """What is expected behind noisy steps, and what these leave to be looked back at."""
         told = self.signal(levels.signal) + self.stride(levels.stride.float().log2().round().long())
         registers = self.registers.expand(*times.shape, -1, -1)
-        tokens = torch.cat([self.acted(action)[:, :, None], told[:, :, None], registers, self.tokens(x)], dim=2)
+        tokens = torch.cat([self.action(action)[:, :, None], told[:, :, None], registers, self.tokens(x)], dim=2)
         with half_precision(x.device):
             hidden, seen = self.net(tokens, times, cache)
         return self.tokens.read(hidden[:, :, 2 + self.cfg.registers :].float()), seen
 
     def _empty(self, count: int, device: torch.device) -> Cache:
         tokens = 2 + self.cfg.registers + sum(self.tokens.counts)
-        return self.net.empty(count, tokens, device, torch.get_default_dtype())
+        with half_precision(device):
+            dtype = self.action(torch.zeros(1, self.spec.action_dim, device=device)).dtype
+        return self.net.empty(count, tokens, device, dtype)
+
+    def _within(self, obs: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """Observations whose grids and tokens are within what codecs make, from -1 to 1."""
+        parts = self.spec.split(obs)
+        return self.spec.join({name: x if x.ndim == 2 else x.clamp(-1, 1) for name, x in parts.items()})
 
     def _normal(self, obs: Tensor) -> Tensor:
         return (obs - self.mean) / self.scale
+
+
+def _spread(x: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
+    """Standard deviations, and 1 where nothing varies."""
+    std = x.std(0, correction=0)
+    return torch.where(std > 1e-3, std, torch.ones_like(std))

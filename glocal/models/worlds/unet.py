@@ -14,8 +14,8 @@ HEAD = 8
 
 
 def groups(channels: int) -> int:
-    """Into how many of `GROUP` channels they fall."""
-    return max(1, channels // GROUP)
+    """Into how many equal groups of at least `GROUP` channels they fall, if there are as many."""
+    return next(count for count in range(max(1, channels // GROUP), 0, -1) if channels % count == 0)
 
 
 class AdaptiveNorm(nn.Module):

@@ -216,6 +216,17 @@ def test_its_loss_begins_after_as_many_own_answers_as_chance_gives_each_window(m
         assert torch.equal(led.source[i], context.source[0])
 
 
+def test_before_an_episode_begins_it_answers_nothing_of_its_own(monkeypatch):
+    """An action of zero may be one that moves: a resting window's context is what was recorded."""
+    model = world(replace(SMALL, before=3, source_steps=8))
+    segment = recorded(model, length=model.length)
+    pictures, action = segment.pictures.clone(), segment.action.clone()
+    pictures[:, :4], action[:, :4] = pictures[:, 3:4], 0.0
+    truth = model.seen(replace(segment, pictures=pictures, action=action))
+    monkeypatch.setattr(torch, "randint", lambda high, size, device: torch.tensor([3, 3, 3]))
+    assert model._led(truth).age.tolist() == [1, 1, 1]
+
+
 def test_numbers_follow_pictures_and_actions():
     joints = (Part("joints", (3,)),)
     model = world(vectors=joints)

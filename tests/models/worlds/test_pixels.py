@@ -1,5 +1,6 @@
 """Diffusion of pictures: its sampler and its frames by hand, and that it learns what an action does."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -9,9 +10,11 @@ from glocal.core.spec import Part, Spec
 from glocal.core.types import Segment
 from glocal.models.codecs.cameras import CamerasCodec
 from glocal.models.codecs.grid import GridCodecConfig
+from glocal.models.worlds import pixels
 from glocal.models.worlds.diffusion import solved
-from glocal.models.worlds.pixels import JUDGED, PixelConfig, PixelWorld, in_bytes
+from glocal.models.worlds.pixels import JUDGED, SIZES, PixelConfig, PixelWorld, in_bytes
 from glocal.models.worlds.unet import UNet
+from glocal.pipeline.presets import PATCHES
 from glocal.runtime.files import UserError
 
 SIDE = 16
@@ -107,8 +110,9 @@ def test_answers_are_pictures_of_bytes_and_follow_from_the_key():
     assert torch.equal(after.seen.pictures[:, 0], begun.seen.pictures[:, 1]) and after.key == 4
 
 
-def test_rewards_along_a_rollout_are_those_of_the_same_pictures_recorded():
+def test_rewards_along_a_rollout_are_those_of_the_same_pictures_recorded(monkeypatch):
     """The recurrent network goes on from its memory as over a whole window."""
+    monkeypatch.setattr(pixels, "half_precision", lambda device: nullcontext())
     model = stirred(world(vectors=JOINTS))
     segment = recorded(model)
     model.fit_statistics(segment.obs[:, 0], segment.obs[:, 1], segment.reward[:, 1])
@@ -122,8 +126,8 @@ def test_rewards_along_a_rollout_are_those_of_the_same_pictures_recorded():
     pictures = ((rows.unflatten(-1, (3, SIDE, SIDE)).movedim(2, -1) + 1) * 127.5).round().byte().flatten(2)
     whole = Segment(numbers, action[:, :4], segment.reward[:, :4], segment.cont[:, :4], pictures)
     told, cont = model.outcomes(whole)
-    assert torch.allclose(told[:, 2:], torch.stack([seen.reward for seen, _ in steps], 1), atol=0.02)
-    assert torch.allclose(cont[:, 2:].sigmoid(), torch.stack([seen.cont for seen, _ in steps], 1), atol=0.02)
+    assert torch.allclose(told[:, 2:], torch.stack([seen.reward for seen, _ in steps], 1), atol=1e-3)
+    assert torch.allclose(cont[:, 2:].sigmoid(), torch.stack([seen.cont for seen, _ in steps], 1), atol=1e-3)
 
 
 def test_each_answer_of_the_loss_sees_what_was_made_of_those_before():
@@ -151,7 +155,7 @@ def test_offset_noise_is_the_same_for_all_pixels_of_a_channel():
     channels = offset[:, 3:].unflatten(-1, (6, -1))
     assert torch.equal(channels, channels[..., :1].expand_as(channels))
     assert 0.45 < offset[:, :3].std() < 0.55 and 0.45 < channels[..., 0].std() < 0.55
-    assert channels[:, 0, 0].corrcoef().ndim == 0 and abs(torch.corrcoef(channels[..., 0].T)[0, 1]) < 0.15
+    assert abs(torch.corrcoef(channels[..., 0].T)[0, 1]) < 0.15
 
 
 def test_errors_count_the_same_at_every_noise_level_and_the_worst_pixels_twice():
@@ -163,10 +167,57 @@ def test_errors_count_the_same_at_every_noise_level_and_the_worst_pixels_twice()
     assert torch.allclose(world(replace(SMALL, worst=share))._error(off, sigma), torch.tensor(weight * (share + 1)))
 
 
-def test_cameras_of_different_sizes_and_patches_that_do_not_divide_are_refused():
+def test_cameras_of_different_sizes_are_refused():
     codec = CamerasCodec(CODEC, (), {"top": SIDE, "wrist": 2 * SIDE})
     with pytest.raises(UserError, match="cameras of one size, found top 16, wrist 32 pixels"):
         PixelWorld(SMALL, Spec(codec.spec.parts, 2), codec)
+
+
+@pytest.mark.parametrize("size", range(len(SIZES)))
+def test_networks_of_every_size_can_be_run(size):
+    """On `meta`, where nothing is calculated."""
+    channels, blocks = SIZES[size]
+    with torch.device("meta"):
+        net = UNet(channels, blocks, 16)
+        assert net(torch.zeros(1, channels[0], 32, 32), torch.zeros(1, 16)).shape == (1, channels[0], 32, 32)
+
+
+def test_noise_is_told_in_sampling_as_in_training(monkeypatch):
+    """A pixel's own noise and its channel's offset together."""
+    model, told = stirred(world(replace(SMALL, sigma_offset=0.4))), []
+    features = pixels.level_features
+    monkeypatch.setattr(pixels, "level_features", lambda sigma: (told.append(float(sigma[0])), features(sigma))[1])
+    model.step(model.begin(recorded(model), 0), torch.zeros(3, 2))
+    levels = model.cfg.schedule(model.first_sigma)[:-1]
+    assert told == pytest.approx([float((level**2 + 0.4**2).sqrt()) for level in levels])
+
+
+def test_the_preset_that_a_cpu_affords_makes_use_of_every_evaluation():
+    """Its last one still changes a picture by more than a byte."""
+    model = stirred(world(replace(PATCHES, size=0, reward_steps=5)))
+    begun, action = model.begin(recorded(model), 0), torch.zeros(3, 2)
+    noise, found = torch.randn(3, 3 * SIDE**2), []
+    denoise = model.denoise
+    model.denoise = lambda *told: (found.append(denoise(*told)), found[-1])[1]  # pyright: ignore
+    model.sample(begun.seen, action, noise)
+    assert len(found) == 2 and (found[0] - found[1]).abs().mean() > 2 / 255
+
+
+def test_what_is_out_of_a_pictures_range_is_learned_from_nevertheless():
+    """The loss sees what the network says, samples what bytes hold."""
+    model = world()
+    for parameter in model.denoiser.out.parameters():
+        parameter.data += 5.0
+    segment = recorded(model)
+    loss, _ = model.loss(replace(segment, pictures=torch.full_like(segment.pictures, 255)))
+    loss.backward()
+    assert model.denoiser.out.bias.grad is not None and (model.denoiser.out.bias.grad.abs() > 1e-3).all()
+
+
+def test_one_picture_of_context_is_enough():
+    model = stirred(world(replace(SMALL, context=1), JOINTS))
+    _, seen = model.step(model.begin(recorded(model), 0), torch.zeros(3, 2))
+    assert torch.isfinite(seen.reward).all()
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (13, 10)])
@@ -188,9 +239,10 @@ def test_levels_of_the_network_differ_in_width_and_all_are_told():
 @pytest.mark.slow
 def test_it_learns_where_an_action_takes_a_square_and_what_that_is_worth():
     torch.manual_seed(0)
-    model = world(replace(SMALL, patch=4, diffuse="change", sigma_offset=0.0, worst=0.1))
+    told = {"sampling_steps": 2, "sigma_min": 0.1, "sigma_data": 0.3, "sigma_offset": 0.0}
+    model = world(replace(SMALL, patch=4, diffuse="change", worst=0.1, **told))
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
-    for _ in range(250):
+    for _ in range(350):
         loss, _ = model.loss(moved(8 * JUDGED, 5))
         optimizer.zero_grad()
         loss.backward()
