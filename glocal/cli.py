@@ -1,5 +1,6 @@
 """The command line: verbs, and the presets that they work on."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,8 @@ HELP = ("-h", "--help", "--help-all")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; exits with 2 for what a person can mend, and 130 when interrupted."""
     try:
-        _main(list(sys.argv[1:] if arguments is None else arguments))
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        (_lead_or_follow if os.environ.get("WORLD_SIZE", "1") != "1" else _main)(given)
     except UserError as error:
         _refuse(str(error))
     except BrokenPipeError:  # the reader of a help text has gone
@@ -53,6 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on from the last checkpoint")
         sys.exit(130)
+
+
+def _lead_or_follow(arguments: list[str]) -> None:
+    """The part of one of several processes that `torchrun` started: the first does what is asked, the others help."""
+    from glocal.pipeline.run import dismiss, follow
+    from glocal.runtime.team import started
+
+    if not started().leads:
+        follow()
+        return
+    _main(arguments)
+    dismiss()
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -42,6 +42,8 @@ class Stage:
     """A further folder that it makes."""
     idle: Callable[[Config], bool] = lambda config: False
     """Whether it has nothing to do; then it need not be asked for."""
+    shared: bool = False
+    """Whether all processes that were started work at it, and not the leading one alone."""
     takes_in: bool = False
     """Whether it reads the logs that the configuration names."""
 
@@ -65,19 +67,20 @@ STAGES = {
         ),
         Stage(
             "codec", stages.train_codec, "codec", ("collect",), (*_DATA, "codec_fit"), _trained("codec"),
-            idle=lambda config: isinstance(config.task, PushTConfig) and not config.task.images,
+            shared=True, idle=lambda config: isinstance(config.task, PushTConfig) and not config.task.images,
         ),
         Stage(
             "global", stages.train_global, "global", ("collect", "codec"), (*_DATA, "world", "world_fit"),
-            _trained("global"),
+            _trained("global"), shared=True,
         ),
         Stage(
             "judge", stages.train_judge, "judge", ("collect", "codec"), (*_DATA, "world", "world_fit"),
-            _trained("judge"), idle=lambda config: not config.judge,
+            _trained("judge"), shared=True, idle=lambda config: not config.judge,
         ),
         Stage(
             "local", stages.train_local, "local", ("collect", "codec", "global"),
             (*_DATA, "world", "surrogate", "surrogate_fit", "surrogate_length", "matching"), _trained("local"),
+            shared=True,
         ),
         Stage(
             "gates", validate.check_gates, "gates.json", ("collect", "codec", "global", "local"),
@@ -87,6 +90,7 @@ STAGES = {
         Stage(
             "cloning", stages.train_cloning, "cloning", ("collect", "codec", "local"),
             (*_DATA, "policy_seed", "surrogate", "agent", "cloning", "cloning_fit"), _trained("cloning"),
+            shared=True,
         ),
         Stage(
             "policy", stages.train_policy, "policy", ("collect", "codec", "global", "judge", "local"),

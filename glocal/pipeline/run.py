@@ -4,10 +4,11 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from glocal.pipeline.config import to_dict
+from glocal.pipeline.config import Config, from_dict, to_dict
 from glocal.pipeline.plan import STAGES, Stage, run_class, seed_of
 from glocal.pipeline.previous import alone, set_aside
 from glocal.pipeline.recovery import read_config
@@ -18,6 +19,7 @@ from glocal.runtime.declarations import chosen, declared
 from glocal.runtime.digests import Digests
 from glocal.runtime.files import UserError
 from glocal.runtime.progress import console, quoted
+from glocal.runtime.team import started, together
 from glocal.runtime.trainer import threads
 
 
@@ -99,14 +101,44 @@ def _attempt(run: Run, stage: Stage) -> float:
     began = time.monotonic()
     attempt = read_attempt(run.folder, stage.name)
     assert attempt is not None
-    config = declared(run.config, stage.readable, f"the stage {stage.name}")
     try:
-        stage.work(run_class(stage)(run.folder, config))
+        _work(stage, run)
     except BaseException:
         spent = attempt.seconds + time.monotonic() - began
         write(attempt_path(run.folder, stage.name), replace(attempt, seconds=spent))
         raise
     return attempt.seconds + time.monotonic() - began
+
+
+def _work(stage: Stage, run: Run) -> None:
+    """Work at a stage, together with all processes that were started where it is shared."""
+    if not stage.shared:
+        stage.work(_limited(stage, run.folder, run.config))
+        return
+    started().tell((stage.name, run.folder, to_dict(run.config)))
+    with together():
+        stage.work(_limited(stage, run.folder, run.config))
+
+
+def _limited(stage: Stage, folder: Path, config: Config) -> Any:
+    """A run of which a stage sees what it has declared."""
+    return run_class(stage)(folder, declared(config, stage.readable, f"the stage {stage.name}"))
+
+
+def follow() -> None:
+    """Work at every shared stage that the leading process comes to, until it has done what it was asked for."""
+    console.quiet = True
+    while (told := started().tell()) is not None:
+        name, folder, values = told
+        config, stage = from_dict(values, "what the leading process says"), STAGES[name]
+        with threads(config.threads), together():
+            torch.manual_seed(seed_of(stage, config))
+            stage.work(_limited(stage, folder, config))
+
+
+def dismiss() -> None:
+    """Let the processes that follow end."""
+    started().tell()
 
 
 def _clear_unless_same(run: Run, stage: Stage, wanted: Plan) -> None:

@@ -63,7 +63,7 @@ def train_codec(run: RunFolder) -> None:
     if isinstance(codec, CamerasCodec):
         codec.fit_vectors(_frames(store, codec.vectors.reads, kept, run.device)(torch.arange(kept)))
     fast = build.compiled(codec.loss, run.device)
-    batch = run.config.codec_fit.batch
+    batch = run.config.codec_fit.drawn
     _fit(run, "codec", codec, run.config.codec_fit, lambda: fast(draw(torch.randint(kept, (batch,)))))
 
 
@@ -96,7 +96,7 @@ def _fit_world(run: Recordings, kind: str, experience: Recorded) -> None:
     world, cfg = build.build_world(run.config, run.codec).to(run.device), run.config.world_fit
     world.fit_statistics(*experience.pairs())
     fast = build.compiled(world.loss, run.device)
-    _fit(run, kind, world, cfg, lambda: fast(experience.draw(cfg.batch, world.length, world.acted)))
+    _fit(run, kind, world, cfg, lambda: fast(experience.draw(cfg.drawn, world.length, world.acted)))
 
 
 def train_local(run: Modelled) -> None:
@@ -111,7 +111,7 @@ def train_local(run: Modelled) -> None:
 def local_loss(run: Modelled, surrogate: Any) -> Callable[[], tuple[Tensor, Metrics]]:
     """What pretraining descends: the local model's own loss, and where it is asked for, that of its gradients."""
     experience, _ = run.experience
-    batch, length, told = run.config.surrogate_fit.batch, run.config.surrogate_length, run.config.matching
+    batch, length, told = run.config.surrogate_fit.drawn, run.config.surrogate_length, run.config.matching
     matching = run.matching()
 
     def loss() -> tuple[Tensor, Metrics]:
@@ -131,7 +131,7 @@ def train_cloning(run: Modelled) -> None:
     policy = build.build_policy(run.config, surrogate, "cloning").to(run.device)
     loss = partial(chunk_loss, chunk=told.chunk) if told.chunk > 1 else cloning_loss
     length = told.window - 1 + told.chunk
-    _fit(run, "cloning", policy, cfg, lambda: loss(policy, experience.draw(cfg.batch, length)))
+    _fit(run, "cloning", policy, cfg, lambda: loss(policy, experience.draw(cfg.drawn, length)))
 
 
 def _fit(run: RunFolder, kind: str, module: nn.Module, cfg: FitConfig, loss: Any, folder: Path | None = None) -> None:
@@ -175,7 +175,7 @@ def _warm_start(run: Run, policy: Policy) -> None:
     if isinstance(policy.actor, PPOActor):
         with torch.no_grad():
             policy.actor.fit_statistics(warm_up(policy.surrogate, experience.draw(4096, window)).feat)
-    fit = Fit(cfg, policy.actor, lambda: cloning_loss(policy, experience.draw(cfg.batch, window)))
+    fit = Fit(cfg, policy.actor, lambda: cloning_loss(policy, experience.draw(cfg.drawn, window)))
     folder = run.folder / "policy" / "warm_start"
     train(fit, folder, "actor", run.about(), run.config.clock)
     checkpoint = checkpoints.load(folder, "actor")

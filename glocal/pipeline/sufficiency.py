@@ -91,7 +91,7 @@ def _loss(run: Run, count: int, updates: int) -> float:
         cfg = FitConfig(updates=updates, batch=256)
 
         def loss() -> tuple[torch.Tensor, Metrics]:
-            return world.loss(kept.draw(cfg.batch, length, world.acted))
+            return world.loss(kept.draw(cfg.drawn, length, world.acted))
 
         train(Fit(cfg, world, loss), folder, f"{count}ep", run.about(), config.clock)
         checkpoint = checkpoints.load(folder, f"{count}ep")

@@ -19,6 +19,7 @@ from glocal.runtime import checkpoints
 from glocal.runtime.checkpoints import Checkpoint, Tree
 from glocal.runtime.files import UserError, reading, write_text
 from glocal.runtime.progress import Ticker
+from glocal.runtime.team import team
 
 Metrics = Mapping[str, Tensor]
 
@@ -52,6 +53,10 @@ class FitConfig:
 
     updates: Count = 6000
     batch: Annotated[int, Range(1, 100_000)] = 512
+    shards: Annotated[int, Range(1, 100_000)] = 1
+    """Equal parts that a minibatch is drawn and differentiated in: one after the other, so that its memory is that of
+    one, or shared out between processes, of which there may be as many or fewer. Of more than one each has random
+    numbers of its own, so that the result does not depend on who works at which."""
     lr: Rate = 1e-3
     final_lr: Share = 0.02
     """Share of the learning rate that is left at the end."""
@@ -61,9 +66,19 @@ class FitConfig:
     average: Part = 0.999
     """Decay of the moving average of the weights, which is what is used; 0 uses the last weights."""
 
+    @property
+    def parts(self) -> int:
+        """Parts of a minibatch: at least one for each process."""
+        return self.shards if self.shards > 1 else team().size
+
+    @property
+    def drawn(self) -> int:
+        """Samples of one part."""
+        return self.batch // self.parts
+
 
 class Fit:
-    """Fits `module` by descending `loss(batch)`."""
+    """Fits `module` by descending `loss()`, which draws one part of a minibatch."""
 
     def __init__(self, cfg: FitConfig, module: nn.Module, loss: Callable[[], tuple[Tensor, Metrics]]):
         self.cfg, self.module, self.loss = cfg, module, loss
@@ -71,7 +86,13 @@ class Fit:
             module.parameters(), lr=cfg.lr, betas=(0.9, 0.99), weight_decay=cfg.weight_decay
         )
         self.average = Average(module, cfg.average)
+        self.team, self.parts = team(), cfg.parts
         self.iteration = 0
+        if cfg.batch % self.parts or self.parts % self.team.size:
+            raise UserError(
+                f"a minibatch of {cfg.batch} in {self.parts} parts cannot be shared out evenly between "
+                f"{self.team.size} processes; expected parts (--shards) that divide it and that they divide"
+            )
 
     @property
     def total(self) -> int:
@@ -88,16 +109,31 @@ class Fit:
     def iterate(self) -> Metrics:
         """One update."""
         self.optimizer.param_groups[0]["lr"] = self.lr()
-        loss, metrics = self.loss()
         self.optimizer.zero_grad()
-        loss.backward()
+        loss, metrics = self._differentiated()
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.cfg.clip)
         self.optimizer.step()
         self.average.update(self.module, self.iteration)
         self.iteration += 1
-        return {"train/loss": loss.detach(), "train/gradient_norm": norm} | {
-            f"train/{name}": value.detach() for name, value in metrics.items()
-        }
+        return {"train/loss": loss, "train/gradient_norm": norm} | {f"train/{name}": x for name, x in metrics.items()}
+
+    def _differentiated(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a minibatch and its metrics, after its gradients have been taken."""
+        if self.parts == 1:
+            loss, metrics = self.loss()
+            loss.backward()
+            return loss.detach(), {name: value.detach() for name, value in metrics.items()}
+        seed, found = int(torch.randint(2**31, ())), []
+        for part in self.team.share(self.parts):
+            with torch.random.fork_rng():
+                torch.manual_seed(seed + part)
+                loss, metrics = self.loss()
+                (loss / self.parts).backward()
+            found.append({"loss": loss.detach(), **{name: value.detach() for name, value in metrics.items()}})
+        mean = {name: torch.stack([one[name] for one in found]).sum(0) / self.parts for name in found[0]}
+        gradients = [x.grad for x in self.module.parameters() if x.grad is not None]
+        self.team.add([*gradients, *mean.values()])
+        return mean.pop("loss"), mean
 
     def lr(self) -> float:
         """The learning rate of the next update."""
@@ -141,8 +177,11 @@ def train(
     """Iterate to the end, from the last checkpoint on if there is one; returns the seconds spent, all attempts added.
 
     The result does not depend on where it was interrupted. `look` is called every `look_every` iterations, and what it
-    returns is logged; it must not draw from torch's global random numbers.
+    returns is logged; it must not draw from torch's global random numbers. Of several processes only the leading one
+    looks, logs and saves.
     """
+    if not team().leads:
+        return _follow(job, folder, kind)
     seconds = _resume(job, folder, kind)
     began, saved = time.monotonic() - seconds, time.monotonic()
     with (
@@ -166,7 +205,17 @@ def train(
                 state = {"job": job.state(), "random": _random_state(), "seconds": time.monotonic() - began}
                 checkpoints.save(folder, kind, job.iteration, about, job.model, state)
                 saved = time.monotonic()
+    team().wait()
     return time.monotonic() - began
+
+
+def _follow(job: Trainable, folder: Path, kind: str) -> float:
+    """Iterate beside the leading process, from where it goes on to the end."""
+    _resume(job, folder, kind)
+    while job.iteration < job.total:
+        job.iterate()
+    team().wait()
+    return 0.0
 
 
 def _resume(job: Trainable, folder: Path, kind: str) -> float:

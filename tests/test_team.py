@@ -1,0 +1,104 @@
+"""Several processes train as one does: the same minibatches, the same losses, the same weights."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from glocal.cli import main
+from glocal.runtime.files import UserError
+from glocal.runtime.team import Team, team
+from glocal.runtime.trainer import Fit, FitConfig
+from tests import team_job
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
+ROOT = Path(__file__).parent.parent
+
+
+def launched(processes: int, *command: object, passes: bool = True) -> str:
+    """What a command says that `torchrun` starts in so many processes."""
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    told = [*TORCHRUN, str(processes), *map(str, command)]
+    ran = subprocess.run(told, capture_output=True, text=True, check=False, env=env, cwd=ROOT, timeout=300)
+    assert (ran.returncode == 0) == passes, ran.stderr[-2000:]
+    return ran.stderr
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "last" / "model.safetensors")
+
+
+def losses(folder: Path) -> list[float]:
+    return [json.loads(line)["train/loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return set(one) == set(other) and all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
+
+
+def test_one_process_alone_is_a_team():
+    assert team() == Team(0, 1) and team().leads and list(team().share(3)) == [0, 1, 2]
+    assert list(Team(1, 3).share(7)) == [1, 4] and not Team(1, 3).leads
+    assert Team().tell("anything") == "anything"
+
+
+def test_shards_are_the_same_whatever_else_is_drawn_and_make_a_mean():
+    """Each has random numbers of its own, and those outside go on as if there were one draw a minibatch."""
+    found = []
+    for shards in (1, 2):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(1, 1)
+        seen: list[torch.Tensor] = []
+
+        def loss(model=model, seen=seen):
+            seen.append(torch.randn(2))
+            return model.weight.sum() * seen[-1].mean(), {}
+
+        fit = Fit(FitConfig(updates=5, batch=4, shards=shards, clip=100.0), model, loss)
+        fit.iterate()
+        found.append((seen, model.weight.grad, torch.rand(())))
+    (alone, *_), (parts, gradient, _) = found
+    assert len(alone) == 1 and len(parts) == 2 and not torch.equal(*parts)
+    assert gradient is not None and torch.allclose(gradient.squeeze(), torch.stack(parts).mean(), atol=1e-6)
+
+
+@pytest.mark.parametrize("batch, shards", [(10, 4), (7, 2)])
+def test_minibatches_that_cannot_be_shared_out_are_refused(batch, shards):
+    with pytest.raises(UserError, match=rf"minibatch of {batch} in {shards} parts cannot be shared out evenly"):
+        Fit(FitConfig(batch=batch, shards=shards), torch.nn.Linear(1, 1), lambda: (torch.zeros(()), {}))
+
+
+def test_any_number_of_processes_trains_the_same_and_goes_on_where_another_was(tmp_path):
+    team_job.main(tmp_path / "alone", 0)
+    job = ROOT / "tests" / "team_job.py"
+    launched(2, job, tmp_path / "two", 0)
+    assert same(weights(tmp_path / "two"), weights(tmp_path / "alone"))
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "alone"), abs=1e-6)
+    launched(2, job, tmp_path / "more", 3, passes=False)
+    assert len(losses(tmp_path / "more")) == 3
+    launched(4, job, tmp_path / "more", 5, passes=False)
+    team_job.main(tmp_path / "more", 0)
+    assert same(weights(tmp_path / "more"), weights(tmp_path / "alone"))
+    assert losses(tmp_path / "more") == pytest.approx(losses(tmp_path / "alone"), abs=1e-6)
+
+
+def test_a_stage_of_a_run_is_trained_by_two_processes_as_by_one(tmp_path):
+    runs = [tmp_path / "one", tmp_path / "two"]
+    glocal = ("--no-python", "--", Path(sys.executable).parent / "glocal")
+    for folder in runs:
+        main(["collect", "pusht-keypoints-debug", "--run", str(folder)])
+    main(["train", "global", str(runs[0]), "--world-fit.shards", "2"])
+    said = launched(2, *glocal, "train", "global", runs[1])
+    assert same(weights(runs[0] / "global"), weights(runs[1] / "global"))
+    assert said.count("done") == 1 and (runs[1] / "stages" / "global.json").is_file()
+
+
+def test_what_is_refused_is_said_once_and_nobody_waits(tmp_path):
+    glocal = ("--no-python", "--", Path(sys.executable).parent / "glocal")
+    said = launched(2, *glocal, "train", "global", tmp_path / "nothing", passes=False)
+    assert said.count("is neither a preset") == 1
