@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from glocal.cli import main
+from glocal.core.improve import PolicyIteration
+from glocal.pipeline import build
+from glocal.pipeline.run import open_run
 from glocal.runtime.files import UserError
 from glocal.runtime.team import Team, team
 from glocal.runtime.trainer import Fit, FitConfig
@@ -96,6 +100,56 @@ def test_a_stage_of_a_run_is_trained_by_two_processes_as_by_one(tmp_path):
     said = launched(2, *glocal, "train", "global", runs[1])
     assert same(weights(runs[0] / "global"), weights(runs[1] / "global"))
     assert said.count("done") == 1 and (runs[1] / "stages" / "global.json").is_file()
+
+
+class Recording:
+    """A partner of one other, which has found the same."""
+
+    rank, size = 0, 2
+
+    def __init__(self):
+        self.added: list[int] = []
+
+    def add(self, tensors):
+        self.added.append(len(tensors))
+        for x in tensors:
+            x.detach().mul_(2)
+
+
+def test_a_partner_has_half_of_an_iteration_and_learns_from_the_mean(tmp_path):
+    """With a partner that finds the same, the mean is what one finds alone."""
+    folder = tmp_path / "run"
+    for verb in (["collect"], ["train", "global"], ["train", "local"]):
+        main([*verb, "pusht-keypoints-debug", "--run", str(folder)])
+    run = open_run(folder)
+    experience, learn = run.experience[0], run.config.learn
+    jobs = []
+    for cfg, partners in ((learn, Recording()), (replace(learn, envs=4, replay=32, refresh_size=2), None)):
+        torch.manual_seed(0)
+        surrogate = run.surrogate().requires_grad_(True)
+        policy, critics = build.build_policy(run.config, surrogate), build.build_critics(run.config, surrogate)
+        job = PolicyIteration(cfg, run.world(), policy, critics, experience.starts, experience.draw, partners=partners)
+        torch.manual_seed(1)
+        job._begin_own_numbers = lambda turn: None  # pyright: ignore[reportAttributeAccessIssue]
+        job.imagined = job.environments.begin(torch.zeros(4, dtype=torch.long))
+        job.iterate()
+        jobs.append(job)
+    one, other = jobs
+    assert one.per_iteration == 2 * other.per_iteration and one.cfg == other.cfg
+    assert len(one.partners.added) >= 4 and same(one.model.state_dict(), other.model.state_dict())
+
+
+def test_a_policy_is_trained_by_two_processes_which_stay_the_same(tmp_path):
+    folder = tmp_path / "run"
+    for verb in (["collect"], ["train", "global"], ["train", "local"]):
+        main([*verb, "pusht-keypoints-debug", "--run", str(folder)])
+    glocal = ("--no-python", "--", Path(sys.executable).parent / "glocal")
+    launched(2, *glocal, "train", "policy", folder)
+    row = json.loads((folder / "policy" / "log.jsonl").read_text().splitlines()[-1])
+    learn = open_run(folder).config.learn
+    assert row["imag/steps"] == learn.iterations * learn.envs * learn.horizon
+    said = launched(3, *glocal, "train", "policy", folder, "--replace", passes=False)
+    assert "--learn.envs is 8, which 3 processes cannot share evenly" in said
 
 
 def test_what_is_refused_is_said_once_and_nobody_waits(tmp_path):

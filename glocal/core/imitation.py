@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glocal.core.fitting import descend
+from glocal.core.fitting import Partners, descend
 from glocal.core.rollout import warm_up
 from glocal.core.types import Belief, Segment, Surrogate
 
@@ -14,8 +14,8 @@ from glocal.core.types import Belief, Segment, Surrogate
 class Imitation:
     """A copy of a cloned actor, fitted to recorded actions again as the local model changes."""
 
-    def __init__(self, actor: nn.Module, lr: float):
-        self.actor = copy.deepcopy(actor)
+    def __init__(self, actor: nn.Module, lr: float, partners: Partners | None = None):
+        self.actor, self.partners = copy.deepcopy(actor), partners
         self.optimizer = torch.optim.AdamW(self.actor.parameters(), lr=lr)
 
     @torch.no_grad()
@@ -25,7 +25,7 @@ class Imitation:
 
     def follow(self, surrogate: Surrogate, recorded: Segment) -> None:
         """Fit it to the last action of recorded windows (B, T, ...), at what the local model now believes."""
-        descend(astray(self.actor, surrogate, recorded), self.actor, self.optimizer, 1.0)
+        descend(astray(self.actor, surrogate, recorded), self.actor, self.optimizer, 1.0, self.partners)
 
 
 def astray(actor: nn.Module, surrogate: Surrogate, recorded: Segment) -> Float[Tensor, ""]:

@@ -5,7 +5,7 @@ come first are fitted), tune the temperature, fit the critics to the world's rew
 what the policy now visits, and with it the cloned actor that the policy is held near, if any.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from glocal.core.ascent import departure, improved
 from glocal.core.environments import Environments, Imagined, Source
-from glocal.core.fitting import descend, flat, minibatches
+from glocal.core.fitting import Partners, descend, flat, minibatches, share
 from glocal.core.gradients import LINKS
 from glocal.core.imitation import Imitation
 from glocal.core.matching import Matching
@@ -25,6 +25,8 @@ from glocal.core.rollout import rollout
 from glocal.core.types import Belief, Segment, Surrogate, Trajectory, World, cat
 
 Metrics = dict[str, Tensor]
+SHARED = ("envs", "replay", "refresh_size")
+"""Choices that count what all partners have together."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,14 @@ class Policy(nn.Module):
         self.actor = actor
 
 
+def _shared_out(cfg: ImproveConfig, partners: Partners | None) -> ImproveConfig:
+    """What is one partner's of an iteration."""
+    if partners is None or partners.size == 1:
+        return cfg
+    assert not any(getattr(cfg, name) % partners.size for name in SHARED), "what partners share divides evenly"
+    return replace(cfg, **{name: getattr(cfg, name) // partners.size for name in SHARED})
+
+
 class PolicyIteration:
     """Improves a policy in imagination; owns the optimisers, the replay buffer and the imagined environments."""
 
@@ -101,14 +111,19 @@ class PolicyIteration:
         recorded: Source,
         matching: Matching | None = None,
         shown: Source | None = None,
+        partners: Partners | None = None,
     ):
-        """Where the policy is held to imitation, its actor as it is now stands for what the logs would do; it follows
-        what `shown` draws, which without it is what `recorded` does."""
-        self.cfg, self.link = cfg, LINKS[cfg.link]
+        """Of several partners each has its share of the environments, of the replay buffer and of what the local model
+        is refreshed on, and random numbers of its own. Where the policy is held to imitation, its actor as it is now
+        stands for what the logs would do; it follows what `shown` draws, which without it is what `recorded` does."""
+        self.whole, self.partners, self.link = cfg, partners, LINKS[cfg.link]
+        self.cfg = cfg = _shared_out(cfg, partners)
+        self.key = int(torch.randint(2**31, ())) if partners and partners.size > 1 else 0
+        self._begin_own_numbers(0)
         self.world, self.model, self.critics = world, policy, critics
         self.surrogate, self.actor = surrogate, actor = policy.surrogate, policy.actor
         self.recorded, self.matching, self.shown = recorded, matching, shown or recorded
-        self.imitation = Imitation(actor, cfg.refresh_lr) if cfg.imitation else None
+        self.imitation = Imitation(actor, cfg.refresh_lr, partners) if cfg.imitation else None
         self.environments = Environments(world, surrogate, starts, cfg.envs, cfg.warm_up, cfg.episode)
         device = next(actor.parameters()).device
         self.log_temperature = torch.tensor(cfg.temperature, device=device).log().requires_grad_()
@@ -129,10 +144,11 @@ class PolicyIteration:
     @property
     def per_iteration(self) -> int:
         """Imagined steps in an iteration."""
-        return self.cfg.envs * self.cfg.horizon
+        return self.whole.envs * self.cfg.horizon
 
     def iterate(self) -> Metrics:
         """One policy iteration: `envs` times `horizon` imagined steps."""
+        self._begin_own_numbers(self.iteration + 1)
         self._decay_rates()
         self.imagined = self.environments.restart(self.imagined)
         trajectory, perturbation = self._imagine()
@@ -167,8 +183,15 @@ class PolicyIteration:
         for optimizer, kept in zip(self._optimizers(), state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
         self.log_temperature.data.copy_(state["log_temperature"])
-        self.imagined = self.imagined.filled(state["imagined"])
-        self.replay.restore(state["replay"], self.log_temperature.device)
+        first = self.partners is None or self.partners.rank == 0
+        if first and len(state["imagined"]["age"]) == self.cfg.envs:  # else others were at it: theirs are not kept
+            self.imagined = self.imagined.filled(state["imagined"])
+            self.replay.restore(state["replay"], self.log_temperature.device)
+
+    def _begin_own_numbers(self, turn: int) -> None:
+        """Random numbers that no partner draws."""
+        if self.partners and self.partners.size > 1:
+            torch.manual_seed(self.key + turn * self.partners.size + self.partners.rank)
 
     def _modules(self) -> list[nn.Module]:
         return [self.surrogate, self.actor, self.critics, *([self.imitation.actor] if self.imitation else [])]
@@ -219,8 +242,9 @@ class PolicyIteration:
                 usual = self.imitation(belief[rows])
                 away = away + self.cfg.imitation * departure(choice.mean, usual, weight[rows], self.cfg.step)
             loss = away - temperature * weighted_mean(self._normalised(choice.entropy()), weight[rows])
-            norms.append(descend(loss, self.actor, self.actor_optimizer, self.cfg.clip))
+            norms.append(descend(loss, self.actor, self.actor_optimizer, self.cfg.clip, self.partners))
         entropy = weighted_mean(trajectory.entropy.detach(), lived)
+        share([entropy], self.partners)
         self._tune_temperature(entropy)
         return {
             "imag/return": return_.detach().mean(),
@@ -264,7 +288,7 @@ class PolicyIteration:
         weight, losses = flat(alive(trajectory.cont)), []
         for rows in minibatches(len(target), self.cfg.critic_epochs, self.cfg.critic_minibatches, target.device):
             loss = weighted_mean((self.critics(feat[rows]) - target[rows]).pow(2).sum(0), weight[rows])
-            descend(loss, self.critics, self.critic_optimizer, self.cfg.clip)
+            descend(loss, self.critics, self.critic_optimizer, self.cfg.clip, self.partners)
             losses.append(loss.detach())
         fitted = {"critic/loss": torch.stack(losses).mean()} if losses else {}
         return fitted | {"critic/target": weighted_mean(target, weight)}
@@ -287,7 +311,7 @@ class PolicyIteration:
             if self.matching is not None:
                 matched = self.matching.loss(self.surrogate, self._both(self.matching.cfg.batch // 2, length))
                 loss = loss + self.matching.cfg.weight * matched
-            descend(loss, self.surrogate, self.surrogate_optimizer, 1.0)
+            descend(loss, self.surrogate, self.surrogate_optimizer, 1.0, self.partners)
             losses.append(loss.detach())
         if self.imitation and losses:
             self.imitation.follow(self.surrogate, self.shown(self.cfg.envs, self.cfg.warm_up + 1))

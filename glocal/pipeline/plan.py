@@ -98,7 +98,7 @@ STAGES = {
                 *_DATA, "policy_seed", "world", "surrogate", "agent", "learn", "watch", "warm_start", "matching",
                 "cloning.best",
             ),
-            _trained("policy", "policy/best", "policy/trusted"), advice=("env",),
+            _trained("policy", "policy/best", "policy/trusted"), advice=("env",), shared=True,
         ),
         Stage(
             "evaluate", stages.evaluate, "results.json", ("collect", "codec", "global", "cloning", "policy"),

@@ -4,6 +4,7 @@ import json
 import resource
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from glocal.core.improve import Metrics, Policy, PolicyIteration
+from glocal.core.improve import SHARED, ImproveConfig, Metrics, Policy, PolicyIteration
 from glocal.core.rollout import warm_up
 from glocal.core.types import FittedCodec, LearnedCodec
 from glocal.data.segments import Recorded
@@ -36,8 +37,9 @@ from glocal.pipeline.real import NOT_ASKED, Happened, Real, real_of
 from glocal.pipeline.run_dir import Modelled, Recordings, Run, RunFolder, split_recorded
 from glocal.pipeline.stamps import stage_seconds
 from glocal.runtime import checkpoints
-from glocal.runtime.files import atomic_write, write_json
+from glocal.runtime.files import UserError, atomic_write, write_json
 from glocal.runtime.progress import Ticker, console
+from glocal.runtime.team import apart, team
 from glocal.runtime.trainer import Fit, FitConfig, train
 from glocal.tasks.pusht import PushTConfig
 
@@ -151,13 +153,26 @@ def train_policy(run: Run) -> None:
     if isinstance(config.learn, PPOConfig):
         policy.surrogate.requires_grad_(False)
         job = PPOIteration(config.learn, world, policy, run.for_world(experience).starts)
+        if not team().leads:  # the library's iteration is the leading process's alone
+            return
     else:
         critics = build.build_critics(config, surrogate).to(run.device)
         draw, starts = experience.draw, run.for_world(experience).starts
         shown = experience.best(config.cloning.best).draw if config.learn.imitation else None
-        job = PolicyIteration(config.learn, world, policy, critics, starts, draw, run.matching(), shown)
+        _check_shares(config.learn)
+        job = PolicyIteration(config.learn, world, policy, critics, starts, draw, run.matching(), shown, team())
     clock = replace(config.clock, look_every=config.watch.every)
-    train(job, run.folder / "policy", "policy", run.about(), clock, "steps", Watch(run, job))
+    look = Watch(run, job) if team().leads else None
+    with apart() if isinstance(job, PPOIteration) else nullcontext():
+        train(job, run.folder / "policy", "policy", run.about(), clock, "steps", look)
+
+
+def _check_shares(learn: ImproveConfig) -> None:
+    size = team().size
+    for name in SHARED:
+        if getattr(learn, name) % size:
+            typed = f"--learn.{name.replace('_', '-')}"
+            raise UserError(f"{typed} is {getattr(learn, name)}, which {size} processes cannot share evenly")
 
 
 def compile_answers(world: Any, device: torch.device) -> None:

@@ -69,6 +69,16 @@ def together() -> Iterator[Team]:
         _working.pop()
 
 
+@contextmanager
+def apart() -> Iterator[None]:
+    """Let this process work alone at what is done in the block."""
+    _working.append(_ALONE)
+    try:
+        yield
+    finally:
+        _working.pop()
+
+
 def started() -> Team:
     """All processes that `torchrun` started, this one among them; they meet on the first call."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
