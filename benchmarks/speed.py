@@ -17,9 +17,8 @@ import tyro
 
 from glocal.core.improve import PolicyIteration
 from glocal.core.types import Segment
-from glocal.models.worlds.motion import MotionConfig
 from glocal.pipeline import build, stages
-from glocal.pipeline.config import Config
+from glocal.pipeline.config import Config, PictureWorldConfig
 from glocal.pipeline.presets import PRESETS
 from glocal.tasks.pusht import IMAGE_SIZE
 
@@ -29,7 +28,7 @@ def resting(config: Config, count: int, length: int) -> Segment:
     spec = build.build_spec(config)
     obs = (torch.rand(count, 1, spec.obs_dim) - 0.5).expand(-1, length, -1).clone()
     action, reward = torch.zeros(count, length, spec.action_dim), torch.rand(count, length)
-    drawn = isinstance(config.world, MotionConfig)
+    drawn = isinstance(config.world, PictureWorldConfig)
     pictures = torch.zeros(count, length, 3 * IMAGE_SIZE**2, dtype=torch.uint8) if drawn else None
     return Segment(obs, action, reward, torch.ones(count, length), pictures)
 

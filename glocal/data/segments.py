@@ -106,12 +106,12 @@ class Recorded:
         return packed([torch.from_numpy(camera[stored]) for camera in self.film]).to(rows.device)
 
     def draw(self, count: int, length: int, acted: int = 1) -> Segment:
-        """Random windows (count, length, ...) that end with `acted` control steps, or with as many as the longest
-        episode has."""
+        """Random windows (count, length, ...) that end with `acted` control steps, or with all that an episode has."""
         last = self.acted
         if acted > 1:
-            steps = last - self.first[last]
-            last = last[steps >= steps.amax().clamp_max(acted)]
+            begun, steps = self.first[last], last - self.first[last]
+            most = torch.zeros_like(self.first).scatter_reduce(0, begun, steps, "amax")
+            last = last[steps >= most[begun].clamp_max(acted)]
         return self.windows(_drawn(last, count), length)
 
     def starts(self, count: int, length: int) -> Segment:

@@ -97,5 +97,5 @@ def test_windows_that_end_with_several_control_steps_do_not_reach_back_to_where_
     torch.manual_seed(0)
     recorded = Rows((1,) * 8).recorded()
     last = recorded.draw(300, 4, acted=3).obs[:, -1, 0]
-    assert set(last.tolist()) == {3, 4}  # of five rows; the episode of three has no more than two control steps
-    assert set(recorded.draw(300, 4, acted=9).obs[:, -1, 0].tolist()) == {1, 2, 3, 4, 6, 7}  # none is as long
+    assert set(last.tolist()) == {3, 4, 7}  # of five rows; the episode of three has two control steps and is whole
+    assert set(recorded.draw(300, 4, acted=9).obs[:, -1, 0].tolist()) == {4, 7}  # none is as long
