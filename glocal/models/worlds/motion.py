@@ -40,9 +40,10 @@ class MotionConfig:
     """Steps after which the source is taken anew; with 1 every picture is made of the last one."""
     answers: Small = 2
     """Steps of its own answers that its loss looks at."""
-    before: Annotated[int, Range(0, 1000)] = 6
+    before: Annotated[int, Range(0, 1000)] = 0
     """Steps of its own answers, at most, that come before those, and have no gradient: each window has as many as
-    chance will, so that sources of every age are learned from at the cost of a few evaluations."""
+    chance will, so that sources of every age are learned from at the cost of a few evaluations. With 6 of them shapes
+    dissolved at the first contact (LOG.md)."""
     scales: Annotated[int, Range(1, 16)] = 3
     """Wavelengths of the features of numbers, halving from one to the next."""
     context_noise: Amount = 0.02
