@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from glocal.cli import main
+from glocal.pipeline import diagnose
 from glocal.pipeline.run import open_run
 from tests.refusals import refused
 
@@ -29,7 +30,9 @@ def test_gates_show_recorded_pictures_beside_imagined_ones(drawn):
     assert all((stored == frame).all((1, 2, 3)).any() for frame in recorded[:, -1])
 
 
-def test_a_diagnosis_and_the_doctors_forecast_begin_from_pictures(drawn):
+def test_a_diagnosis_begins_from_pictures(drawn, monkeypatch):
+    monkeypatch.setattr(diagnose, "HORIZONS", (4, 8))
+    monkeypatch.setattr(diagnose, "WINDOWS", 16)
     main(["diagnose", str(drawn), *ONE])
     found = json.loads((drawn / "diagnosis" / "gradients-8.json").read_text())["found"]
     assert set(found) >= {"decouple", "imagine"}
