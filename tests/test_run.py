@@ -231,8 +231,6 @@ def test_presets_survive_a_round_trip():
         "pusht-debug",
         "pusht-images-debug",
         "pusht-grid-debug",
-        "pusht-motion-debug",
-        "pusht-pixels-debug",
         "pusht-dreamer-debug",
         "pusht-keypoints-rssm-debug",
     ],
