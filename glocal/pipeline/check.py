@@ -90,6 +90,7 @@ def _apart(config: Config) -> Iterator[str]:
         yield f"--icem.elites is {config.icem.elites}, expected at most --icem.samples, which is {config.icem.samples}"
     yield from _options(config.env.options)
     yield from _grouped(config)
+    yield from _sharded(config)
     yield from _transforming(config)
     if config.surrogate_length < 2:
         yield f"--surrogate-length is {config.surrogate_length}, expected at least 2: what is seen, and what follows"
@@ -137,6 +138,13 @@ def _transforming(config: Config) -> Iterator[str]:
             "--world.bootstrap is 0, which leaves longer strides than the finest untrained; expected more, or "
             f"--world.sampling-steps {world.finest}"
         )
+
+
+def _sharded(config: Config) -> Iterator[str]:
+    for name in ("codec_fit", "world_fit", "surrogate_fit", "cloning_fit", "probe_fit"):
+        fit = getattr(config, name)
+        if fit.batch % fit.shards:
+            yield (f"--{name.replace('_', '-')}.shards is {fit.shards}, which does not divide its batch of {fit.batch}")
 
 
 def _grouped(config: Config) -> Iterator[str]:

@@ -79,7 +79,7 @@ def train_probe(run: Modelled) -> Probe:
     agent, pose = (field.to(run.device) for field in recorded)
 
     def loss() -> tuple[Tensor, Metrics]:
-        rows = torch.randint(len(experience), (config.probe_fit.batch,), device=run.device)
+        rows = torch.randint(len(experience), (config.probe_fit.drawn,), device=run.device)
         return probe.loss(experience.steps.obs[rows], agent[rows], pose[rows], TABLE)
 
     probe = Probe(config.probe, build.build_spec(config)).to(run.device)

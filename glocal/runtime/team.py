@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from glocal.runtime.files import UserError
+
 
 @dataclass(frozen=True)
 class Team:
@@ -87,5 +89,11 @@ def started() -> Team:
         cuda = torch.cuda.is_available()
         if cuda:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        dist.init_process_group("nccl" if cuda else "gloo")
+        try:
+            dist.init_process_group("nccl" if cuda else "gloo")
+        except ValueError as error:
+            raise UserError(
+                f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the processes cannot meet ({error}); start them with "
+                "torchrun, or unset it"
+            ) from error
     return Team(dist.get_rank(), dist.get_world_size())

@@ -91,7 +91,8 @@ class Fit:
         if cfg.batch % self.parts or self.parts % self.team.size:
             raise UserError(
                 f"a minibatch of {cfg.batch} in {self.parts} parts cannot be shared out evenly between "
-                f"{self.team.size} processes; expected parts (--shards) that divide it and that they divide"
+                f"{self.team.size} processes; expected shards (--world-fit.shards, for instance) that divide the "
+                "minibatch, and a number of processes that divides the shards"
             )
 
     @property

@@ -32,7 +32,7 @@ SIZES = (((8, 8), 1), ((48, 96), 1), ((64, 64, 64, 64), 2), ((96, 96, 128, 128),
 """Channels by level, and blocks at each, by `size`; 2 is the paper's."""
 OUTCOME_CHANNELS, OUTCOME_SIDE = 32, 8
 JUDGED = 4
-"""Every so manieth window of a minibatch trains what tells rewards: it looks at all rows of it."""
+"""One window in so many of a minibatch trains what tells rewards, which looks at all rows of it."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from glocal.models.worlds.diffusion import unit_noise
 from glocal.runtime.files import UserError
 
 SIZES = ((32, 2, 2, 2), (128, 4, 4, 2), (256, 8, 4, 4), (512, 12, 8, 4), (1024, 24, 16, 4))
-"""Width, layers, heads, and every how manieth layer looks back, by `size`."""
+"""Width, layers, heads, and of how many layers one looks back, by `size`."""
 FINEST_WEIGHT, WEIGHT_RISE = 0.1, 0.9
 """The weight of a loss at signal level tau is 0.9 tau + 0.1: what is nearly clean counts more (Eq. 8)."""
 
