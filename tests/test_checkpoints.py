@@ -17,7 +17,7 @@ def saved(folder, iteration=3):
     model(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     state = {"optimizer": optimizer.state_dict(), "nothing": None, "list": [1, 2.5, "x", torch.arange(3)]}
-    checkpoints.save(folder, "toy", iteration, {"note": "hello"}, model, state)
+    checkpoints.save(folder, "toy", iteration, {"note": "hello"}, model.state_dict(), state)
     return model, state
 
 

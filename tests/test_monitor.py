@@ -90,6 +90,6 @@ def test_a_look_tells_what_its_episodes_came_to_and_leaves_torchs_random_numbers
 def test_a_best_policy_that_tells_no_scores_is_named(tmp_path, scores):
     run = a_run(tmp_path)
     model = build.build_policy(run.config, build.build_surrogate(run.config))
-    checkpoints.save(tmp_path / "policy" / "best", "policy", 0, {"scores": scores}, model, {})
+    checkpoints.save(tmp_path / "policy" / "best", "policy", 0, {"scores": scores}, model.state_dict(), {})
     with pytest.raises(UserError, match="it tells no scores"):
         looks(run, [HALF])

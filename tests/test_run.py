@@ -72,7 +72,7 @@ def test_imagined_steps_are_those_of_the_policy_that_was_judged(tmp_path, learn,
     config = PRESETS["pusht-keypoints-debug"]
     config = replace(config, learn=learn, watch=replace(config.watch, keep=keep))
     kept = tmp_path / "policy" / ("best" if keep == "best" else "")
-    save(kept, "policy", 7, {"config": json.dumps(to_dict(config))}, torch.nn.Linear(1, 1), {})
+    save(kept, "policy", 7, {"config": json.dumps(to_dict(config))}, torch.nn.Linear(1, 1).state_dict(), {})
     longer = replace(config, learn=replace(learn, iterations=999, horizon=6))
     assert imagined_steps(Run(tmp_path, longer)) == 7 * 3 * 5
 

@@ -74,7 +74,9 @@ def test_kept_observations_that_are_not_what_was_encoded_are_encoded_anew(tmp_pa
         pictures = {"image": np.full((3, 64, 64, 3), 40 * number, np.uint8), "agent": np.ones((3, 2), np.float32)}
         write_episode(tmp_path / "data", number, pictures | {"action": np.zeros((3, 2), np.float32)})
     seal(tmp_path / "data", {})
-    checkpoints.save(tmp_path / "codec", "codec", 1, Run(tmp_path, config).about(), build_codec(config), {})
+    checkpoints.save(
+        tmp_path / "codec", "codec", 1, Run(tmp_path, config).about(), build_codec(config).state_dict(), {}
+    )
     encoded = Run(tmp_path, config).observations
     (kept,) = (tmp_path / "codec").glob("obs-*.npy")
     assert encoded.abs().sum() > 0 and torch.equal(Run(tmp_path, config).observations, encoded)
@@ -87,7 +89,7 @@ def test_a_model_that_tells_garbage_of_what_it_saw_is_named(tmp_path, told):
     config = PRESETS["pusht-images-debug"]
     run = a_run(tmp_path)
     about = {"mapping": told} if told is not None else {"mapping": "null"}
-    checkpoints.save(tmp_path / "codec", "codec", 1, about, build_codec(config), {})
+    checkpoints.save(tmp_path / "codec", "codec", 1, about, build_codec(config).state_dict(), {})
     with pytest.raises(UserError, match=r"codec/00000001"):
         _ = replace(run, config=config).codec
 

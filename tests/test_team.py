@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,6 +22,7 @@ from glocal.runtime.trainer import Fit, FitConfig
 from tests import team_job
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
+GLOCAL = ("--no-python", "--", Path(sys.executable).parent / "glocal")
 ROOT = Path(__file__).parent.parent
 
 
@@ -29,7 +31,7 @@ def launched(processes: int, *command: object, passes: bool = True) -> str:
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     told = [*TORCHRUN, str(processes), *map(str, command)]
     ran = subprocess.run(told, capture_output=True, text=True, check=False, env=env, cwd=ROOT, timeout=300)
-    assert (ran.returncode == 0) == passes, ran.stderr[-2000:]
+    assert (ran.returncode == 0) == passes, ran.stderr[-8000:]
     return ran.stderr
 
 
@@ -77,29 +79,35 @@ def test_minibatches_that_cannot_be_shared_out_are_refused(batch, shards):
         Fit(FitConfig(batch=batch, shards=shards), torch.nn.Linear(1, 1), lambda: (torch.zeros(()), {}))
 
 
-def test_any_number_of_processes_trains_the_same_and_goes_on_where_another_was(tmp_path):
+@pytest.mark.parametrize("held, then", [("whole", "shared-out"), ("shared-out", "whole")])
+def test_any_number_of_processes_trains_the_same_and_goes_on_where_another_was(tmp_path, held, then):
+    """However they hold the weights, and whatever those held them as that went before."""
     team_job.main(tmp_path / "alone", 0)
     job = ROOT / "tests" / "team_job.py"
-    launched(2, job, tmp_path / "two", 0)
-    assert same(weights(tmp_path / "two"), weights(tmp_path / "alone"))
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "alone"), abs=1e-6)
-    launched(2, job, tmp_path / "more", 3, passes=False)
+    launched(2, job, tmp_path / "more", 3, held, passes=False)
     assert len(losses(tmp_path / "more")) == 3
-    launched(4, job, tmp_path / "more", 5, passes=False)
+    launched(4, job, tmp_path / "more", 5, then, passes=False)
     team_job.main(tmp_path / "more", 0)
     assert same(weights(tmp_path / "more"), weights(tmp_path / "alone"))
     assert losses(tmp_path / "more") == pytest.approx(losses(tmp_path / "alone"), abs=1e-6)
 
 
-def test_a_stage_of_a_run_is_trained_by_two_processes_as_by_one(tmp_path):
-    runs = [tmp_path / "one", tmp_path / "two"]
-    glocal = ("--no-python", "--", Path(sys.executable).parent / "glocal")
-    for folder in runs:
-        main(["collect", "pusht-keypoints-debug", "--run", str(folder)])
-    main(["train", "global", str(runs[0]), "--world-fit.shards", "2"])
-    said = launched(2, *glocal, "train", "global", runs[1])
-    assert same(weights(runs[0] / "global"), weights(runs[1] / "global"))
-    assert said.count("done") == 1 and (runs[1] / "stages" / "global.json").is_file()
+@pytest.fixture(scope="module")
+def modelled(tmp_path_factory) -> Path:
+    """A run that has its models, of which the global one was trained in two parts."""
+    folder = tmp_path_factory.mktemp("team") / "run"
+    main(["collect", "pusht-keypoints-debug", "--run", str(folder)])
+    main(["train", "global", str(folder), "--world-fit.shards", "2"])
+    main(["train", "local", str(folder)])
+    return folder
+
+
+def test_a_stage_of_a_run_is_trained_by_two_processes_as_by_one(modelled, tmp_path):
+    folder = tmp_path / "two"
+    shutil.copytree(modelled, folder, symlinks=True, ignore=shutil.ignore_patterns("global*", "local*"))
+    said = launched(2, *GLOCAL, "train", "global", folder)
+    assert same(weights(modelled / "global"), weights(folder / "global"))
+    assert said.count("done") == 1 and (folder / "stages" / "global.json").is_file()
 
 
 class Recording:
@@ -116,12 +124,9 @@ class Recording:
             x.detach().mul_(2)
 
 
-def test_a_partner_has_half_of_an_iteration_and_learns_from_the_mean(tmp_path):
+def test_a_partner_has_half_of_an_iteration_and_learns_from_the_mean(modelled):
     """With a partner that finds the same, the mean is what one finds alone."""
-    folder = tmp_path / "run"
-    for verb in (["collect"], ["train", "global"], ["train", "local"]):
-        main([*verb, "pusht-keypoints-debug", "--run", str(folder)])
-    run = open_run(folder)
+    run = open_run(modelled)
     experience, learn = run.experience[0], run.config.learn
     jobs = []
     for cfg, partners in ((learn, Recording()), (replace(learn, envs=4, replay=32, refresh_size=2), None)):
@@ -139,20 +144,16 @@ def test_a_partner_has_half_of_an_iteration_and_learns_from_the_mean(tmp_path):
     assert len(one.partners.added) >= 4 and same(one.model.state_dict(), other.model.state_dict())
 
 
-def test_a_policy_is_trained_by_two_processes_which_stay_the_same(tmp_path):
-    folder = tmp_path / "run"
-    for verb in (["collect"], ["train", "global"], ["train", "local"]):
-        main([*verb, "pusht-keypoints-debug", "--run", str(folder)])
-    glocal = ("--no-python", "--", Path(sys.executable).parent / "glocal")
-    launched(2, *glocal, "train", "policy", folder)
+def test_a_policy_is_trained_by_two_processes_which_stay_the_same(modelled, tmp_path):
+    folder = shutil.copytree(modelled, tmp_path / "run", symlinks=True)
+    launched(2, *GLOCAL, "train", "policy", folder)
     row = json.loads((folder / "policy" / "log.jsonl").read_text().splitlines()[-1])
     learn = open_run(folder).config.learn
     assert row["imag/steps"] == learn.iterations * learn.envs * learn.horizon
-    said = launched(3, *glocal, "train", "policy", folder, "--replace", passes=False)
+    said = launched(3, *GLOCAL, "train", "policy", folder, "--replace", passes=False)
     assert "--learn.envs is 8, which 3 processes cannot share evenly" in said
 
 
 def test_what_is_refused_is_said_once_and_nobody_waits(tmp_path):
-    glocal = ("--no-python", "--", Path(sys.executable).parent / "glocal")
-    said = launched(2, *glocal, "train", "global", tmp_path / "nothing", passes=False)
+    said = launched(2, *GLOCAL, "train", "global", tmp_path / "nothing", passes=False)
     assert said.count("is neither a preset") == 1

@@ -113,6 +113,9 @@ class Gated(nn.Module):
 class Layer(nn.Module):
     """Attention, then a gated hidden layer, each around what it is given, normalised."""
 
+    apart = True
+    """Where processes share weights out, they gather those of one layer at a time."""
+
     def __init__(self, attention: Attention, width: int):
         super().__init__()
         self.attention, self.gated = attention, Gated(width, 8 * width // 3 // 8 * 8)

@@ -82,7 +82,7 @@ class Watch:
 
     def _save(self, name: str, about: Mapping[str, Any]) -> None:
         about = {**self.run.about(), **about}
-        checkpoints.save(self.folder / name, "policy", self.job.iteration, about, self.job.model, {})
+        checkpoints.save(self.folder / name, "policy", self.job.iteration, about, self.job.model.state_dict(), {})
 
 
 def _scores(best: checkpoints.Checkpoint) -> list[float]:

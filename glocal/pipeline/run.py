@@ -19,7 +19,7 @@ from glocal.runtime.declarations import chosen, declared
 from glocal.runtime.digests import Digests
 from glocal.runtime.files import UserError
 from glocal.runtime.progress import console, quoted
-from glocal.runtime.team import started, together
+from glocal.runtime.team import leave, started, together
 from glocal.runtime.trainer import threads
 
 
@@ -134,11 +134,13 @@ def follow() -> None:
         with threads(config.threads), together():
             torch.manual_seed(seed_of(stage, config))
             stage.work(_limited(stage, folder, config))
+    leave()
 
 
 def dismiss() -> None:
     """Let the processes that follow end."""
     started().tell()
+    leave()
 
 
 def _clear_unless_same(run: Run, stage: Stage, wanted: Plan) -> None:

@@ -59,7 +59,7 @@ def train_codec(run: RunFolder) -> None:
     draw = _frames(store, codec.reads, kept, run.device)
     if not isinstance(codec, LearnedCodec):
         codec.fit_statistics(draw(torch.arange(kept)))
-        checkpoints.save(run.folder / "codec", "codec", 0, run.about(), codec, {})
+        checkpoints.save(run.folder / "codec", "codec", 0, run.about(), codec.state_dict(), {})
         return
     codec.to(run.device).fit_statistics(draw(torch.randperm(kept)[:MEASURED]))
     if isinstance(codec, CamerasCodec):

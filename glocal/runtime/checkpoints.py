@@ -39,15 +39,17 @@ class Checkpoint:
     path: Path
 
 
-def save(folder: Path, kind: str, iteration: int, about: Mapping[str, Any], model: nn.Module, training: Tree) -> None:
+def save(
+    folder: Path, kind: str, iteration: int, about: Mapping[str, Any], weights: Mapping[str, Tensor], training: Tree
+) -> None:
     """Write a checkpoint, point `last` at it, and only then remove the one before."""
     name = f"{iteration:08d}"
     with atomic_write(folder / name) as draft:
         (draft / "training_state").mkdir(parents=True)
-        weights = {key: tensor.detach().contiguous().clone() for key, tensor in model.state_dict().items()}
+        kept = {key: tensor.detach().contiguous().clone() for key, tensor in weights.items()}
         tensors: dict[str, Tensor] = {}
         skeleton = _flatten(training, "", tensors)
-        _save_tensors(weights, draft / "model.safetensors")
+        _save_tensors(kept, draft / "model.safetensors")
         _save_tensors(tensors, draft / "training_state" / "tensors.safetensors")
         write_json(draft / "training_state" / "tree.json", skeleton)
         write_text(draft / "README.md", _card(kind, iteration, about))

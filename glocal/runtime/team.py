@@ -81,6 +81,14 @@ def apart() -> Iterator[None]:
         _working.pop()
 
 
+def leave() -> None:
+    """Take leave of the others, when all are through: a process that ends without it may break what another still
+    receives."""
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def started() -> Team:
     """All processes that `torchrun` started, this one among them; they meet on the first call."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from glocal.core.nets import Average
 from glocal.core.ranges import Amount, Count, Many, Part, Positive, Range, Rate, Share
-from glocal.runtime import checkpoints
+from glocal.runtime import checkpoints, sharding
 from glocal.runtime.checkpoints import Checkpoint, Tree
 from glocal.runtime.files import UserError, reading, write_text
 from glocal.runtime.progress import Ticker
@@ -65,6 +65,9 @@ class FitConfig:
     weight_decay: Amount = 1e-3
     average: Part = 0.999
     """Decay of the moving average of the weights, which is what is used; 0 uses the last weights."""
+    weights: Literal["whole", "shared-out"] = "whole"
+    """Whether each of several processes holds all weights, or a share of them, of their gradients and of what the
+    optimizer and the average keep (FSDP2): for models that are too large for one GPU. The result is the same."""
 
     @property
     def parts(self) -> int:
@@ -82,9 +85,6 @@ class Fit:
 
     def __init__(self, cfg: FitConfig, module: nn.Module, loss: Callable[[], tuple[Tensor, Metrics]]):
         self.cfg, self.module, self.loss = cfg, module, loss
-        self.optimizer = torch.optim.AdamW(
-            module.parameters(), lr=cfg.lr, betas=(0.9, 0.99), weight_decay=cfg.weight_decay
-        )
         self.average = Average(module, cfg.average)
         self.team, self.parts = team(), cfg.parts
         self.iteration = 0
@@ -94,6 +94,13 @@ class Fit:
                 f"{self.team.size} processes; expected shards (--world-fit.shards, for instance) that divide the "
                 "minibatch, and a number of processes that divides the shards"
             )
+        self.shared_out = cfg.weights == "shared-out" and self.team.size > 1
+        if self.shared_out:
+            self.loss = sharding.shared_out(module, loss)
+            sharding.like(self.average.module, module)
+        self.optimizer = torch.optim.AdamW(
+            module.parameters(), lr=cfg.lr, betas=(0.9, 0.99), weight_decay=cfg.weight_decay
+        )
 
     @property
     def total(self) -> int:
@@ -112,7 +119,7 @@ class Fit:
         self.optimizer.param_groups[0]["lr"] = self.lr()
         self.optimizer.zero_grad()
         loss, metrics = self._differentiated()
-        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.cfg.clip)
+        norm = sharding.whole(nn.utils.clip_grad_norm_(self.module.parameters(), self.cfg.clip))
         self.optimizer.step()
         self.average.update(self.module, self.iteration)
         self.iteration += 1
@@ -132,8 +139,8 @@ class Fit:
                 (loss / self.parts).backward()
             found.append({"loss": loss.detach(), **{name: value.detach() for name, value in metrics.items()}})
         mean = {name: torch.stack([one[name] for one in found]).sum(0) / self.parts for name in found[0]}
-        gradients = [x.grad for x in self.module.parameters() if x.grad is not None]
-        self.team.add([*gradients, *mean.values()])
+        gradients = [] if self.shared_out else [x.grad for x in self.module.parameters() if x.grad is not None]
+        self.team.add([*gradients, *mean.values()])  # gradients that are shared out are sums already
         return mean.pop("loss"), mean
 
     def lr(self) -> float:
@@ -150,9 +157,9 @@ class Fit:
         }
 
     def restore(self, state: Tree) -> None:
-        self.module.load_state_dict(state["module"])
-        self.average.module.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        sharding.load(self.module, state["module"])
+        sharding.load(self.average.module, state["average"])
+        sharding.load_optimizer(self.optimizer, state["optimizer"])
 
 
 @dataclass(frozen=True)
@@ -184,7 +191,7 @@ def train(
     if not team().leads:
         return _follow(job, folder, kind)
     seconds = _resume(job, folder, kind)
-    began, saved = time.monotonic() - seconds, time.monotonic()
+    began, saved, shared = time.monotonic() - seconds, time.monotonic(), sharding.is_shared_out(job.model)
     with (
         quiet_full_disk(),
         _Log(folder, job.iteration) as log,
@@ -200,21 +207,26 @@ def train(
             if row:
                 log.write(job.iteration, row | {f"speed/{unit}_per_second": tick.rate})
             tick(job.iteration, _note(row) if row else None)
-            if job.iteration == job.total or time.monotonic() - saved > clock.checkpoint_seconds:
+            due = job.iteration == job.total or time.monotonic() - saved > clock.checkpoint_seconds
+            if team().tell(due) if shared else due:
                 log.flush()
-                _check_finite(job.model, kind, folder)
-                state = {"job": job.state(), "random": _random_state(), "seconds": time.monotonic() - began}
-                checkpoints.save(folder, kind, job.iteration, about, job.model, state)
+                weights, own = sharding.whole([job.model.state_dict(), job.state()])
+                _check_finite(weights, kind, folder)
+                state = {"job": own, "random": _random_state(), "seconds": time.monotonic() - began}
+                checkpoints.save(folder, kind, job.iteration, about, weights, state)
                 saved = time.monotonic()
     team().wait()
     return time.monotonic() - began
 
 
 def _follow(job: Trainable, folder: Path, kind: str) -> float:
-    """Iterate beside the leading process, from where it goes on to the end."""
+    """Iterate beside the leading process, from where it goes on to the end, and give it what it saves."""
     _resume(job, folder, kind)
+    shared = sharding.is_shared_out(job.model)
     while job.iteration < job.total:
         job.iterate()
+        if shared and team().tell():
+            sharding.whole([job.model.state_dict(), job.state()])
     team().wait()
     return 0.0
 
@@ -265,8 +277,8 @@ def _numbers(metrics: Metrics, kind: str, folder: Path) -> dict[str, float]:
     return row
 
 
-def _check_finite(model: nn.Module, kind: str, folder: Path) -> None:
-    broken = [name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()]
+def _check_finite(weights: Mapping[str, Tensor], kind: str, folder: Path) -> None:
+    broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise UserError(
             f"training of {kind} broke: weights {broken[0]} are not finite numbers. The last checkpoint in {folder} is "
