@@ -10,10 +10,14 @@ from glocal.core.features import FeaturesConfig, StandardConfig
 from glocal.core.improve import Policy
 from glocal.core.spec import Part, Spec
 from glocal.core.types import Codec
+from glocal.models.arrangements import ArrangementConfig
 from glocal.models.codecs.cameras import CamerasCodec, PictureCodecConfig
+from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.codecs.identity import IdentityCodec
 from glocal.models.codecs.keypoints import KeypointCodec
+from glocal.models.codecs.points import PointsCodecConfig
 from glocal.models.codecs.standard import StandardCodec
+from glocal.models.codecs.tokenizer import TokenizerConfig
 from glocal.models.policies.actor import Actor, TwinCritics
 from glocal.models.policies.cloning import ChunkActor
 from glocal.models.policies.ppo import NETWORKS, PPOConfig
@@ -27,7 +31,7 @@ from glocal.models.worlds.motion import MotionConfig, MotionWorld
 from glocal.models.worlds.pictures import PictureWorld
 from glocal.models.worlds.pixels import PixelConfig, PixelWorld
 from glocal.models.worlds.shortcut import ShortcutConfig, ShortcutWorld
-from glocal.models.worlds.vectors import VectorWorld
+from glocal.models.worlds.vectors import VectorWorld, VectorWorldConfig
 from glocal.pipeline.config import Config, PictureWorldConfig, RobotConfig, WorldConfig
 from glocal.runtime import checkpoints
 from glocal.runtime.checkpoints import Checkpoint
@@ -64,7 +68,9 @@ def _cameras(task: PushTConfig | RobotConfig) -> dict[str, int]:
 
 
 def build_features(config: Config) -> FeaturesConfig:
-    """How models look at what they see: as plain numbers, or as a rigid body and an agent in a plane."""
+    """How models look at what they see: as plain numbers, as points, or as a rigid body and an agent in a plane."""
+    if isinstance(config.codec, PointsCodecConfig) and config.task.images and _cameras(config.task):
+        return ArrangementConfig()
     return StandardConfig() if isinstance(config.task, RobotConfig) else build_scene(config.task)
 
 
@@ -109,12 +115,14 @@ def _sees(cfg: WorldConfig, spec: Spec, codec: Codec) -> bool:
         return True
     if not isinstance(codec, CamerasCodec):
         return not isinstance(cfg, CamerasWorldConfig | PictureWorldConfig)
+    if isinstance(cfg, VectorWorldConfig | EnsembleConfig):
+        return isinstance(codec.cfg, PointsCodecConfig)
     return isinstance(cfg, PictureWorldConfig) or (isinstance(cfg, CamerasWorldConfig) and _is_grid(spec))
 
 
 def build_surrogate(config: Config) -> MLPSurrogate | RSSM:
     cfg, spec = config.surrogate, build_spec(config)
-    pictures = isinstance(config.codec, PictureCodecConfig)
+    pictures = isinstance(config.codec, GridCodecConfig | TokenizerConfig)
     _check_parts(isinstance(cfg, RSSMConfig) or not pictures, "surrogate", spec)
     return RSSM(cfg, spec) if isinstance(cfg, RSSMConfig) else MLPSurrogate(cfg, spec, build_features(config))
 

@@ -7,6 +7,7 @@ from glocal.core.improve import ImproveConfig
 from glocal.core.matching import MatchingConfig
 from glocal.evaluate.gates import GateConfig
 from glocal.models.codecs.grid import GridCodecConfig
+from glocal.models.codecs.points import PointsCodecConfig
 from glocal.models.codecs.tokenizer import TokenizerConfig
 from glocal.models.surrogates.rssm import RSSMConfig
 from glocal.models.worlds.cameras import CamerasWorldConfig
@@ -14,6 +15,7 @@ from glocal.models.worlds.ensemble import EnsembleConfig
 from glocal.models.worlds.motion import MotionConfig
 from glocal.models.worlds.pixels import PixelConfig
 from glocal.models.worlds.shortcut import ShortcutConfig
+from glocal.models.worlds.vectors import VectorWorldConfig
 from glocal.pipeline.config import Config, EnvConfig, RobotConfig
 from glocal.runtime.trainer import FitConfig
 from glocal.tasks.pusht import PushTConfig
@@ -114,6 +116,20 @@ def _pusht_pixels() -> Config:
     return replace(_pusht_motion(), preset="pusht-pixels", world=PATCHES)
 
 
+def _pusht_points() -> Config:
+    images = _pusht_images()
+    return replace(
+        images,
+        preset="pusht-points",
+        codec=PointsCodecConfig(),
+        codec_fit=FitConfig(updates=10_000, batch=32, lr=2e-3, average=0.999),
+        world=VectorWorldConfig(scales=3),
+        world_fit=FitConfig(updates=20_000, batch=256),
+        surrogate_fit=FitConfig(updates=6000, batch=64, average=0.99),
+        gates=GateConfig(codec=(8.0, 6.0, 0.1)),
+    )
+
+
 def _robot() -> Config:
     keypoints = _pusht_keypoints()
     return replace(
@@ -146,6 +162,18 @@ def _robot_images() -> Config:
         surrogate=RSSMConfig(),
         surrogate_fit=FitConfig(updates=6000, batch=32, average=0.99),
         surrogate_length=20,
+    )
+
+
+def _robot_points() -> Config:
+    robot, images = _robot(), _robot_images()
+    return replace(
+        robot,
+        preset="robot-points",
+        task=images.task,
+        codec=PointsCodecConfig(),
+        codec_fit=_pusht_points().codec_fit,
+        world=VectorWorldConfig(scales=3),
     )
 
 
@@ -216,6 +244,8 @@ def debug(config: Config) -> Config:
 def _tiny(codec: Any) -> Any:
     if isinstance(codec, GridCodecConfig):
         return replace(codec, channels=2, width=8, blocks=1)
+    if isinstance(codec, PointsCodecConfig):
+        return replace(codec, points=4, side=16, width=8)
     if isinstance(codec, TokenizerConfig):
         return replace(codec, tokens=4, channels=2, size=0)
     return replace(codec, points=4, width=8)
@@ -266,12 +296,14 @@ _ALL = (
     _pusht(),
     _pusht_images(),
     _pusht_grid(),
+    _pusht_points(),
     _pusht_motion(),
     _pusht_pixels(),
     _dreamer(_pusht_motion(), "pusht-dreamer"),
     _robot(),
     _robot_ensemble(),
     _robot_images(),
+    _robot_points(),
     _robot_motion(),
     _robot_pixels(),
     _dreamer(_robot_images(), "robot-dreamer"),

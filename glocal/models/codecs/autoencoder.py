@@ -13,7 +13,7 @@ class PictureAutoencoder(nn.Module, ABC):
     """Pictures (size, size) to a few numbers in [-1, 1], and back."""
 
     shape: tuple[int, ...]
-    """Of the numbers: channels and cells of a grid (c, h, w), or tokens (n, d)."""
+    """Of the numbers: channels and cells of a grid (c, h, w), tokens (n, d), or points (k, 2)."""
 
     @torch.no_grad()
     def fit_statistics(self, images: UInt8[Tensor, "n h w 3"]) -> None:

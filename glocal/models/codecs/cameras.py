@@ -1,4 +1,4 @@
-"""What any robot senses: numbers, standardised, and what each of its cameras shows, as a latent grid or as tokens."""
+"""What any robot senses: numbers, standardised, and what its cameras show, as latent grids, as tokens or as points."""
 
 from collections.abc import Mapping
 
@@ -11,10 +11,11 @@ from glocal.core.spec import Part, Spec
 from glocal.core.types import LearnedCodec
 from glocal.models.codecs.autoencoder import PictureAutoencoder
 from glocal.models.codecs.grid import GridCodecConfig
+from glocal.models.codecs.points import PointsCodecConfig
 from glocal.models.codecs.standard import StandardCodec
 from glocal.models.codecs.tokenizer import TokenizerConfig
 
-PictureCodecConfig = GridCodecConfig | TokenizerConfig
+PictureCodecConfig = GridCodecConfig | TokenizerConfig | PointsCodecConfig
 """Of autoencoders of pictures."""
 
 
@@ -27,6 +28,7 @@ class CamerasCodec(LearnedCodec):
     def __init__(self, cfg: PictureCodecConfig, vectors: tuple[Part, ...], cameras: Mapping[str, int]):
         """`cameras` are the sides of the pictures that each camera shows; there is at least one."""
         super().__init__()
+        self.cfg = cfg
         self.cameras, self.vectors = tuple(cameras), StandardCodec(vectors)
         self.sides = dict(cameras)
         self.drawn_by = {

@@ -1,0 +1,116 @@
+"""A few points for each picture: an autoencoder that passes through places alone, found without labels.
+
+The encoder is a spatial softmax (after arXiv 1509.06113): the expected coordinates of a few heat maps. The decoder sees
+each point as a bump and draws what differs from the background. It asks of a scene that the camera stands still, and
+that what matters can be told by where things are: what changes without moving, a lamp that goes on, is not seen.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from glocal.core.nets import ResidualConv, half_precision
+from glocal.core.pictures import CHANNELS
+from glocal.core.ranges import Amount, Range, Width
+from glocal.models.codecs.autoencoder import PictureAutoencoder
+from glocal.models.codecs.images import coordinates, drawing_loss, to_channels
+from glocal.runtime.files import UserError
+
+DILATIONS = (1, 2, 4, 2)
+WIDTHS = (0.06, 0.16)
+"""Standard deviations of the bumps that a point is drawn as, of half a picture's side."""
+
+
+@dataclass(frozen=True)
+class PointsCodecConfig:
+    """Choices for the points of a picture."""
+
+    points: Annotated[int, Range(1, 256)] = 24
+    side: Literal[16, 32, 64] = 32
+    """Cells along each side of the maps that points are found in."""
+    width: Width = 32
+    noise: Amount = 0.005
+    """Standard deviation of the noise on points in training, of a range from -1 to 1: what is near looks alike."""
+    worst_pixels: Annotated[int, Range(1, 4096)] = 128
+    """Pixels of each image whose mean error is added to the loss: small things are otherwise left out."""
+    shared: bool = False
+    """Of several cameras whether one autoencoder is for all whose pictures are of one size; else each has its own."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of what stands for a picture: points, and their two coordinates."""
+        return self.points, 2
+
+    def build(self, size: int) -> "PointsAutoencoder":
+        """An untrained autoencoder of pictures of `size` by `size` pixels."""
+        return PointsAutoencoder(self, size)
+
+
+class PointsAutoencoder(PictureAutoencoder):
+    """Pictures (size, size) to the places of points, from -1 to 1 (x, y), and back."""
+
+    background: Tensor
+    plan: Tensor
+    bumped: Tensor
+
+    def __init__(self, cfg: PointsCodecConfig, size: int):
+        super().__init__()
+        self.cfg, self.shape = cfg, cfg.shape
+        if size % cfg.side:
+            raise UserError(
+                f"--codec.side is {cfg.side}, but maps of {cfg.side} cells do not divide pictures of {size} pixels"
+            )
+        self.cell = size // cfg.side
+        self.register_buffer("background", torch.zeros(CHANNELS, size, size))
+        self.register_buffer("plan", coordinates(cfg.side), persistent=False)
+        self.register_buffer("bumped", coordinates(cfg.side // 2), persistent=False)
+        self.encoder, self.decoder = _encoder(cfg, self.cell), _decoder(cfg, self.cell)
+
+    @torch.no_grad()
+    def fit_statistics(self, images: UInt8[Tensor, "n h w 3"]) -> None:
+        """Take the background, the median, from recorded pictures."""
+        self.background.copy_(to_channels(images).median(0).values)
+
+    def compress(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k 2"]:
+        """Where the points of pictures in [0, 1] are."""
+        cells = nn.functional.pixel_unshuffle(image - self.background, self.cell)
+        seen = torch.cat([cells, self.plan.expand(len(image), -1, -1, -1)], dim=1)
+        with half_precision(image.device):
+            heat = self.encoder(seen.contiguous(memory_format=torch.channels_last))
+        weight = heat.float().flatten(2).softmax(-1)  # in exact numbers: half precision would round places
+        return (weight[:, :, None] * self.plan.flatten(1)).sum(-1)
+
+    def draw(self, latent: Float[Tensor, "b k 2"]) -> Float[Tensor, "b 3 h w"]:
+        """The pictures, in [0, 1], that points stand for."""
+        away = (self.bumped - latent[..., None, None]).pow(2).sum(2)
+        bumps = torch.cat([(-away / (2 * width**2)).exp() for width in WIDTHS], dim=1)
+        told = torch.cat([bumps, self.bumped.expand(len(latent), -1, -1, -1)], dim=1)
+        with half_precision(latent.device):
+            drawn = self.decoder(told.contiguous(memory_format=torch.channels_last))
+        return self.background + nn.functional.pixel_shuffle(drawn.float(), self.cell)
+
+    def loss(self, images: UInt8[Tensor, "b h w 3"]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Squared error of what is drawn of recorded pictures, their worst pixels counted twice."""
+        image = to_channels(images)
+        points = self.compress(image)
+        drawn = self.draw(points + self.cfg.noise * torch.randn_like(points))
+        return drawing_loss(drawn, image, self.cfg.worst_pixels)
+
+
+def _encoder(cfg: PointsCodecConfig, cell: int) -> nn.Sequential:
+    width = cfg.width
+    layers: list[nn.Module] = [nn.Conv2d(CHANNELS * cell**2 + 2, width, 3, padding=1), nn.SiLU()]
+    for dilation in DILATIONS:
+        layers += [nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation), nn.GroupNorm(4, width), nn.SiLU()]
+    return nn.Sequential(*layers, nn.Conv2d(width, cfg.points, 1))
+
+
+def _decoder(cfg: PointsCodecConfig, cell: int) -> nn.Sequential:
+    width = 2 * cfg.width
+    layers: list[nn.Module] = [nn.Conv2d(len(WIDTHS) * cfg.points + 2, width, 3, padding=1)]
+    layers += [ResidualConv(width) for _ in range(2)]
+    layers += [nn.Conv2d(width, 4 * width, 1), nn.PixelShuffle(2), nn.GroupNorm(8, width), nn.SiLU()]
+    return nn.Sequential(*layers, nn.Conv2d(width, CHANNELS * cell**2, 3, padding=1))
