@@ -12,10 +12,12 @@ from glocal.core.gradients import decouple, infer_noise
 from glocal.core.rollout import warm_up
 from glocal.core.spec import Part, Spec
 from glocal.core.types import Segment, World
+from glocal.models.arrangements import ArrangementConfig
 from glocal.models.codecs.cameras import CamerasCodec
 from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.codecs.identity import IdentityCodec
 from glocal.models.codecs.keypoints import KeypointCodec, KeypointCodecConfig
+from glocal.models.codecs.points import PointsCodecConfig
 from glocal.models.codecs.tokenizer import TokenizerConfig
 from glocal.models.rigid2d.scene import SceneConfig, scene_spec
 from glocal.models.surrogates.mlp import MLPSurrogate, MLPSurrogateConfig
@@ -29,11 +31,13 @@ from glocal.models.worlds.shortcut import ShortcutConfig, ShortcutWorld
 from glocal.models.worlds.vectors import VectorWorld, VectorWorldConfig
 
 RIGID, LOOSE = scene_spec(8), scene_spec(5)
+PLACES = ArrangementConfig()
 BODY, POINTS = SceneConfig(rigid=True, reach=0.2), SceneConfig(rigid=False, reach=0.2)
 CELLS = Spec((Part("agent", (2,)), Part("image", (2, 4, 4))), 2)
 ARM, PLAIN = Spec((Part("joints", (7,)), Part("cube", (3,)), Part("goal", (3,))), 4), StandardConfig()
 SEEN = Spec((Part("joints", (7,)), Part("top", (2, 4, 4)), Part("wrist", (2, 4, 4))), 4)
 WORDS = Spec((Part("joints", (7,)), Part("top", (3, 2))), 4)
+DOTS = Spec((Part("joints", (7,)), Part("top", (3, 2)), Part("side", (4, 2))), 4)
 BLIND = Spec((Part("top", (2, 4, 4)),), 3)
 TINY = GridCodecConfig(channels=2, width=8, blocks=1)
 SHOWN = CamerasCodec(TINY, (), {"image": 32})
@@ -45,11 +49,13 @@ FILMS = {FILMED: 32 * 32 * 3, FILMED_PAIR: 2 * 32 * 32 * 3, FILMED_ARM: 3 * (32 
 """Bytes of the pictures that worlds which draw pictures begin from."""
 SHORT = ShortcutConfig(context=3, back=4, window=5, size=0, finest=8, bootstrap=0.5)
 TOKENS = TokenizerConfig(tokens=3, channels=2, size=0)
+DOTTED = PointsCodecConfig(points=3, side=16, width=8)
 SMALL = KeypointCodecConfig(points=5, width=8)
 WORLDS = {
     "vectors, a rigid body": (lambda: VectorWorld(VectorWorldConfig(size=0), RIGID, BODY), RIGID),
     "vectors, loose points": (lambda: VectorWorld(VectorWorldConfig(size=0), LOOSE, POINTS), LOOSE),
     "vectors": (lambda: VectorWorld(VectorWorldConfig(size=0), ARM, PLAIN), ARM),
+    "vectors, points of cameras": (lambda: VectorWorld(VectorWorldConfig(size=0), DOTS, PLACES), DOTS),
     "ensemble": (lambda: EnsembleWorld(EnsembleConfig(context=3, members=3, size=0), ARM, PLAIN), ARM),
     "cameras": (lambda: CamerasWorld(CamerasWorldConfig(size=0), SEEN), SEEN),
     "motion": (lambda: MotionWorld(MotionConfig(size=0, parts=2), FILMED, SHOWN), FILMED),
@@ -75,6 +81,7 @@ SURROGATES = {
     "mlp, rigid": (lambda: MLPSurrogate(MLPSurrogateConfig(width=16, blocks=1), RIGID, BODY), RIGID),
     "mlp, loose": (lambda: MLPSurrogate(MLPSurrogateConfig(width=16, blocks=1), LOOSE, POINTS), LOOSE),
     "mlp": (lambda: MLPSurrogate(MLPSurrogateConfig(width=16, blocks=1), ARM, PLAIN), ARM),
+    "mlp, points of cameras": (lambda: MLPSurrogate(MLPSurrogateConfig(width=16, blocks=1), DOTS, PLACES), DOTS),
     "rssm": (lambda: RSSM(RSSMConfig("gaussian", 16, 4, 4, 16), ARM), ARM),
     "rssm, gaussian": (lambda: RSSM(RSSMConfig("gaussian", 16, 4, 4, 16), LOOSE), LOOSE),
     "rssm, of a grid": (lambda: RSSM(RSSMConfig("gaussian", 16, 4, 4, 16), CELLS), CELLS),
@@ -99,6 +106,11 @@ CODECS = {
     ),
     "cameras, tokens": (
         lambda: CamerasCodec(TOKENS, (Part("joints", (7,)),), {"keys": 64, "wrist": 32}),
+        {"joints": (7,), "keys": (64, 64, 3), "wrist": (32, 32, 3)},
+        7 + 2 * 6,
+    ),
+    "cameras, points": (
+        lambda: CamerasCodec(DOTTED, (Part("joints", (7,)),), {"keys": 64, "wrist": 32}),
         {"joints": (7,), "keys": (64, 64, 3), "wrist": (32, 32, 3)},
         7 + 2 * 6,
     ),

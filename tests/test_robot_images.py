@@ -137,6 +137,16 @@ def test_a_world_that_draws_pictures_begins_from_the_recorded_ones_wherever_it_i
         check(replace(open_run(folder).config, matching=MatchingConfig(weight=1.0)))
 
 
+def test_pictures_may_be_points_beside_numbers(logs, tmp_path):
+    folder = tmp_path / "run"
+    main(["run", "robot-points-debug", "--logs", str(logs), "--run", str(folder), *ONE])
+    run = open_run(folder)
+    assert run.observations.shape[1] == 7 + 2 * 2 * run.config.codec.points
+    gates = json.loads((folder / "gates.json").read_text())
+    assert set(gates["drift"]["global model"]["1"]) == {"state", "goal", "top", "side"}
+    assert set(gates["cameras"]) == {"top", "side"} and (folder / "report.html").is_file()
+
+
 def test_pictures_may_be_tokens_and_their_dynamics_a_transformer(logs, tmp_path):
     folder = tmp_path / "run"
     main(["run", "robot-dreamer-debug", "--logs", str(logs), "--run", str(folder), *ONE])

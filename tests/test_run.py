@@ -231,6 +231,7 @@ def test_presets_survive_a_round_trip():
         "pusht-debug",
         "pusht-images-debug",
         "pusht-grid-debug",
+        "pusht-points-debug",
         "pusht-dreamer-debug",
         "pusht-keypoints-rssm-debug",
     ],

@@ -1,0 +1,99 @@
+"""Points of a picture: places alone, found without labels, on the background."""
+
+import pytest
+import torch
+
+from glocal.models.codecs.images import axis, to_channels
+from glocal.models.codecs.points import PointsAutoencoder, PointsCodecConfig
+from glocal.runtime.files import UserError
+
+SMALL = PointsCodecConfig(points=3, side=16, width=8, worst_pixels=16)
+SIZE = 32
+
+
+def codec(**options) -> PointsAutoencoder:
+    torch.manual_seed(0)
+    return PointsAutoencoder(PointsCodecConfig(**{**SMALL.__dict__, **options}), SIZE)
+
+
+def squares(places: torch.Tensor) -> torch.Tensor:
+    """Dark pictures with a bright square of 4 pixels at each place (n, 2), its upper left corner."""
+    pictures = torch.full((len(places), SIZE, SIZE, 3), 40, dtype=torch.uint8)
+    for picture, (x, y) in zip(pictures, places.tolist(), strict=True):
+        picture[y : y + 4, x : x + 4] = 220
+    return pictures
+
+
+def test_the_background_is_the_median_and_only_what_differs_from_it_is_encoded_and_drawn():
+    model, dark = codec(), torch.rand(3, 3, SIZE, SIZE) / 2
+    on_black = model.compress(dark)
+    drawn = model.draw(on_black)
+    model.background.fill_(0.25)
+    assert torch.allclose(model.compress(dark + 0.25), on_black, atol=1e-3)
+    assert torch.allclose(model.draw(on_black), drawn + 0.25, atol=1e-2)  # bfloat16
+    seen = torch.randint(256, (9, SIZE, SIZE, 3), dtype=torch.uint8)
+    model.fit_statistics(seen)
+    assert torch.equal(model.background, to_channels(seen.sort(0).values[4]))
+
+
+def test_a_point_is_where_its_heat_map_is_hot():
+    """x before y, from -1 to 1, however sharp the map is."""
+    model = codec()
+    maps = torch.full((1, 3, 16, 16), -50.0)
+    maps[0, 0, 2, 13] = maps[0, 1, 9, 4] = maps[0, 2, 0, 0] = maps[0, 2, 0, 1] = 50.0
+    model.encoder = torch.nn.Module()
+    model.encoder.forward = lambda seen: maps  # pyright: ignore[reportAttributeAccessIssue]
+    (points,) = model.compress(torch.rand(1, 3, SIZE, SIZE))
+    line = axis(16)
+    wanted = torch.stack([line[[13, 2]], line[[4, 9]], torch.stack([line[:2].mean(), line[0]])])
+    assert torch.allclose(points, wanted, atol=1e-4)
+
+
+def test_a_point_is_drawn_where_it_is():
+    """Moving one changes the picture about where it was and where it is, most of all."""
+    model, points = codec(), torch.zeros(1, 3, 2) - 3.0  # outside of the picture
+    nothing = model.draw(points)
+    points[0, 1] = torch.tensor([0.5, -0.5])  # right and up
+    changed = (model.draw(points) - nothing).abs().sum(1)[0]
+    quarters = changed.unflatten(0, (2, 16)).unflatten(-1, (2, 16)).sum((1, 3))
+    assert quarters.argmax() == 1, quarters
+
+
+def test_it_learns_where_a_thing_is_without_being_told():
+    """A linear map of the points tells, of places that were not seen, where the square is within two pixels or so."""
+    torch.manual_seed(3)
+    places = torch.randint(2, SIZE - 6, (256, 2))
+    seen = squares(places)
+    model = codec(width=16, noise=0.01)
+    model.fit_statistics(seen)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(150):
+        loss, _ = model.loss(seen[torch.randint(192, (24,))])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        points = torch.cat([model.compress(to_channels(seen)).flatten(1), torch.ones(256, 1)], dim=1)
+    found = torch.linalg.lstsq(points[:192], places[:192].float()).solution
+    off = (points[192:] @ found - places[192:]).norm(dim=-1)
+    assert off.median() < 2.5, off.median()  # the middle of all is 10 off
+
+
+def test_points_are_blurred_in_training():
+    model, seen = codec(noise=0.5), squares(torch.tensor([[3, 4], [20, 9]]))
+    losses = [model.loss(seen)[0] for _ in range(2)]
+    assert losses[0] != losses[1]
+    model = codec(noise=0.0)
+    assert model.loss(seen)[0] == model.loss(seen)[0]
+
+
+def test_pictures_that_the_maps_do_not_divide_are_refused():
+    with pytest.raises(UserError, match=r"--codec\.side is 32, but maps of 32 cells do not divide pictures of 48"):
+        PointsAutoencoder(PointsCodecConfig(), 48)
+
+
+@pytest.mark.parametrize("size, side", [(64, 32), (96, 32), (128, 64), (64, 64)])
+def test_pictures_of_any_multiple_are_taken(size, side):
+    model = PointsAutoencoder(PointsCodecConfig(points=3, side=side, width=8), size)
+    obs = model.encode(torch.zeros(2, size, size, 3, dtype=torch.uint8))
+    assert obs.shape == (2, 6) and model.decode(obs).shape == (2, size, size, 3)
