@@ -7,15 +7,15 @@ in the picture it happens. Nothing else is known: not which of them belong toget
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from glocal.core.features import POLICY_SCALES, Outcome, Standard
 from glocal.core.nets import harmonics, outcome_head
 from glocal.core.spec import Spec
 
-PAIR_SCALES = 3
-"""Wavelengths, at most, in which the way from one point to another is told."""
+PAIRS = 96
+"""Ways between points, at most, that are told for each picture: of more a choice that is always the same."""
 SHARPNESS = 8.0
 NEARNESS = 8
 """Lengths, halving from one to the next, in which the distance to the reference is told."""
@@ -42,14 +42,12 @@ class Arrangement(Standard):
         points = [part for part in spec.parts if len(part.shape) == 2]
         assert points and spec.parts[-len(points) :] == tuple(points), "points are the last parts of an observation"
         self.numbers = spec.obs_dim - sum(part.size for part in points)
-        first, second, before = [], [], 0
+        pairs, before = [], 0
         for part in points:
-            one, other = torch.triu_indices(part.shape[0], part.shape[0], offset=1) + before
-            first.append(one)
-            second.append(other)
+            pairs.append(_pairs(part.shape[0]) + before)
             before += part.shape[0]
-        self.register_buffer("first", torch.cat(first), persistent=False)
-        self.register_buffer("second", torch.cat(second), persistent=False)
+        self.register_buffer("first", torch.cat(pairs, 1)[0], persistent=False)
+        self.register_buffer("second", torch.cat(pairs, 1)[1], persistent=False)
         self.register_buffer("goal", torch.zeros(before, 2))
         self.register_buffer("jittered", torch.arange(self.numbers), persistent=False)
 
@@ -61,7 +59,7 @@ class Arrangement(Standard):
     def dynamics(self, obs: Tensor, action: Tensor, scales: int) -> Tensor:
         points = self._points(obs[:, -1])
         way = (points[:, self.first] - points[:, self.second]).flatten(1)
-        pairs = [way, harmonics(way, min(scales, PAIR_SCALES))]
+        pairs = [way, harmonics(way, scales)]
         return torch.cat([super().dynamics(obs, action, scales), harmonics(points.flatten(1), scales), *pairs], dim=-1)
 
     def policy(self, obs: Tensor, action: Tensor) -> Tensor:
@@ -73,6 +71,13 @@ class Arrangement(Standard):
 
     def _points(self, obs: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch k 2"]:
         return obs[..., self.numbers :].unflatten(-1, (-1, 2))
+
+
+def _pairs(points: int) -> Int[Tensor, "2 n"]:
+    """The pairs of points between which the way is told."""
+    every = torch.triu_indices(points, points, offset=1)
+    chosen = torch.randperm(every.shape[1], generator=torch.Generator().manual_seed(0))[:PAIRS]
+    return every[:, chosen.sort().values]
 
 
 class ArrangementOutcome(Outcome):

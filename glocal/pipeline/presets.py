@@ -122,8 +122,8 @@ def _pusht_points() -> Config:
         images,
         preset="pusht-points",
         codec=PointsCodecConfig(),
-        codec_fit=FitConfig(updates=10_000, batch=32, lr=2e-3, average=0.999),
-        world=VectorWorldConfig(scales=3),
+        codec_fit=FitConfig(updates=8000, batch=32, lr=2e-3, average=0.999),
+        world=VectorWorldConfig(scales=4),
         world_fit=FitConfig(updates=20_000, batch=256),
         surrogate_fit=FitConfig(updates=6000, batch=64, average=0.99),
         gates=GateConfig(codec=(8.0, 6.0, 0.1)),
@@ -173,7 +173,7 @@ def _robot_points() -> Config:
         task=images.task,
         codec=PointsCodecConfig(),
         codec_fit=_pusht_points().codec_fit,
-        world=VectorWorldConfig(scales=3),
+        world=VectorWorldConfig(scales=4),
     )
 
 

@@ -4,6 +4,7 @@ import torch
 
 from glocal.core.features import Standard
 from glocal.core.spec import Part, Spec
+from glocal.models.arrangements import PAIRS as PAIRS_AT_MOST
 from glocal.models.arrangements import Arrangement, ArrangementConfig, ArrangementOutcome
 
 SPEC = Spec((Part("joints", (3,)), Part("top", (4, 2)), Part("side", (3, 2))), 2)
@@ -60,3 +61,11 @@ def test_the_reward_head_begins_to_refer_to_where_the_reward_was_highest():
     assert torch.equal(head.reference.flatten(), after[2, 3:])
     reward, cont = head(after.unflatten(0, (2, 3)))
     assert reward.shape == cont.shape == (2, 3)
+
+
+def test_of_many_points_the_same_pairs_are_chosen_again():
+    spec = Spec((Part("top", (40, 2)),), 2)
+    chosen = [ArrangementConfig().build(spec, 2, 2) for _ in range(2)]
+    pairs = [torch.stack([one.first, one.second], 1) for one in chosen]
+    assert torch.equal(*pairs) and len(pairs[0]) == PAIRS_AT_MOST == len({tuple(pair) for pair in pairs[0].tolist()})
+    assert (pairs[0][:, 0] < pairs[0][:, 1]).all() and set(pairs[0].flatten().tolist()) == set(range(40))

@@ -109,8 +109,8 @@ def _encoder(cfg: PointsCodecConfig, cell: int) -> nn.Sequential:
 
 
 def _decoder(cfg: PointsCodecConfig, cell: int) -> nn.Sequential:
-    width = 2 * cfg.width
-    layers: list[nn.Module] = [nn.Conv2d(len(WIDTHS) * cfg.points + 2, width, 3, padding=1)]
-    layers += [ResidualConv(width) for _ in range(2)]
-    layers += [nn.Conv2d(width, 4 * width, 1), nn.PixelShuffle(2), nn.GroupNorm(8, width), nn.SiLU()]
+    width = cfg.width
+    layers: list[nn.Module] = [nn.Conv2d(len(WIDTHS) * cfg.points + 2, 2 * width, 3, padding=1)]
+    layers += [ResidualConv(2 * width), nn.Conv2d(2 * width, 4 * width, 1)]
+    layers += [nn.PixelShuffle(2), nn.GroupNorm(8, width), nn.SiLU()]
     return nn.Sequential(*layers, nn.Conv2d(width, CHANNELS * cell**2, 3, padding=1))
