@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from speed import now
 from throughput import recorded
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from glocal.pipeline import build, stages
 from glocal.pipeline.config import Config
@@ -27,6 +27,13 @@ from glocal.pipeline.presets import PRESETS
 SIDES = (512, 1024, 2048)
 """Of the matrices by whose products the peak is found."""
 BATCH, HORIZON = 16, 4
+_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_CPU_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+ATTENTION: dict[Any, Any] = {
+    _CPU: lambda *shapes, **_: sdpa_flop_count(*shapes[:3]),
+    _CPU_BACKWARD: lambda *shapes, **_: sdpa_backward_flop_count(*shapes[:4]),
+}
+"""What the counter does not know of attention on CPUs."""
 
 
 @dataclass
@@ -57,7 +64,7 @@ def peak(device: torch.device) -> float:
 
 
 def counted(call: Callable[[], object]) -> float:
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
         call()
     return float(counter.get_total_flops())
 

@@ -47,6 +47,13 @@ def test_throughput_prints_a_line_for_each_size_and_batch():
     assert printed.count(" global, size 0 ") == 8 and printed.count(" codec ") == 4
 
 
+def test_costs_are_printed_along_every_axis():
+    printed = printed_by("cost.py", "--presets", "pusht-points-debug", "pusht-dreamer-debug", "--repeats", 1)
+    axes = ("training, size", "training, batch", "imagining, batch", "imagining, horizon", "imagining, context")
+    assert all(f"{preset}-debug {axis}" in printed for preset in ("pusht-points", "pusht-dreamer") for axis in axes)
+    assert "peak: " in printed and "nan" not in printed
+
+
 def test_the_dial_prints_a_point_for_each_size_and_budget(tmp_path):
     from glocal.cli import main
 
