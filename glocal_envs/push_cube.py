@@ -1,9 +1,10 @@
 """Push-Cube: a quadruped is told how fast to walk, and is to push a cube to a place on the floor of a walled arena."""
 
+import weakref
 from collections import deque
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -45,6 +46,8 @@ HELD_STEPS = 5
 """Control steps (1 s) of success on end that count as held."""
 BEHIND, PLACED = 0.5, 0.25
 """From where the cube is pushed: m behind its centre; and what a metre from there costs."""
+ABOVE = 8.0
+"""Height of the camera that shows the whole arena, m."""
 UPRIGHT, LOWEST = 0.5, 0.12
 """The robot has fallen where the trunk's axis has less than this upwards, or its centre is lower than this, m."""
 
@@ -124,16 +127,22 @@ class PushCube(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     `info["is_success"]`: the cube's centre is within 0.2 m of the goal; `info["held"]`: it was for the last 1 s.
     An episode is terminated when the robot falls, which costs nothing by itself. Robot, cube and goal are drawn from
     the seed by `reset`, or given by `reset(options={"state": Start(...)})`.
+
+    `render()`, where it was made with `render_mode="rgb_array"`: the whole arena from above, x to the right and y up,
+    (height, width, 3) bytes; the cube is orange, the goal a green disc on the floor.
     """
 
-    def __init__(self) -> None:
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": round(1 / (GAIT_STEPS * DT))}
+
+    def __init__(self, render_mode: str | None = None, width: int = 96, height: int = 96) -> None:
+        self.render_mode, self.shape, self.renderer = render_mode, (height, width), None
         spaces: dict[str, gymnasium.Space[Any]] = {name: _unbounded(len(numbers)) for name, numbers in NAMES.items()}
         self.observation_space: Any = gymnasium.spaces.Dict(spaces)
         high = LIMITS.astype(np.float32)
         self.action_space = gymnasium.spaces.Box(-high, high)
         self.model = mujoco.MjModel.from_xml_string(_arena_mjcf())
         self.data = mujoco.MjData(self.model)
-        self.trunk = self.model.body("trunk").id
+        self.trunk, self.disc = self.model.body("trunk").id, self.model.site("goal").id
         self._place(Start((-1.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.9, 0.0)))
 
     def reset(
@@ -155,6 +164,21 @@ class PushCube(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         reward = reward_of(self.robot.position, self.cube.position, self.goal)
         return self._observed(), reward, self.fallen, False, self._info()
 
+    def render(self) -> Any:
+        """The arena from above, (height, width, 3) bytes; None where pictures were not asked for."""
+        if self.render_mode is None:
+            return None
+        if self.renderer is None:
+            self.renderer = mujoco.Renderer(self.model, *self.shape)
+            weakref.finalize(self, self.renderer.close)  # at the interpreter's end it would be too late
+        self.renderer.update_scene(self.data, camera="above")
+        return self.renderer.render()
+
+    def close(self) -> None:
+        if self.renderer is not None:
+            self.renderer.close()
+            self.renderer = None
+
     @property
     def robot(self) -> Pose:
         """Where the robot is."""
@@ -175,8 +199,9 @@ class PushCube(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.data.qpos[:7] = _free(start.cube, EDGE)
         self.data.qpos[7:14] = _free(start.robot, HEIGHT + FOOT_RADIUS)
         self.data.qpos[14:] = leg_angles(STANDING).reshape(-1)
-        mujoco.mj_forward(self.model, self.data)
         self.goal = np.array(start.goal)
+        self.model.site_pos[self.disc, :2] = self.goal
+        mujoco.mj_forward(self.model, self.data)
         self.gait, self.command, self.cube_velocity, self.arrived = Gait(), np.zeros(3), np.zeros(3), 0
         self.velocities: deque[Array] = deque(maxlen=round(PERIOD / DT))
 
@@ -248,18 +273,25 @@ def _pose(free: Array) -> Pose:
 def _arena_mjcf() -> str:
     sides = ((1, 0), (-1, 0), (0, 1), (0, -1))
     walls = "".join(_barrier(side, WALL, f'contype="{WORLD}" conaffinity="{ROBOT}"') for side in sides)
-    fence = f'contype="{FENCE}" conaffinity="{FENCE}" friction=".05"'
+    unseen = 'rgba="0 0 0 0"'
+    fence = f'{unseen} contype="{FENCE}" conaffinity="{FENCE}" friction=".05"'
     return f"""
 <mujoco>
   <option timestep="{SIM_DT}" integrator="implicitfast" cone="pyramidal" iterations="20"/>
   <compiler angle="radian" autolimits="true"/>
+  <visual>
+    <quality shadowsize="0" offsamples="0"/>
+    <headlight ambient=".6 .6 .6" diffuse=".4 .4 .4" specular="0 0 0"/>
+  </visual>
   <default>{defaults_mjcf()}</default>
   <worldbody>
-    <geom type="plane" size="{WALL} {WALL} .1" contype="{WORLD}" conaffinity="{ROBOT | FENCE}" friction=".8"/>
+    <camera name="above" pos="0 0 {ABOVE}" fovy="{np.degrees(2 * np.arctan(1.05 * WALL / ABOVE)):.2f}"/>
+    <site name="goal" type="cylinder" size="{RADIUS} .002" pos="0 0 .002" rgba=".2 .75 .3 1"/>
+    <geom type="plane" size="{WALL} {WALL} .1" rgba=".85 .85 .85 1" contype="{WORLD}" conaffinity="{ROBOT | FENCE}" friction=".8"/>
     {walls}{"".join(_barrier(side, FREE, fence) for side in sides)}
     <body name="cube">
       <freejoint/>
-      <geom type="box" size="{EDGE} {EDGE} {EDGE}" mass="1.5" friction=".3 .005 .0001" priority="1"
+      <geom type="box" size="{EDGE} {EDGE} {EDGE}" mass="1.5" friction=".3 .005 .0001" priority="1" rgba=".95 .45 .1 1"
             contype="{WORLD | FENCE}" conaffinity="{ROBOT | FENCE}"/>
     </body>
     {quadruped_mjcf()}

@@ -1,13 +1,14 @@
 """Play on Push-Cube, as a person with a joystick would record it: LeRobotDataset v3.0, 5 steps a second.
 
     python runs/record_cube.py out/push_cube --episodes 200 --steps 200
+    MUJOCO_GL=egl python runs/record_cube.py out/push_cube_seen --episodes 200 --steps 200 --camera
 
 A script holds the joystick, and sees what the environment lets be observed. Its intent changes every few seconds: to
 push the cube to the goal, or elsewhere, or past the middle of the cube so that it slips away; to walk
 straight into it, with whichever side of the body; to walk about, or up to a wall and back; to jerk the joystick at
 random, or to leave it alone. Its hand trembles and drifts, to different degrees. Every episode begins where the
 environment resets to, and lasts `--steps`, or until the robot falls. Rewards, success and falls (`next.done`) are the
-environment's own.
+environment's own. With `--camera` a camera from above is recorded in place of the tracked cube and the goal.
 """
 
 from collections.abc import Generator, Iterator
@@ -33,6 +34,11 @@ FEATURES = OBSERVED | {
     "next.success": Feature((1,), "bool"),
     "next.done": Feature((1,), "bool"),
 }
+CAMERA = "observation.images.above"
+SEEN = {name: one for name, one in FEATURES.items() if name != "observation.task"} | {
+    CAMERA: Feature((96, 96, 3), "uint8", picture=True, names=("height", "width", "channels"))
+}
+"""What is recorded where a camera shows cube and goal."""
 INTENTS = {
     "goal": 0.24, "elsewhere": 0.18, "slip": 0.1, "shove": 0.2, "walk": 0.06, "wall": 0.05,
     "jerk": 0.13, "pause": 0.04,
@@ -133,26 +139,35 @@ def _pause() -> Hand:
         yield np.zeros(3)
 
 
-def record_episode(seed: int, steps: int, number: int) -> dict[str, Array]:
+def record_episode(seed: int, steps: int, camera: bool, number: int) -> dict[str, Array]:
     """An episode's features, (steps, ...), or fewer where the robot fell."""
-    rng, env = np.random.default_rng([seed, number]), PushCube()
-    rows: dict[str, list[Any]] = {name: [] for name in FEATURES}
+    rng, env = np.random.default_rng([seed, number]), PushCube("rgb_array" if camera else None)
+    features = SEEN if camera else FEATURES
+    rows: dict[str, list[Any]] = {name: [] for name in FEATURES | features}
     hand = player(rng)
     next(hand)
     obs, _ = env.reset(seed=int(rng.integers(2**31)))
     fallen = False
     while len(rows["action.velocity"]) < steps and not fallen:
+        if camera:
+            rows[CAMERA].append(env.render())
         action = hand.send(obs).astype(np.float32)
         after, reward, fallen, _, info = env.step(action)
         told = (*(obs[name] for name in NAMES), action, [reward], [info["is_success"]], [fallen])
         for name, value in zip(FEATURES, told, strict=True):
             rows[name].append(value)
         obs = after
-    return {name: np.array(rows[name], FEATURES[name].dtype) for name in FEATURES}
+    env.close()
+    return {name: np.array(rows[name], feature.dtype) for name, feature in features.items()}
 
 
 def main(
-    out: tyro.conf.Positional[Path], episodes: int = 200, steps: int = 200, seed: int = 0, processes: int = 2
+    out: tyro.conf.Positional[Path],
+    episodes: int = 200,
+    steps: int = 200,
+    seed: int = 0,
+    processes: int = 2,
+    camera: bool = False,
 ) -> None:
     """Record play.
 
@@ -162,10 +177,11 @@ def main(
         steps: Of each at most, at 5 a second.
         seed: Of everything that is drawn.
         processes: That record at once.
+        camera: Record what a camera shows from above in place of cube and goal.
     """
     with ProcessPoolExecutor(processes) as pool, Ticker("record", episodes, unit="steps", per_iteration=steps) as tick:
-        work = pool.map(partial(record_episode, seed, steps), range(episodes))
-        write_lerobot(out, _counted(work, tick), Layout(FPS, FEATURES, "push the cube to the goal"))
+        work = pool.map(partial(record_episode, seed, steps, camera), range(episodes))
+        write_lerobot(out, _counted(work, tick), Layout(FPS, SEEN if camera else FEATURES, "push the cube to the goal"))
 
 
 def _counted(work: Iterator[dict[str, Array]], tick: Ticker) -> Iterator[dict[str, Array]]:

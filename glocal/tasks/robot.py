@@ -102,7 +102,7 @@ class GymRobot:
         return sense(obs, self.sensed) | {one.name: one.shown(self._picture(obs, one)) for one in self.viewed}
 
     def _picture(self, obs: Any, one: Viewed) -> Array:
-        picture = self.env.render() if one.entry == RENDERED else obs[one.entry] if one.entry else obs
+        picture = self._rendered(one) if one.entry == RENDERED else obs[one.entry] if one.entry else obs
         found = np.asarray(picture)
         if found.ndim != 3 or found.shape[-1] != 3 or found.dtype != np.uint8:
             raise UserError(
@@ -110,6 +110,16 @@ class GymRobot:
                 f"{found.shape}, expected pictures (height, width, 3) of bytes; name another with --env.senses"
             )
         return found
+
+    def _rendered(self, one: Viewed) -> Any:
+        try:
+            return self.env.render()
+        except Exception as error:  # of whatever draws it
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(
+                f"camera {one.name} is to show what the environment's render makes, which fails: {said}. Where there "
+                "is no screen, MUJOCO_GL=egl lets environments of MuJoCo be seen (Debian: libegl1, libgl1-mesa-dri)"
+            ) from error
 
 
 def begin(env: gymnasium.Env[Any, Any], seed: int) -> Any:
