@@ -11,20 +11,22 @@ levels, and 20 tokens a step, 16 of which are latents of 32 numbers. The transfo
 - their linear layers have biases, and their norms add 1e-6 to the variance (ours 1.2e-7);
 - a norm follows our last layer, none theirs.
 
-Around it they add sinusoids of time and token to every token (we add learned places to those of the observation),
-tell noise level and stride in a token each (we in one, and have two registers to their one), and encode the action by a
-hidden layer (we by none). Neither caps logits. So three are timed: "theirs", "ours" and "alike", which is our code with a
-transformer of their architecture and weights; its outputs are compared with theirs first.
+Around it they add sinusoids of token and time to all tokens (we add learned places to those of the observation), tell
+noise level and stride in a token each (we in one, and have two registers to their one), and encode the action by a
+hidden layer (we by none). Theirs is configured to be near ours: no agent token, all tokens of a step see one another.
+Neither caps logits. Three are timed: "theirs", "ours", and "alike", which is our code with a transformer of their
+architecture and weights; its outputs are compared with theirs first.
 
 Sampling is one imagined step of four evaluations. Their public sampler has no cache: each evaluation runs over the
 whole window, context and step. Ours keeps keys and values ("cache"), and needs a fifth evaluation, which adds the step
 to them; filling the cache with the context ("begin") is done once a rollout. "window" is our network without its cache,
 over as much as theirs; what it samples is compared with what the cache gives. `step` predicts reward and continuation
 too. Training is a forward and a backward pass of the network, then of the whole loss of shortcut forcing, where one in
-four windows learns longer strides; no optimiser. For the targets of those they record a graph, and we do not.
+four windows learns longer strides; no optimiser. For the targets of those they record a graph, and we do not; our loss
+has those of reward and continuation in it.
 
-In bfloat16 theirs runs under an autocast around it, ours under its own. Operations are counted as in cost.py. Each figure
-is the median of the CPU seconds of `--repeats` calls that take turns, and the ratio is that of the medians.
+In bfloat16 theirs runs under an autocast around it, ours under its own. Operations are counted as in cost.py. Each
+figure is the median of the CPU seconds of `--repeats` calls that take turns, and the ratio is that of the medians.
 """
 
 import argparse
@@ -117,9 +119,9 @@ def theirs(model: Any, size: int) -> Any:
     return dynamics
 
 
-def ours(size: int, context: int) -> ShortcutWorld:
+def ours(size: Any, context: int) -> ShortcutWorld:
     """Our world, which looks back at as many steps as its context has."""
-    cfg = ShortcutConfig(context, context + 1, WINDOW, size, finest=FINEST, sampling_steps=STEPS)  # pyright: ignore
+    cfg = ShortcutConfig(context, context + 1, WINDOW, size, finest=FINEST, sampling_steps=STEPS)
     return ShortcutWorld(cfg, Spec((Part("latents", (LATENTS, CHANNELS)),), ACTIONS))
 
 
@@ -130,13 +132,12 @@ def alike(size: int, context: int, other: Any) -> ShortcutWorld:
     layers = []
     for mine, its in zip(net.layers, other.layers, strict=True):
         layer: Any = mine
-        space = _filled(PlainSpace(net.width, net.heads), its.space.attn)
-        layer.attention, layer.before = space, _norm(its.norm1)
+        layer.attention = _filled(PlainSpace(net.width, net.heads), its.space.attn)
+        layer.before, layer.between = _norm(its.norm1), _norm(its.norm3)
         if its.do_time:
-            layers.append(Alone(space, layer.before))
-            time = PlainTime(net.width, net.heads, net.back)
-            layer.attention, layer.before = _filled(time, its.time.attn), _norm(its.norm2)
-        layer.between = _norm(its.norm3)
+            layers.append(Alone(layer.attention, layer.before))
+            layer.attention = _filled(PlainTime(net.width, net.heads, net.back), its.time.attn)
+            layer.before = _norm(its.norm2)
         layer.gated.enter, layer.gated.leave = copy.deepcopy(its.mlp.fc_in), copy.deepcopy(its.mlp.fc_out)
         for parameter in layer.gated.enter.parameters():  # our gate comes before what it gates, theirs behind it
             parameter.data = parameter.data.roll(len(parameter) // 2, 0)

@@ -4,7 +4,7 @@ import weakref
 from collections import deque
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -132,7 +132,7 @@ class PushCube(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     (height, width, 3) bytes; the cube is orange, the goal a green disc on the floor.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": round(1 / (GAIT_STEPS * DT))}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012  (Gymnasium's own)
 
     def __init__(self, render_mode: str | None = None, width: int = 96, height: int = 96) -> None:
         self.render_mode, self.shape, self.renderer = render_mode, (height, width), None
@@ -287,7 +287,8 @@ def _arena_mjcf() -> str:
   <worldbody>
     <camera name="above" pos="0 0 {ABOVE}" fovy="{np.degrees(2 * np.arctan(1.05 * WALL / ABOVE)):.2f}"/>
     <site name="goal" type="cylinder" size="{RADIUS} .002" pos="0 0 .002" rgba=".2 .75 .3 1"/>
-    <geom type="plane" size="{WALL} {WALL} .1" rgba=".85 .85 .85 1" contype="{WORLD}" conaffinity="{ROBOT | FENCE}" friction=".8"/>
+    <geom type="plane" size="{WALL} {WALL} .1" rgba=".85 .85 .85 1" friction=".8"
+          contype="{WORLD}" conaffinity="{ROBOT | FENCE}"/>
     {walls}{"".join(_barrier(side, FREE, fence) for side in sides)}
     <body name="cube">
       <freejoint/>

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import torch
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
@@ -86,6 +88,16 @@ def test_lines_that_decide_are_those_of_functions_that_do_not_draw():
     mutation = imported("mutation")
     code = "LIMIT = 3\n\n\ndef score():\n    return 1\n\n\ndef _plot_score():\n    return 2\n"
     assert mutation.lines_that_decide(code) == {4, 5}
+
+
+def test_sampling_over_the_whole_window_is_sampling_with_the_cache(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    dreamer4 = imported("against_dreamer4")
+    world, seen, noise = dreamer4.ours(0, 4), dreamer4.scenes(2, 5), torch.randn(2, 2, 512)
+    with dreamer4.at("float32"), torch.no_grad():
+        cached, _ = world.sample(world.begin(seen[:, :-1], 0), seen.action[:, -1], noise)
+        past = dreamer4.noised(world, seen.obs[:, :-1], 0)
+        torch.testing.assert_close(dreamer4.whole_window(world, past, seen.action, noise[0]), cached)
 
 
 def test_faults_count_what_is_lost_and_different(tmp_path):
