@@ -66,8 +66,9 @@ def test_a_policy_iteration_stays_on_its_device(preset):
     config = configured(preset)
     world, surrogate = build.build_world(config, seeing(config)).to(META), build.build_surrogate(config).to(META)
     policy, critics = build.build_policy(config, surrogate).to(META), build.build_critics(config, surrogate).to(META)
-    work = PolicyIteration(config.learn, world.requires_grad_(False), policy, critics, source(config), source(config))
-    for _ in range(3):
+    short = replace(config.learn, horizon=2, envs=4, refresh_size=2, critics_first=0)
+    work = PolicyIteration(short, world.requires_grad_(False), policy, critics, source(config), source(config))
+    for _ in range(2):
         metrics = work.iterate()
     assert metrics["imag/return"].device == META
     assert work.imagined.recent.obs.device == META

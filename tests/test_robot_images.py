@@ -118,12 +118,19 @@ def test_logs_without_pictures_are_refused_where_pictures_are_wanted(tmp_path, c
     assert "shows no pictures that its mapping names; use the preset robot" in said and not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("preset", ["robot-motion-debug", "robot-pixels-debug"])
-def test_a_world_that_draws_pictures_begins_from_the_recorded_ones_wherever_it_is_asked(logs, tmp_path, preset):
+def test_pictures_may_be_drawn_by_diffusion(logs, tmp_path):
+    folder = tmp_path / "run"
+    main(["run", "robot-pixels-debug", "--logs", str(logs), "--run", str(folder), *ONE])
+    with np.load(folder / "gates" / "rollouts.npz") as file:
+        assert file["imagined_side"].shape == file["seen_side"].shape and np.ptp(file["imagined_side"]) > 0
+    assert {found.state for found in status(open_run(folder)).values()} == {"done"}
+
+
+def test_a_world_that_draws_pictures_begins_from_the_recorded_ones_wherever_it_is_asked(logs, tmp_path):
     """In gates, training, looks with a judge, planning and export."""
     folder = tmp_path / "run"
     looked = ("--judge", "0.3", "--watch.imagined", "2")
-    main(["run", preset, "--logs", str(logs), "--run", str(folder), *looked, *ONE])
+    main(["run", "robot-motion-debug", "--logs", str(logs), "--run", str(folder), *looked, *ONE])
     with np.load(folder / "gates" / "rollouts.npz") as file:
         drawn, seen = (file[f"{side}_side"].astype(float) for side in ("imagined", "seen"))
     assert drawn.shape == seen.shape and np.ptp(drawn) > 0

@@ -35,14 +35,14 @@ def state_of(job: Fit) -> dict[str, Any]:
 )  # fmt: skip
 def test_a_checkpoint_that_cannot_be_gone_on_from_is_named(tmp_path, changes):
     job = fit()
-    checkpoints.save(tmp_path, "toy", 2, {}, job.model, state_of(job) | changes)
+    checkpoints.save(tmp_path, "toy", 2, {}, job.model.state_dict(), state_of(job) | changes)
     with pytest.raises(UserError, match=r"cannot be gone on from .* delete"):
         train(fit(), tmp_path, "toy", {}, Clock())
 
 
 def test_a_checkpoint_from_beyond_the_end_is_named(tmp_path):
     job = fit()
-    checkpoints.save(tmp_path, "toy", 5, {}, job.model, state_of(job))
+    checkpoints.save(tmp_path, "toy", 5, {}, job.model.state_dict(), state_of(job))
     with pytest.raises(UserError, match="iteration 5 of 4"):
         train(fit(4), tmp_path, "toy", {}, Clock())
 
