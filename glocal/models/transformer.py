@@ -4,7 +4,7 @@ layers each sees itself at the steps before. What was seen is kept in a cache, s
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from glocal.core.types import Batched
@@ -33,6 +33,21 @@ class Cache(Batched):
             torch.cat([self.values[:, :, added:], other.values], 2),
             torch.cat([self.times[:, added:], other.times], 1),
         )
+
+
+def attended(
+    query: Float[Tensor, "*batch q e"],
+    key: Float[Tensor, "*batch n e"],
+    value: Float[Tensor, "*batch n e"],
+    mask: Bool[Tensor, "*batch q n"] | None = None,
+    causal: bool = False,
+) -> Float[Tensor, "*batch q e"]:
+    """What queries find; in float32 on CPUs, where PyTorch's attention takes longer in bfloat16."""
+    if query.device.type == "cpu" and query.dtype == torch.bfloat16:
+        with torch.autocast("cpu", enabled=False):
+            found = attended(query.float(), key.float(), value.float(), mask, causal)
+        return found.to(query)
+    return nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
 
 
 class Attention(nn.Module):
@@ -67,8 +82,7 @@ class SpaceAttention(Attention):
 
     def forward(self, x: Float[Tensor, "b t n w"]) -> Float[Tensor, "b t n w"]:
         query, key, value = (one.flatten(0, 1).transpose(1, 2) for one in self.asked(x))
-        found = nn.functional.scaled_dot_product_attention(query, key, value)
-        return self.out(found.transpose(1, 2).flatten(-2).view(x.shape))
+        return self.out(attended(query, key, value).transpose(1, 2).flatten(-2).view(x.shape))
 
 
 class TimeAttention(Attention):
@@ -93,7 +107,7 @@ class TimeAttention(Attention):
             ago = times[:, :, None] - seen[:, None]
             mask = ((ago >= 0) & (ago < self.back)).repeat_interleave(x.shape[2], 0)[:, None]
         over = (one.transpose(1, 2).flatten(0, 1).transpose(1, 2) for one in (query, keys, values))
-        found = nn.functional.scaled_dot_product_attention(*over, attn_mask=mask, is_causal=mask is None)
+        found = attended(*over, mask=mask, causal=mask is None)
         found = found.transpose(1, 2).flatten(-2).unflatten(0, (len(x), -1))
         return self.out(found.transpose(1, 2)), key, value
 
