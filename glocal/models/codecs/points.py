@@ -1,15 +1,18 @@
 """A few points for each picture: an autoencoder that passes through places alone, found without labels.
 
-The encoder is a spatial softmax (after arXiv 1509.06113): the expected coordinates of a few heat maps. The decoder sees
-each point as a bump and draws what differs from the background. It asks of a scene that the camera stands still, and
-that what matters can be told by where things are: what changes without moving, a lamp that goes on, is not seen.
+The encoder is a spatial softmax (after arXiv 1509.06113): the expected coordinates of a few heat maps, most of all of
+what differs from the background. The decoder sees each point as a bump and draws that difference. Any code that can be
+drawn again would do, a point beside a thing that says how the thing is turned, and motion would look contrived in it.
+So points are also held to move as the picture does where all that differs from the background is shifted and turned
+(after arXiv 1705.02193): then they stay on things. It asks of a scene that the camera stands still, and that what
+matters can be told by where things are: what changes without moving, a lamp that goes on, is not seen.
 """
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from glocal.core.nets import ResidualConv, half_precision
@@ -24,6 +27,14 @@ WIDTHS = (0.06, 0.16)
 """Standard deviations of the bumps that a point is drawn as, of half a picture's side."""
 
 
+FAINT, CLEAR = 0.001, 0.12
+"""Differences from the background, of 1: what counts as little as the background itself, and what is wholly apart."""
+SHIFT = 0.3
+"""The farthest that pictures are shifted in training, of half their side; they are turned by any angle."""
+LEFT_IN = 0.98
+"""Of a moved picture so much of what is apart from the background has to be left in it for its points to count."""
+
+
 @dataclass(frozen=True)
 class PointsCodecConfig:
     """Choices for the points of a picture."""
@@ -34,6 +45,8 @@ class PointsCodecConfig:
     width: Width = 32
     noise: Amount = 0.005
     """Standard deviation of the noise on points in training, of a range from -1 to 1: what is near looks alike."""
+    moving: Amount = 10.0
+    """Weight of the squared distance of a moved picture's points from where the motion takes those of the picture."""
     worst_pixels: Annotated[int, Range(1, 4096)] = 128
     """Pixels of each image whose mean error is added to the loss: small things are otherwise left out."""
     shared: bool = False
@@ -80,7 +93,8 @@ class PointsAutoencoder(PictureAutoencoder):
         seen = torch.cat([cells, self.plan.expand(len(image), -1, -1, -1)], dim=1)
         with half_precision(image.device):
             heat = self.encoder(seen.contiguous(memory_format=torch.channels_last))
-        weight = heat.float().flatten(2).softmax(-1)  # in exact numbers: half precision would round places
+        apart = nn.functional.avg_pool2d(self._apart(image), self.cell) + FAINT
+        weight = (heat.float() + apart.log()).flatten(2).softmax(-1)  # in exact numbers: places would be rounded
         return (weight[:, :, None] * self.plan.flatten(1)).sum(-1)
 
     def draw(self, latent: Float[Tensor, "b k 2"]) -> Float[Tensor, "b 3 h w"]:
@@ -93,11 +107,42 @@ class PointsAutoencoder(PictureAutoencoder):
         return self.background + nn.functional.pixel_shuffle(drawn.float(), self.cell)
 
     def loss(self, images: UInt8[Tensor, "b h w 3"]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Squared error of what is drawn of recorded pictures, their worst pixels counted twice."""
+        """Squared error of what is drawn of recorded pictures, their worst pixels counted twice, and of the points of
+        every second one after it was moved."""
         image = to_channels(images)
-        points = self.compress(image)
+        matrix, shift = _motions(image[::2])
+        moved, left = self._moved(image[::2], matrix, shift)
+        points, found = self.compress(torch.cat([image, moved])).split([len(image), len(moved)])
         drawn = self.draw(points + self.cfg.noise * torch.randn_like(points))
-        return drawing_loss(drawn, image, self.cfg.worst_pixels)
+        loss, metrics = drawing_loss(drawn, image, self.cfg.worst_pixels)
+        expected = points[::2] @ matrix.transpose(1, 2) + shift[:, None]
+        off = (found - expected).pow(2).sum(-1).mean(-1)
+        strayed = (off * left).sum() / left.sum().clamp_min(1)
+        return loss + self.cfg.moving * strayed, metrics | {"strayed": strayed}
+
+    def _apart(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
+        """How far pixels are from the background's."""
+        return (image - self.background).abs().amax(1, keepdim=True)
+
+    def _moved(
+        self, image: Float[Tensor, "b 3 h w"], matrix: Float[Tensor, "b 2 2"], shift: Float[Tensor, "b 2"]
+    ) -> tuple[Float[Tensor, "b 3 h w"], Bool[Tensor, " b"]]:
+        """Pictures in which all that is apart from the background has moved over it, and which still hold it all."""
+        mask = (self._apart(image) / CLEAR).clamp(max=1.0)
+        back = torch.cat([matrix.transpose(1, 2), -matrix.transpose(1, 2) @ shift[..., None]], dim=-1)
+        places = nn.functional.affine_grid(back, list(image.shape), align_corners=False)
+        layers = torch.cat([image * mask, mask], dim=1)
+        moved = nn.functional.grid_sample(layers, places, padding_mode="zeros", align_corners=False)
+        left = moved[:, 3].sum((1, 2)) >= LEFT_IN * mask.sum((1, 2, 3))
+        return moved[:, :3] + (1 - moved[:, 3:]) * self.background, left
+
+
+def _motions(image: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b 2 2"], Float[Tensor, "b 2"]]:
+    """Turns about the middle of pictures, and shifts after them, by chance."""
+    angle = 2 * torch.pi * torch.rand(len(image), device=image.device)
+    cos, sin = angle.cos(), angle.sin()
+    matrix = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
+    return matrix, SHIFT * (2 * torch.rand(len(image), 2, device=image.device) - 1)
 
 
 def _encoder(cfg: PointsCodecConfig, cell: int) -> nn.Sequential:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from glocal.models.codecs import points
 from glocal.models.codecs.images import axis, to_channels
 from glocal.models.codecs.points import PointsAutoencoder, PointsCodecConfig
 from glocal.runtime.files import UserError
@@ -43,10 +44,51 @@ def test_a_point_is_where_its_heat_map_is_hot():
     maps[0, 0, 2, 13] = maps[0, 1, 9, 4] = maps[0, 2, 0, 0] = maps[0, 2, 0, 1] = 50.0
     model.encoder = torch.nn.Module()
     model.encoder.forward = lambda seen: maps  # pyright: ignore[reportAttributeAccessIssue]
-    (points,) = model.compress(torch.rand(1, 3, SIZE, SIZE))
+    (found,) = model.compress(torch.full((1, 3, SIZE, SIZE), 0.5))  # all of it is apart from the background
     line = axis(16)
     wanted = torch.stack([line[[13, 2]], line[[4, 9]], torch.stack([line[:2].mean(), line[0]])])
-    assert torch.allclose(points, wanted, atol=1e-4)
+    assert torch.allclose(found, wanted, atol=1e-4)
+
+
+def test_points_lie_on_what_is_apart_from_the_background():
+    """Where heat is the same everywhere, they are in the middle of it."""
+    model = codec()
+    model.encoder = torch.nn.Module()
+    model.encoder.forward = lambda seen: torch.zeros(len(seen), 3, 16, 16)  # pyright: ignore[reportAttributeAccessIssue]
+    picture = torch.zeros(1, 3, SIZE, SIZE)
+    picture[..., 4:8, 20:24] = 0.8  # rows, columns
+    (found,) = model.compress(picture)
+    assert torch.allclose(found, torch.tensor([22 * 2 / SIZE - 1, 6 * 2 / SIZE - 1]).expand(3, 2), atol=0.15)
+
+
+def test_pictures_are_moved_over_the_background_and_points_with_them():
+    """A quarter turn, x to y, and a shift to the right; what leaves the picture does not count."""
+    model = codec()
+    model.background.copy_(torch.rand(3, SIZE, SIZE) / 4)
+    picture = model.background.expand(2, -1, -1, -1).clone()
+    picture[0, :, 14:18, 24:28] = 0.9  # right of the middle
+    picture[1, :, 2:6, 14:18] = 0.9  # above it
+    turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]]).expand(2, 2, 2)
+    moved, left = model._moved(picture, turn, torch.tensor([[0.25, 0.0], [0.25, 0.0]]))
+    expected = model.background.expand(2, -1, -1, -1).clone()
+    expected[0, :, 24:28, 18:22] = 0.9  # below, and 4 pixels to the right
+    expected[1, :, 14:18, 30:32] = 0.9  # right, and half out of it
+    assert torch.allclose(moved, expected, atol=1e-3) and left.tolist() == [True, False]
+
+
+def test_points_that_do_not_move_with_the_picture_are_punished(monkeypatch):
+    """Held to a motion that did not happen, they stray by as far as that is."""
+    model, seen = codec(noise=0.0), squares(torch.tensor([[14, 14], [13, 15]]))
+    still = torch.eye(2).expand(1, 2, 2), torch.zeros(1, 2)
+    monkeypatch.setattr(points, "_motions", lambda image: still)
+    assert model.loss(seen)[1]["strayed"] < 1e-6
+    inner = PointsAutoencoder._moved
+    farther = still[0], torch.tensor([[0.3, -0.4]])
+    monkeypatch.setattr(points, "_motions", lambda image: farther)
+    monkeypatch.setattr(PointsAutoencoder, "_moved", lambda self, image, *_: inner(self, image, *still))
+    loss, parts = model.loss(seen)
+    assert torch.allclose(parts["strayed"], torch.tensor(0.25), atol=1e-5)
+    assert torch.allclose(loss, parts["squared"] + parts["worst"] + 10 * parts["strayed"])
 
 
 def test_a_point_is_drawn_where_it_is():
