@@ -84,6 +84,17 @@ def test_kept_observations_that_are_not_what_was_encoded_are_encoded_anew(tmp_pa
     assert torch.equal(Run(tmp_path, config).observations, encoded)
 
 
+def test_what_a_codec_makes_of_recorded_pictures_has_to_be_finite(tmp_path):
+    config = PRESETS["pusht-points-debug"]
+    pictures = {"image": np.full((5, 64, 64, 3), 40, np.uint8), "action": np.zeros((5, 2), np.float32)}
+    write_episode(tmp_path / "data", 0, pictures)
+    seal(tmp_path / "data", {})
+    weights = {name: x * torch.nan for name, x in build_codec(config).state_dict().items()}
+    checkpoints.save(tmp_path / "codec", "codec", 1, Run(tmp_path, config).about(), weights, {})
+    with pytest.raises(UserError, match="not finite of 5 of 5 recorded rows, the first of them row 0"):
+        _ = Run(tmp_path, config).observations
+
+
 @pytest.mark.parametrize("told", ["[[", 3, "[]", None])
 def test_a_model_that_tells_garbage_of_what_it_saw_is_named(tmp_path, told):
     config = PRESETS["pusht-images-debug"]

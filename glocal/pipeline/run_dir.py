@@ -111,14 +111,17 @@ class Recordings(RunFolder):
 
     @cached_property
     def observations(self) -> Tensor:
-        """Everything recorded as the models see it, (rows, d); images are encoded once and kept beside their codec."""
+        """Everything recorded as the models see it, (rows, d); images are encoded once and kept beside their codec.
+
+        Raises `UserError` where some of it is not a finite number.
+        """
         if not self.config.task.images:
-            return encode_store(self.codec, self.store, self.device)
+            return _finite(encode_store(self.codec, self.store, self.device))
         weights = self.folder / "codec" / "last" / "model.safetensors"
         path = self.folder / "codec" / f"obs-{self.store.hash[:16]}-{sha256(weights)[:16]}.npy"
         rows = int(self.store.starts[-1])
         found = remembered(path, rows, lambda: encode_store(self.codec, self.store, self.device).numpy())
-        return torch.from_numpy(found)
+        return _finite(torch.from_numpy(found))
 
     def _trained(self, module: Any, folder: Path, kind: str) -> Any:
         trained = load_trained(module, folder, kind, self._check_sight)
@@ -186,6 +189,17 @@ class Run(Modelled):
         """The folder of the checkpoint that is deployed: of the last policy, the best one or the last trusted one."""
         keep = self.config.watch.keep
         return self.folder / kind if kind != "policy" or keep == "last" else self.folder / "policy" / keep
+
+
+def _finite(observations: Tensor) -> Tensor:
+    """Observations (rows, d); raises `UserError` where some are not finite numbers."""
+    broken = (~observations.isfinite()).any(1).nonzero().flatten()
+    if not len(broken):
+        return observations
+    raise UserError(
+        f"the codec makes numbers that are not finite of {len(broken)} of {len(observations)} recorded rows, the first "
+        f"of them row {int(broken[0])}; look for NaNs in the data, or train the codec again"
+    )
 
 
 def _sight_of(checkpoint: Checkpoint) -> dict[str, Any] | None:
