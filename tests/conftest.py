@@ -4,6 +4,10 @@ Fuzzing takes the same few examples every time, so that a run that passed passes
 `pytest tests/data/test_formats.py -k damage --hypothesis-profile long`.
 """
 
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # of what tests start, too: beside another worker two threads are slower than one
+
 import torch
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook

@@ -124,6 +124,7 @@ def test_killed_at_random_moments_in_every_stage_it_comes_to_the_same_end(finish
     folder, rng = tmp_path / "killed", random.Random(os.getpid())
     took = json.loads((finished / "results.json").read_text())["seconds"]  # machines differ tenfold
     command = [sys.executable, "-m", "glocal.cli", "run", "pusht-keypoints-debug", "--run", str(folder), *LONGER]
+    command += ["--processes", "2"]
     moments = {stage: rng.uniform(0.0, 0.5 * took[stage]) for stage in ("collect", *TRAINED, "evaluate")}
     killed = [stage for stage, seconds in moments.items() if _kill_within(command, folder, stage, seconds)]
     assert len(killed) >= 4, (killed, moments)

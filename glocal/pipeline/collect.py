@@ -1,6 +1,6 @@
 """The first stage: experience comes in, recorded by play at the task or decoded from somebody's logs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -143,15 +143,23 @@ def record(run: RunFolder, task: PushTConfig) -> None:
     size = count * (task.control_steps + 1) * (seen_size + 112) / 1e6
     console.print(f"collect: {count} episodes, about {size:.0f} MB in {run.data}")
     record_one = partial(_record, run.data, task, config.play, config.seed)
-    pool = workers(config.processes)
+    with Ticker("collect", count, count - len(missing), "steps", task.control_steps) as tick:
+        for _ in _all_done(record_one, missing, config.processes):
+            tick(tick.done + 1)
+    seal(run.data, {"preset": config.preset, "seed": config.seed, "play": asdict(config.play)}, range(count))
+
+
+def _all_done(work: Callable[[int], None], numbers: Sequence[int], processes: int) -> Iterator[None]:
+    """Work at all numbers, in so many processes, of which one is this."""
+    if processes == 1:
+        yield from map(work, numbers)
+        return
+    pool = workers(processes)
     try:
-        with Ticker("collect", count, count - len(missing), "steps", task.control_steps) as tick:
-            for ready in as_completed([pool.submit(record_one, number) for number in missing]):
-                ready.result()
-                tick(tick.done + 1)
+        for ready in as_completed([pool.submit(work, number) for number in numbers]):
+            yield ready.result()
     finally:
         pool.shutdown(cancel_futures=True)
-    seal(run.data, {"preset": config.preset, "seed": config.seed, "play": asdict(config.play)}, range(count))
 
 
 def _record(folder: Path, task: PushTConfig, play: PlayConfig, seed: int, number: int) -> None:

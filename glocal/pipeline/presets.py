@@ -214,6 +214,7 @@ def debug(config: Config) -> Config:
         config,
         preset=f"{config.preset}-debug",
         threads=1,
+        processes=1,
         task=replace(config.task, control_steps=10 if isinstance(config.task, RobotConfig) else 30),
         play=replace(config.play, control_steps=600),
         codec=_tiny(config.codec),
