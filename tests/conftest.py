@@ -8,9 +8,10 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of what tests start, too: beside another worker two threads are slower than one
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 
 settings.register_profile(
     "few", max_examples=16, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
@@ -21,3 +22,15 @@ torch.set_num_threads(1)
 install_import_hook(
     ["glocal.core", "glocal.models.worlds", "glocal.models.surrogates", "glocal.models.policies"], "beartype.beartype"
 ).__enter__()
+
+BY_HAND = ("core", "models", "test_contracts.py", "test_golden.py", "test_devices.py")
+"""Where shapes are checked: tests of single parts. Whole runs call the same parts ten thousand times."""
+LONG = ("test_improve.py",)
+"""Of these, what learns for minutes; `test_devices.py` runs it for every preset."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def shapes(request):
+    """Check shapes, or spare a whole run the fifth of its time that this takes."""
+    names = (*request.path.parts[request.path.parts.index("tests") :],)
+    config.update("jaxtyping_disable", names[-1] in LONG or not set(BY_HAND) & set(names))
