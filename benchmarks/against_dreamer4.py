@@ -57,13 +57,10 @@ Work = dict[str, Callable[[], object]]
 
 
 class Plain(Attention):
-    """Attention whose queries and keys are neither normalised nor turned."""
+    """Attention whose queries and keys are not normalised."""
 
     def asked(self, x: Tensor) -> list[Tensor]:
         return list(self.ask(x).unflatten(-1, (3, self.heads, -1)).unbind(-3))
-
-    def turned(self, x: Tensor, times: Tensor) -> Tensor:
-        return x
 
 
 class PlainSpace(Plain, SpaceAttention):
@@ -71,7 +68,10 @@ class PlainSpace(Plain, SpaceAttention):
 
 
 class PlainTime(Plain, TimeAttention):
-    """Plain attention of each token to itself at the steps before."""
+    """Plain attention of each token to itself at the steps before, by which nothing is turned."""
+
+    def turned(self, x: Tensor, when: object) -> Tensor:
+        return x
 
 
 class Alone(nn.Module):
@@ -81,7 +81,7 @@ class Alone(nn.Module):
         super().__init__()
         self.attention, self.before = attention, before
 
-    def forward(self, x: Tensor, times: Tensor, past: object) -> tuple[Tensor, None, None]:
+    def forward(self, x: Tensor, when: object, past: object) -> tuple[Tensor, None, None]:
         return x + self.attention(self.before(x)), None, None
 
 
@@ -136,7 +136,7 @@ def alike(size: int, context: int, other: Any) -> ShortcutWorld:
         layer.before, layer.between = _norm(its.norm1), _norm(its.norm3)
         if its.do_time:
             layers.append(Alone(layer.attention, layer.before))
-            layer.attention = _filled(PlainTime(net.width, net.heads, net.back), its.time.attn)
+            layer.attention = _filled(PlainTime(net.width, net.heads), its.time.attn)
             layer.before = _norm(its.norm2)
         layer.gated.enter, layer.gated.leave = copy.deepcopy(its.mlp.fc_in), copy.deepcopy(its.mlp.fc_out)
         for parameter in layer.gated.enter.parameters():  # our gate comes before what it gates, theirs behind it

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from speed import now
-from throughput import recorded
+from throughput import recorded, untrained
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from glocal.pipeline import build, stages
@@ -71,9 +71,8 @@ def counted(call: Callable[[], object]) -> float:
 
 def training(config: Config, batch: int, device: torch.device) -> Callable[[], object]:
     """A loss of a minibatch and its gradients."""
-    world = build.build_world(config, build.build_codec(config).to(device)).to(device)
+    world = untrained(config, device)
     seen = recorded(config, batch, world.length, device)
-    world.fit_statistics(seen.obs[:, 0], seen.obs[:, 1], seen.reward[:, 1])
     loss = build.compiled(world.loss, device)
 
     def call() -> None:
@@ -85,9 +84,8 @@ def training(config: Config, batch: int, device: torch.device) -> Callable[[], o
 
 def imagining(config: Config, batch: int, horizon: int, device: torch.device) -> Callable[[], object]:
     """As many steps, one after the other, of as many environments, from a context that was begun before."""
-    world = build.build_world(config, build.build_codec(config).to(device)).to(device).requires_grad_(False)
+    world = untrained(config, device).requires_grad_(False)
     seen = recorded(config, batch, world.cfg.context + 1, device)
-    world.fit_statistics(seen.obs[:, 0], seen.obs[:, 1], seen.reward[:, 1])
     stages.compile_answers(world, device)
     begun = world.begin(seen, 0)
 

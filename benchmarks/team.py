@@ -17,11 +17,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from throughput import recorded
+from throughput import recorded, untrained
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from glocal.pipeline import build
 from glocal.pipeline.config import Config
 from glocal.pipeline.presets import PRESETS
 from glocal.runtime.team import leave, team, together
@@ -47,9 +46,8 @@ def spent(call: Callable[[], object], repeats: int, device: torch.device) -> flo
 
 def fitted(config: Config, cfg: FitConfig, device: torch.device) -> Fit:
     torch.manual_seed(0)
-    world = build.build_world(config, build.build_codec(config).to(device)).to(device)
+    world = untrained(config, device)
     seen = recorded(config, cfg.drawn, world.length, device)
-    world.fit_statistics(seen.obs[:, 0], seen.obs[:, 1], seen.reward[:, 1])
     return Fit(cfg, world, lambda: world.loss(seen))
 
 
@@ -93,7 +91,7 @@ def main() -> None:
         alone = spent(differentiated, chosen.repeats, device)
         numbers = sum(x.numel() for x in share.module.parameters())
         speed = bandwidth(numbers, chosen.repeats, device)
-        for weights, sent in (("whole", 1), ("shared-out", 3)):
+        for weights, sent in (("whole", 1), ("sharded", 3)):
             fit = fitted(config, replace(cfg, weights=weights), device)
             seconds = spent(fit.iterate, chosen.repeats, device)
             kept, expected = held(fit), 4 * KEPT * numbers / (1 if weights == "whole" else size)

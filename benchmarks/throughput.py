@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
+from typing import Any
 
 import torch
 from speed import resting
@@ -29,6 +30,14 @@ def recorded(config: Config, count: int, length: int, device: torch.device) -> S
     return replace(resting(config, count, length), obs=obs).tensors(lambda x: x.to(device))
 
 
+def untrained(config: Config, device: torch.device) -> Any:
+    """A global model with statistics of scenes in which nothing much happens."""
+    world = build.build_world(config, build.build_codec(config).to(device)).to(device)
+    seen = recorded(config, 16, 2, device)
+    world.fit_statistics(seen.obs[:, 0], seen.obs[:, 1], seen.reward[:, 1])
+    return world
+
+
 def per_second(work: Callable[[], object], count: int, repeats: int, device: torch.device) -> float:
     """Items of `count` per call, per second."""
     spent = []
@@ -43,9 +52,8 @@ def per_second(work: Callable[[], object], count: int, repeats: int, device: tor
 
 def world_speeds(config: Config, batch: int, repeats: int, device: torch.device) -> tuple[float, float]:
     """Training samples and imagined steps per second."""
-    world = build.build_world(config, build.build_codec(config).to(device)).to(device)
+    world = untrained(config, device)
     seen = recorded(config, batch, world.length, device)
-    world.fit_statistics(seen.obs[:, 0], seen.obs[:, 1], seen.reward[:, 1])
     loss = build.compiled(world.loss, device)
     fit = Fit(config.world_fit, world, lambda: loss(seen))
     trained = per_second(fit.iterate, batch, repeats, device)

@@ -5,6 +5,7 @@ Fuzzing takes the same few examples every time, so that a run that passed passes
 """
 
 import os
+from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of what tests start, too: beside another worker two threads are slower than one
 
@@ -32,5 +33,5 @@ LONG = ("test_improve.py",)
 @pytest.fixture(autouse=True, scope="module")
 def shapes(request):
     """Check shapes, or spare a whole run the fifth of its time that this takes."""
-    names = (*request.path.parts[request.path.parts.index("tests") :],)
+    names = request.path.relative_to(Path(__file__).parent).parts
     config.update("jaxtyping_disable", names[-1] in LONG or not set(BY_HAND) & set(names))

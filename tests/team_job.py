@@ -1,5 +1,5 @@
 """A small training for `torchrun`: `team_job.py FOLDER STOP WEIGHTS` breaks off at update STOP, or ends where that
-is 0; WEIGHTS are `whole` or `shared-out`."""
+is 0; WEIGHTS are `whole` or `sharded`."""
 
 import sys
 from pathlib import Path
@@ -44,8 +44,8 @@ def main(folder: Path, stop: int, weights: Any = "whole") -> None:
     fit = Fit(cfg, model, loss)
     for module in (model, fit.average.module):
         held = [x.to_local() if isinstance(x, DTensor) else x for x in module.parameters()]
-        shared = sum(x.numel() for x in held) < 0.6 * sum(x.numel() for x in module.parameters())
-        assert shared == (weights == "shared-out")
+        split = sum(x.numel() for x in held) < 0.6 * sum(x.numel() for x in module.parameters())
+        assert split == (weights == "sharded")
     train(fit, folder, "toy", {}, Clock(checkpoint_seconds=0.0, log_every=1))
 
 

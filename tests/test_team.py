@@ -79,7 +79,7 @@ def test_minibatches_that_cannot_be_shared_out_are_refused(batch, shards):
         Fit(FitConfig(batch=batch, shards=shards), torch.nn.Linear(1, 1), lambda: (torch.zeros(()), {}))
 
 
-@pytest.mark.parametrize("held, then", [("whole", "shared-out"), ("shared-out", "whole")])
+@pytest.mark.parametrize("held, then", [("whole", "sharded"), ("sharded", "whole")])
 def test_any_number_of_processes_trains_the_same_and_goes_on_where_another_was(tmp_path, held, then):
     """However they hold the weights, and whatever those held them as that went before."""
     team_job.main(tmp_path / "alone", 0)

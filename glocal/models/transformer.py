@@ -94,7 +94,7 @@ class TimeAttention(Attention):
         """What is found, and the keys and values of these steps, (b, n, h, t, e); `past` are those of the steps
         before."""
         query, key, value = self.asked(x)
-        query, key = turned(query, when), turned(key, when)
+        query, key = self.turned(query, when), self.turned(key, when)
         query, key, value = (one.permute(0, 2, 3, 1, 4) for one in (query, key, value))
         if past is None:
             tokens = x.shape[2]
@@ -105,6 +105,11 @@ class TimeAttention(Attention):
             found = self._recalled(query, (past[0].to(key), key), (past[1].to(value), value), when)
         return self.out(found.permute(0, 3, 1, 2, 4).flatten(-2)), key, value
 
+    def turned(self, x: Float[Tensor, "b t n h e"], when: Timing) -> Float[Tensor, "b t n h e"]:
+        """Pairs of numbers turned by their rates times the time."""
+        even, odd = x.float().chunk(2, dim=-1)
+        return torch.cat([even * when.cos - odd * when.sin, odd * when.cos + even * when.sin], dim=-1).to(x)
+
     def _recalled(
         self, query: Tensor, keys: tuple[Tensor, Tensor], values: tuple[Tensor, Tensor], when: Timing
     ) -> Float[Tensor, "b n h t e"]:
@@ -114,12 +119,6 @@ class TimeAttention(Attention):
         share = scores.masked_fill(~when.mask[:, None, None], -torch.inf).softmax(-1).to(query)
         before = keys[0].shape[-2]
         return share[..., :before] @ values[0] + share[..., before:] @ values[1]
-
-
-def turned(x: Float[Tensor, "b t n h e"], when: Timing) -> Float[Tensor, "b t n h e"]:
-    """Pairs of numbers turned by their rates times the time."""
-    even, odd = x.float().chunk(2, dim=-1)
-    return torch.cat([even * when.cos - odd * when.sin, odd * when.cos + even * when.sin], dim=-1).to(x)
 
 
 class Gated(nn.Module):
@@ -137,8 +136,8 @@ class Gated(nn.Module):
 class Layer(nn.Module):
     """Attention, then a gated hidden layer, each around what it is given, normalised."""
 
-    apart = True
-    """Where processes share weights out, they gather those of one layer at a time."""
+    gathered_alone = True
+    """Of weights that are sharded over processes those of one layer are gathered at a time."""
 
     def __init__(self, attention: Attention, width: int):
         super().__init__()

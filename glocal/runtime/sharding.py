@@ -1,5 +1,5 @@
-"""Weights that several processes share out (FSDP2): each holds a part of every tensor, and has the rest for as long as
-it calculates with it. What is saved is whole, so that any number of processes can go on with it."""
+"""Weights sharded over several processes (FSDP2): each holds a part of every tensor, and has the rest for as long as it
+calculates with it. What is saved is whole, so that any number of processes can go on with it."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -26,17 +26,17 @@ class Called(nn.Module):
         return self.function()
 
 
-def shared_out(module: nn.Module, loss: Callable[[], Any]) -> Callable[[], Any]:
-    """`loss`, which calculates with `module`, whose weights are shared out from now on between all processes.
+def sharded(module: nn.Module, loss: Callable[[], Any]) -> Callable[[], Any]:
+    """`loss`, which calculates with `module`, whose weights are sharded over all processes from now on.
 
     Gradients are the sums of those of all processes, each of which has its share of them after `backward`. Modules
-    whose class says `apart = True` are gathered one at a time, when they are called, the rest once. Weights of no
-    dimension cannot be shared out: FSDP2 raises `ValueError`.
+    whose class says `gathered_alone = True` are gathered one at a time, when they are called, the rest once. Weights of
+    no dimension cannot be sharded: FSDP2 raises `ValueError`.
     """
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # which nothing changes in place
     mesh, root = _everybody(module), Called(module, loss)
     for part in root.modules():
-        if getattr(part, "apart", False):
+        if getattr(part, "gathered_alone", False):
             fully_shard(part, mesh=mesh)
     fully_shard(root, mesh=mesh)
     for part in root.modules():
@@ -47,20 +47,20 @@ def shared_out(module: nn.Module, loss: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def like(module: nn.Module, other: nn.Module) -> None:
-    """Share out the weights of a module, which is not called, as those of `other`, of the same class, are."""
+    """Shard the weights of a module, which is not called, as those of `other`, of the same class, are."""
     for mine, its in zip(module.modules(), other.modules(), strict=True):
         for name, weight in list(mine.named_parameters(recurse=False)):
             put = _put(weight.detach(), getattr(its, name))
             setattr(mine, name, nn.Parameter(put, requires_grad=False))
 
 
-def is_shared_out(module: nn.Module) -> bool:
-    """Whether weights of it are shared out."""
+def is_sharded(module: nn.Module) -> bool:
+    """Whether its weights are sharded."""
     return any(isinstance(weight, DTensor) for weight in module.parameters())
 
 
 def whole(tree: Tree) -> Tree:
-    """A tree with whole tensors for those that are shared out; all processes have to ask for it."""
+    """A tree with whole tensors for sharded ones; all processes have to ask for it."""
     if isinstance(tree, DTensor):
         return tree.full_tensor()
     if isinstance(tree, Mapping):
@@ -69,13 +69,13 @@ def whole(tree: Tree) -> Tree:
 
 
 def load(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Put whole weights into a module, shared out where its own are; raises `RuntimeError` where they do not fit."""
+    """Put whole weights into a module, sharded where its own are; raises `RuntimeError` where they do not fit."""
     own = module.state_dict()
     module.load_state_dict({name: _put(x, own[name]) if name in own else x for name, x in weights.items()})
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Put an optimizer's whole state into it, shared out as the weights that it is of."""
+    """Put an optimizer's whole state into it, sharded as the weights that it is of."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     of = {
         key: {name: _put(x, weights[int(key)]) if torch.is_tensor(x) and x.ndim else x for name, x in one.items()}
@@ -85,7 +85,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
 
 
 def _put(x: Tensor, other: Tensor) -> Tensor:
-    """A whole tensor, shared out as another is; every process has it, so that nothing is sent."""
+    """A whole tensor, sharded as another is; every process has it, so that nothing is sent."""
     if not isinstance(other, DTensor):
         return x
     if x.shape != other.shape:

@@ -65,7 +65,7 @@ class FitConfig:
     weight_decay: Amount = 1e-3
     average: Part = 0.999
     """Decay of the moving average of the weights, which is what is used; 0 uses the last weights."""
-    weights: Literal["whole", "shared-out"] = "whole"
+    weights: Literal["whole", "sharded"] = "whole"
     """Whether each of several processes holds all weights, or a share of them, of their gradients and of what the
     optimizer and the average keep (FSDP2): for models that are too large for one GPU. The result is the same."""
 
@@ -94,9 +94,9 @@ class Fit:
                 f"{self.team.size} processes; expected shards (--world-fit.shards, for instance) that divide the "
                 "minibatch, and a number of processes that divides the shards"
             )
-        self.shared_out = cfg.weights == "shared-out" and self.team.size > 1
-        if self.shared_out:
-            self.loss = sharding.shared_out(module, loss)
+        self.sharded = cfg.weights == "sharded" and self.team.size > 1
+        if self.sharded:
+            self.loss = sharding.sharded(module, loss)
             sharding.like(self.average.module, module)
         self.optimizer = torch.optim.AdamW(
             module.parameters(), lr=cfg.lr, betas=(0.9, 0.99), weight_decay=cfg.weight_decay
@@ -139,8 +139,8 @@ class Fit:
                 (loss / self.parts).backward()
             found.append({"loss": loss.detach(), **{name: value.detach() for name, value in metrics.items()}})
         mean = {name: torch.stack([one[name] for one in found]).sum(0) / self.parts for name in found[0]}
-        gradients = [] if self.shared_out else [x.grad for x in self.module.parameters() if x.grad is not None]
-        self.team.add([*gradients, *mean.values()])  # gradients that are shared out are sums already
+        gradients = [] if self.sharded else [x.grad for x in self.module.parameters() if x.grad is not None]
+        self.team.add([*gradients, *mean.values()])  # sharded gradients are sums already
         return mean.pop("loss"), mean
 
     def lr(self) -> float:
@@ -191,7 +191,7 @@ def train(
     if not team().leads:
         return _follow(job, folder, kind)
     seconds = _resume(job, folder, kind)
-    began, saved, shared = time.monotonic() - seconds, time.monotonic(), sharding.is_shared_out(job.model)
+    began, saved, sharded = time.monotonic() - seconds, time.monotonic(), sharding.is_sharded(job.model)
     with (
         quiet_full_disk(),
         _Log(folder, job.iteration) as log,
@@ -208,12 +208,9 @@ def train(
                 log.write(job.iteration, row | {f"speed/{unit}_per_second": tick.rate})
             tick(job.iteration, _note(row) if row else None)
             due = job.iteration == job.total or time.monotonic() - saved > clock.checkpoint_seconds
-            if team().tell(due) if shared else due:
+            if team().tell(due) if sharded else due:
                 log.flush()
-                weights, own = sharding.whole([job.model.state_dict(), job.state()])
-                _check_finite(weights, kind, folder)
-                state = {"job": own, "random": _random_state(), "seconds": time.monotonic() - began}
-                checkpoints.save(folder, kind, job.iteration, about, weights, state)
+                _save(job, folder, kind, about, time.monotonic() - began)
                 saved = time.monotonic()
     team().wait()
     return time.monotonic() - began
@@ -222,13 +219,26 @@ def train(
 def _follow(job: Trainable, folder: Path, kind: str) -> float:
     """Iterate beside the leading process, from where it goes on to the end, and give it what it saves."""
     _resume(job, folder, kind)
-    shared = sharding.is_shared_out(job.model)
+    sharded = sharding.is_sharded(job.model)
     while job.iteration < job.total:
         job.iterate()
-        if shared and team().tell():
-            sharding.whole([job.model.state_dict(), job.state()])
+        if sharded and team().tell():
+            _whole(job)
     team().wait()
     return 0.0
+
+
+def _save(job: Trainable, folder: Path, kind: str, about: Mapping[str, Any], seconds: float) -> None:
+    """Write a checkpoint, unless weights are not finite numbers."""
+    weights, own = _whole(job)
+    _check_finite(weights, kind, folder)
+    state = {"job": own, "random": _random_state(), "seconds": seconds}
+    checkpoints.save(folder, kind, job.iteration, about, weights, state)
+
+
+def _whole(job: Trainable) -> tuple[Mapping[str, Tensor], Tree]:
+    """The weights that are used, and what it takes to go on; where they are sharded, all processes have to ask."""
+    return sharding.whole(job.model.state_dict()), sharding.whole(job.state())
 
 
 def _resume(job: Trainable, folder: Path, kind: str) -> float:

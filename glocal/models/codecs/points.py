@@ -25,8 +25,6 @@ from glocal.runtime.files import UserError
 DILATIONS = (1, 2, 4, 2)
 WIDTHS = (0.06, 0.16)
 """Standard deviations of the bumps that a point is drawn as, of half a picture's side."""
-
-
 FAINT, CLEAR = 0.001, 0.12
 """Differences from the background, of 1: what counts as little as the background itself, and what is wholly apart."""
 SHIFT = 0.3
@@ -74,7 +72,8 @@ class PointsAutoencoder(PictureAutoencoder):
         self.cfg, self.shape = cfg, cfg.shape
         if size % cfg.side:
             raise UserError(
-                f"--codec.side is {cfg.side}, but maps of {cfg.side} cells do not divide pictures of {size} pixels"
+                f"--codec.side is {cfg.side}, but maps of {cfg.side} cells do not divide pictures of {size} pixels; "
+                "choose other cells, or another size in the mapping"
             )
         self.cell = size // cfg.side
         self.register_buffer("background", torch.zeros(CHANNELS, size, size))
