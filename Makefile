@@ -10,7 +10,7 @@ demo: setup
 	$(BIN)/glocal run $(PRESET) $(OPTIONS)
 
 test: setup
-	$(BIN)/python -m pytest -q -n auto --dist loadfile
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check .

@@ -26,8 +26,22 @@ install_import_hook(
 
 BY_HAND = ("core", "models", "test_contracts.py", "test_golden.py", "test_devices.py")
 """Where shapes are checked: tests of single parts. Whole runs call the same parts ten thousand times."""
+LONGEST = (
+    "test_run.py",
+    "test_robot_images.py",
+    "test_compare.py",
+    "test_benchmarks.py",
+    "test_devices.py",
+    "test_team.py",
+)
+"""Begun first, so that no worker is left with one of them at the end, when the others have nothing to do."""
 LONG = ("test_improve.py",)
 """Of these, what learns for minutes; `test_devices.py` runs it for every preset."""
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take longest first; all else stays in its order."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(autouse=True, scope="module")
