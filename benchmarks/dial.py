@@ -37,7 +37,7 @@ def fitted(run: Run, size: int, cfg: FitConfig, experience: Recorded) -> Fit:
     torch.manual_seed(0)
     config = replace(run.config, world=replace(run.config.world, size=size))
     world = build.build_world(config, run.codec).to(run.device)
-    world.fit_statistics(*experience.pairs())
+    world.fit_statistics(experience.pairs())
     return Fit(cfg, world, lambda: world.loss(experience.draw(cfg.batch, world.length)))
 
 

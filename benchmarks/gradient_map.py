@@ -44,7 +44,7 @@ def trained(run: Run, width: int, updates: int, weight: float) -> Any:
     experience, _ = run.experience
     torch.manual_seed(config.seed)
     surrogate, cfg = build.build_surrogate(config).to(run.device), config.surrogate_fit
-    surrogate.fit_statistics(*experience.pairs())
+    surrogate.fit_statistics(experience.pairs())
     fit = Fit(cfg, surrogate, local_loss(Run(run.folder, config), surrogate))
     for _ in range(updates):
         fit.iterate()

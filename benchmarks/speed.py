@@ -16,7 +16,7 @@ import torch
 import tyro
 
 from glocal.core.improve import PolicyIteration
-from glocal.core.types import Segment
+from glocal.core.types import Pairs, Segment
 from glocal.pipeline import build, stages
 from glocal.pipeline.config import Config, PictureWorldConfig
 from glocal.pipeline.presets import PRESETS
@@ -40,7 +40,7 @@ def assembled(config: Config, device: torch.device) -> PolicyIteration:
     seen = resting(config, 64, 2).tensors(lambda x: x.to(device))
     for model in (world, surrogate):
         if hasattr(model, "fit_statistics"):
-            model.fit_statistics(seen.obs[:, 0], seen.obs[:, 1] + 0.01, seen.reward[:, 1])
+            model.fit_statistics(Pairs(seen.obs[:, 0], seen.action[:, 1], seen.obs[:, 1] + 0.01, seen.reward[:, 1]))
     stages.compile_answers(world, device)
     policy = build.build_policy(config, surrogate).to(device)
     critics = build.build_critics(config, surrogate).to(device)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from speed import resting
 
-from glocal.core.types import Segment
+from glocal.core.types import Pairs, Segment
 from glocal.pipeline import build, stages
 from glocal.pipeline.config import Config
 from glocal.pipeline.presets import PRESETS
@@ -34,7 +34,7 @@ def untrained(config: Config, device: torch.device) -> Any:
     """A global model with statistics of scenes in which nothing much happens."""
     world = build.build_world(config, build.build_codec(config).to(device)).to(device)
     seen = recorded(config, 16, 2, device)
-    world.fit_statistics(seen.obs[:, 0], seen.obs[:, 1], seen.reward[:, 1])
+    world.fit_statistics(Pairs(seen.obs[:, 0], seen.action[:, 1], seen.obs[:, 1], seen.reward[:, 1]))
     return world
 
 

@@ -11,7 +11,7 @@ from glocal.core.features import StandardConfig
 from glocal.core.gradients import decouple, infer_noise
 from glocal.core.rollout import warm_up
 from glocal.core.spec import Part, Spec
-from glocal.core.types import Segment, World
+from glocal.core.types import Pairs, Segment, World
 from glocal.models.arrangements import ArrangementConfig
 from glocal.models.codecs.cameras import CamerasCodec
 from glocal.models.codecs.grid import GridCodecConfig
@@ -135,7 +135,7 @@ def built(make: Callable[[], Any], spec: Spec) -> Any:
     model = make()
     if hasattr(model, "fit_statistics"):
         seen = experience(spec, 20)
-        model.fit_statistics(seen.obs[:, 0], seen.obs[:, 1], seen.reward[:, 1])
+        model.fit_statistics(Pairs(seen.obs[:, 0], seen.action[:, 1], seen.obs[:, 1], seen.reward[:, 1]))
     for parameter in model.parameters():  # so that what starts at zero takes part
         parameter.data += 0.05 * torch.randn_like(parameter)
     return model
@@ -181,7 +181,7 @@ class TestWorlds:
         world, still = make(), experience(spec, 50).obs[:, 0]
         after = still.clone()
         after[3] += 0.5  # one in fifty moves, and far
-        world.fit_statistics(still, after, torch.zeros(50))
+        world.fit_statistics(Pairs(still, torch.zeros(50, spec.action_dim), after, torch.zeros(50)))
         if isinstance(world, DiffusionWorld):
             assert world.first_sigma >= world.delta(still, after).abs().max()
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from glocal.core.improve import PolicyIteration
-from glocal.core.types import Segment
+from glocal.core.types import Pairs, Segment
 from glocal.pipeline import build
 from glocal.pipeline.config import Config
 from glocal.pipeline.presets import PRESETS
@@ -36,7 +36,7 @@ def experience(config: Config) -> Callable[[int, int], Segment]:
 
 def measured(model: torch.nn.Module, seen: Segment) -> torch.nn.Module:
     if hasattr(model, "fit_statistics"):
-        model.fit_statistics(seen.obs[:, 0], seen.obs[:, 1], seen.reward[:, 1])
+        model.fit_statistics(Pairs(seen.obs[:, 0], seen.action[:, 1], seen.obs[:, 1], seen.reward[:, 1]))
     return model
 
 

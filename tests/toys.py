@@ -5,7 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from glocal.core.types import Batched, Belief, Segment, Step, Surrogate
+from glocal.core.types import Batched, Belief, Pairs, Segment, Step, Surrogate
+
+
+def control_steps(before: Tensor, after: Tensor, reward: Tensor, actions: int = 2) -> Pairs:
+    """Recorded control steps, all with the same action."""
+    return Pairs(before, torch.zeros(len(before), actions), after, reward)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from glocal.core.nets import harmonics, outcome_head
 from glocal.core.spec import Spec
-from glocal.core.types import Segment
+from glocal.core.types import Pairs, Segment
 
 POLICY_SCALES = 1
 """Harmonics that policies and critics see: the gradient of a critic on shorter waves is mostly noise."""
@@ -54,18 +54,13 @@ def outcome_losses(found: tuple[Tensor, Tensor], happened: Segment) -> dict[str,
 class Featurizer(nn.Module, ABC):
     """Features and changes of observations, `window` of which are looked at; fitted to recorded pairs before use."""
 
-    jittered: Tensor
-    """Which numbers of an observation may be jittered in training (n,): what a contact is blurred by."""
-
     def __init__(self, spec: Spec, window: int, scales: int):
         super().__init__()
         self.spec, self.window, self.scales = spec, window, scales
 
     @abstractmethod
-    def fit_statistics(
-        self, before: Float[Tensor, "n d"], after: Float[Tensor, "n d"], reward: Float[Tensor, " n"]
-    ) -> None:
-        """Take statistics from recorded pairs of successive observations, and the reward of the latter."""
+    def fit_statistics(self, pairs: Pairs) -> None:
+        """Take statistics from recorded control steps."""
 
     @abstractmethod
     def dynamics(self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w a"], scales: int) -> Tensor:
@@ -88,6 +83,10 @@ class Featurizer(nn.Module, ABC):
         """Vectors from the axes that `policy` tells of observations in to those of actions; here they are the same."""
         return vector
 
+    def shifts(self, like: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """Unit noise on where the robot seems to be, beside observations: what a contact is blurred by in training."""
+        return torch.randn_like(like)
+
     def outcome(self, width: int) -> Outcome:
         """An untrained head of reward and continuation for observations of this kind."""
         return PlainOutcome(self.spec.obs_dim, width)
@@ -102,7 +101,7 @@ class Featurizer(nn.Module, ABC):
 
     def _nothing(self) -> tuple[Tensor, Tensor]:
         """One window of zeros: observations and actions."""
-        device = self.jittered.device
+        device = next(self.buffers()).device
         obs = torch.zeros(1, self.window, self.spec.obs_dim, device=device)
         return obs, torch.zeros(1, self.window, self.spec.action_dim, device=device)
 
@@ -140,10 +139,10 @@ class Standard(Featurizer):
         super().__init__(spec, window, scales)
         self.register_buffer("scale", torch.ones(spec.obs_dim))
         self.register_buffer("largest", torch.ones(spec.obs_dim))
-        self.register_buffer("jittered", torch.arange(spec.obs_dim), persistent=False)
 
     @torch.no_grad()
-    def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
+    def fit_statistics(self, pairs: Pairs) -> None:
+        before, after = pairs.before, pairs.after
         squared = self.spec.split((after - before).pow(2).mean(0))
         self.scale.copy_(self.spec.join({name: _typical(x) for name, x in squared.items()}))
         self.largest.copy_(self.delta(before, after).abs().amax(0))

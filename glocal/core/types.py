@@ -82,6 +82,16 @@ class Step(Batched):
 
 
 @dataclass(frozen=True)
+class Pairs(Batched):
+    """Single control steps: what was seen before and after, the action between, and the reward afterwards."""
+
+    before: Float[Tensor, "n d"]
+    action: Float[Tensor, "n a"]
+    after: Float[Tensor, "n d"]
+    reward: Float[Tensor, " n"]
+
+
+@dataclass(frozen=True)
 class Segment(Batched):
     """Consecutive experience, (B, T, ...): `obs[t]`, `reward[t]` and `cont[t]` are what came of `action[t]`.
 

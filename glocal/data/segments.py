@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from glocal.core.pictures import packed
-from glocal.core.types import Segment
+from glocal.core.types import Pairs, Segment
 from glocal.data.store import Array, EpisodeStore
 from glocal.runtime.files import UserError
 
@@ -126,9 +126,10 @@ class Recorded:
         """Windows spread evenly over all moments at which an episode goes on, (n, length, ...): `count` or all."""
         return self.windows(_spread(self.open, count), length)
 
-    def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """All (before, after, reward) of single control steps: (n, d), (n, d), (n,)."""
-        return self.steps.obs[self.acted - 1], self.steps.obs[self.acted], self.steps.reward[self.acted]
+    def pairs(self) -> Pairs:
+        """All single control steps."""
+        steps, after = self.steps, self.acted
+        return Pairs(steps.obs[after - 1], steps.action[after], steps.obs[after], steps.reward[after])
 
 
 def _drawn(rows: Tensor, count: int) -> Tensor:

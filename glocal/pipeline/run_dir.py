@@ -158,8 +158,8 @@ class Modelled(Recordings):
         """What the local model's gradients are held to, where that is asked for."""
         if not self.config.matching.weight:
             return None
-        before, after, _ = self.experience[0].pairs()
-        scale = (after - before).std(0).clamp_min(1e-3)
+        pairs = self.experience[0].pairs()
+        scale = (pairs.after - pairs.before).std(0).clamp_min(1e-3)
         spec = build_spec(self.config)
         own = torch.arange(spec.obs_dim, device=self.device)
         own = own[spec.columns("agent")] if isinstance(self.config.task, PushTConfig) else own

@@ -96,7 +96,7 @@ def train_judge(run: Recordings) -> None:
 
 def _fit_world(run: Recordings, kind: str, experience: Recorded) -> None:
     world, cfg = build.build_world(run.config, run.codec).to(run.device), run.config.world_fit
-    world.fit_statistics(*experience.pairs())
+    world.fit_statistics(experience.pairs())
     fast = build.compiled(world.loss, run.device)
     _fit(run, kind, world, cfg, lambda: fast(experience.draw(cfg.drawn, world.length, world.acted)))
 
@@ -106,7 +106,7 @@ def train_local(run: Modelled) -> None:
     experience, _ = run.experience
     surrogate, cfg = build.build_surrogate(run.config).to(run.device), run.config.surrogate_fit
     if isinstance(surrogate, MLPSurrogate):
-        surrogate.fit_statistics(*experience.pairs())
+        surrogate.fit_statistics(experience.pairs())
     _fit(run, "local", surrogate, cfg, local_loss(run, surrogate))
 
 

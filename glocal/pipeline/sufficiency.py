@@ -87,7 +87,7 @@ def _loss(run: Run, count: int, updates: int) -> float:
     folder = run.folder / "enough" / f"{_asked(run, config)}-{count}-{updates}"
     with threads(config.threads):
         torch.manual_seed(config.seed)
-        world.fit_statistics(*kept.pairs())
+        world.fit_statistics(kept.pairs())
         cfg = FitConfig(updates=updates, batch=256)
 
         def loss() -> tuple[torch.Tensor, Metrics]:

@@ -7,6 +7,7 @@ import torch
 
 from glocal.core.features import PlainOutcome, StandardConfig
 from glocal.core.spec import Part, Spec
+from tests.toys import control_steps
 
 SPEC = Spec((Part("joints", (2,)), Part("goal", (1,))), 2)
 
@@ -14,7 +15,7 @@ SPEC = Spec((Part("joints", (2,)), Part("goal", (1,))), 2)
 def fitted(change: list[list[float]]):
     features = StandardConfig().build(SPEC, 2, 1)
     before = torch.zeros(len(change), 3)
-    features.fit_statistics(before, torch.tensor(change), torch.zeros(len(change)))
+    features.fit_statistics(control_steps(before, torch.tensor(change), torch.zeros(len(change))))
     return features
 
 
@@ -30,7 +31,7 @@ def test_advancing_undoes_a_recorded_change():
     torch.manual_seed(0)
     before, after = torch.randn(50, 3), torch.randn(50, 3)
     features = StandardConfig().build(SPEC, 2, 1)
-    features.fit_statistics(before, after, torch.zeros(50))
+    features.fit_statistics(control_steps(before, after, torch.zeros(50)))
     assert torch.allclose(features.advance(before, features.delta(before, after)), after, atol=1e-5)
 
 
@@ -46,7 +47,7 @@ def test_changes_that_are_rare_and_large_stay_within_a_few_units():
     change = torch.zeros(10_000, 3)
     change[0] = 0.5
     features = StandardConfig().build(SPEC, 2, 1)
-    features.fit_statistics(torch.zeros_like(change), change, torch.zeros(10_000))
+    features.fit_statistics(control_steps(torch.zeros_like(change), change, torch.zeros(10_000)))
     assert float(features.largest.max()) == pytest.approx(math.asinh(100), abs=1e-3)  # 5.3, where it was 100
 
 

@@ -57,9 +57,11 @@ def test_drawn_windows_end_with_a_control_step_and_all_control_steps_are_drawn_a
 
 
 def test_pairs_are_those_of_control_steps():
-    before, after, reward = Rows().recorded().pairs()
-    assert before.flatten().tolist() == [0, 1, 3, 5, 6]
-    assert after.flatten().tolist() == reward.tolist() == [1, 2, 4, 6, 7]
+    recorded = Rows().recorded()
+    pairs = recorded.pairs()
+    assert pairs.before.flatten().tolist() == [0, 1, 3, 5, 6]
+    assert pairs.after.flatten().tolist() == pairs.reward.tolist() == [1, 2, 4, 6, 7]
+    assert torch.equal(pairs.action, recorded.steps.action[[1, 2, 4, 6, 7]])
 
 
 def filmed(episodes: range) -> Recorded:

@@ -205,5 +205,6 @@ def test_numbers_that_are_not_finite_are_named_by_episode(store, bad):
 def test_a_range_of_episodes_is_cut_out(store):
     part = Recorded.of(store, torch.arange(12.0)[:, None], range(1, 3))
     assert len(part) == 9 and part.steps.obs[0, 0] == 3
-    before, after, reward = part.pairs()
-    assert len(before) == 7 and (after - before == 1).all() and reward.tolist() == [1.0] * 4 + [2.0] * 3
+    pairs = part.pairs()
+    assert len(pairs.before) == 7 and (pairs.after - pairs.before == 1).all()
+    assert pairs.reward.tolist() == [1.0] * 4 + [2.0] * 3

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from glocal.core.features import POLICY_SCALES, Featurizer, Outcome
 from glocal.core.nets import harmonics, outcome_head
 from glocal.core.spec import Part, Spec
+from glocal.core.types import Pairs
+from glocal.models import bodies
 
 
 class Frame(NamedTuple):
@@ -24,10 +26,8 @@ class Frame(NamedTuple):
 
 
 def rotate(xy: Float[Tensor, "b *n 2"], turn: Float[Tensor, "b 2"]) -> Float[Tensor, "b *n 2"]:
-    """Turn vectors by the angle whose cosine and sine are given."""
-    cos, sin = turn.view(turn.shape[0], *[1] * (xy.ndim - 2), 2).unbind(-1)
-    x, y = xy.unbind(-1)
-    return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
+    """Turn all vectors of a scene by the angle whose cosine and sine are given."""
+    return bodies.rotate(xy, turn.view(turn.shape[0], *[1] * (xy.ndim - 2), 2))
 
 
 def unrotate(xy: Float[Tensor, "b *n 2"], turn: Float[Tensor, "b 2"]) -> Float[Tensor, "b *n 2"]:
@@ -36,13 +36,9 @@ def unrotate(xy: Float[Tensor, "b *n 2"], turn: Float[Tensor, "b 2"]) -> Float[T
 
 
 def fit_frame(points: Float[Tensor, "b k 2"], shape: Float[Tensor, "k 2"]) -> Frame:
-    """The rigid placement of a centred `shape` nearest to `points` in squared distance (Kabsch, in the plane)."""
+    """The rigid placement of a centred `shape` nearest to `points` in squared distance."""
     centre = points.mean(-2)
-    arms = points - centre[:, None]
-    cos = (arms * shape).sum((-2, -1))
-    sin = (arms[..., 1] * shape[:, 0] - arms[..., 0] * shape[:, 1]).sum(-1)
-    turn = torch.stack([cos, sin], dim=-1)
-    return Frame(centre, turn / turn.norm(dim=-1, keepdim=True).clamp_min(1e-6))
+    return Frame(centre, bodies.facing(points - centre[:, None], shape))
 
 
 def scene_spec(points: int) -> Spec:
@@ -82,19 +78,16 @@ class Scene(Featurizer):
         self.register_buffer("shape", torch.zeros(self.points, 2))
         self.register_buffer("scale", torch.ones(self.points + 1, 1))
         self.register_buffer("goal", torch.zeros(self.points, 2))
-        self.register_buffer("jittered", torch.arange(2 * self.points, 2 * self.points + 2), persistent=False)
 
     @torch.no_grad()
-    def fit_statistics(
-        self, before: Float[Tensor, "n d"], after: Float[Tensor, "n d"], reward: Float[Tensor, " n"]
-    ) -> None:
-        points, _ = self.split(before)
-        self.goal.copy_(self.split(after[reward.argmax()])[0])
+    def fit_statistics(self, pairs: Pairs) -> None:
+        points, _ = self.split(pairs.before)
+        self.goal.copy_(self.split(pairs.after[pairs.reward.argmax()])[0])
         if self.rigid:
             first = points[0] - points[0].mean(0)
             frame = fit_frame(points, first)
             self.shape.copy_(unrotate(points - frame.centre[:, None], frame.turn).mean(0))
-        change = (after - before).view(-1, self.points + 1, 2)
+        change = (pairs.after - pairs.before).view(-1, self.points + 1, 2)
         scale = change.pow(2).mean((0, 2)).sqrt()
         if self.rigid:
             scale[:-1] = scale[:-1].pow(2).mean().sqrt()
@@ -160,6 +153,10 @@ class Scene(Featurizer):
     def to_action(self, obs: Tensor, vector: Tensor) -> Tensor:
         """From the body's axes to the table's."""
         return rotate(vector.unflatten(-1, (-1, 2)), self.frame(obs).turn).flatten(-2)
+
+    def shifts(self, like: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """Of the agent alone."""
+        return torch.cat([torch.zeros_like(like[:, :-2]), torch.randn_like(like[:, -2:])], dim=-1)
 
     def outcome(self, width: int) -> "SceneOutcome":
         return SceneOutcome(self.spec.obs_dim, width)

@@ -12,7 +12,7 @@ from glocal.core.nets import Residual
 from glocal.core.ranges import Amount, Range, Small, Width
 from glocal.core.returns import alive, weighted_mean
 from glocal.core.spec import Spec
-from glocal.core.types import Belief, Segment, Surrogate
+from glocal.core.types import Belief, Pairs, Segment, Surrogate
 
 WINDOW = 2
 
@@ -73,10 +73,10 @@ class MLPSurrogate(Surrogate[Observed]):
         return self.features.policy_dim()
 
     @torch.no_grad()
-    def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
-        """Take the statistics of features and head from recorded (N, d) observations and rewards (N,)."""
-        self.features.fit_statistics(before, after, reward)
-        self.outcome.fit_statistics(after, reward)
+    def fit_statistics(self, pairs: Pairs) -> None:
+        """Take the statistics of features and head from recorded control steps."""
+        self.features.fit_statistics(pairs)
+        self.outcome.fit_statistics(pairs.after, pairs.reward)
 
     def initial(self, obs: Float[Tensor, "b d"]) -> Observed:
         return Observed(obs, obs, obs.new_zeros(obs.shape[0], self.spec.action_dim), self.features)
@@ -102,8 +102,7 @@ class MLPSurrogate(Surrogate[Observed]):
         weight = alive(segment.cont)[:, 2:].flatten()
         previous, before, after = (segment.obs[:, i : i - 2 or None].flatten(0, 1) for i in range(3))
         last, action = (segment.action[:, i : i - 2 or None].flatten(0, 1) for i in (1, 2))
-        shift, jittered = torch.zeros_like(before), self.features.jittered
-        shift[:, jittered] = self.cfg.smoothing * torch.randn_like(before[:, jittered])
+        shift = self.cfg.smoothing * self.features.shifts(before)
         predicted = self._change(previous + shift, before + shift, last, action)
         error = nn.functional.huber_loss(predicted, self.features.delta(before, after), reduction="none")
         reward, cont = self.outcome(after)

@@ -11,6 +11,7 @@ from glocal.core.features import PlainOutcome, Standard
 from glocal.core.nets import AdaptiveConv, half_precision, harmonics, mlp
 from glocal.core.ranges import Amount, Range
 from glocal.core.spec import Spec
+from glocal.core.types import Pairs
 from glocal.models.worlds.diffusion import (
     LEVEL_FEATURES,
     DiffusionConfig,
@@ -93,9 +94,9 @@ class CamerasWorld(DiffusionWorld):
         self.denoiser = CamerasDenoiser(*SIZES[cfg.size], (cells, self.side), self.numbers, seen)
         self.head = PlainOutcome(spec.obs_dim, cfg.head_width)
 
-    def fit_scales(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
-        """Take the typical change of every number and of each grid's channels from recorded pairs (N, d)."""
-        self.features.fit_statistics(before, after, reward)
+    def fit_scales(self, pairs: Pairs) -> None:
+        """Take the typical change of every number and of each grid's channels from recorded control steps."""
+        self.features.fit_statistics(pairs)
 
     def outcome(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         return self.head(obs)

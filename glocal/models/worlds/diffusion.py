@@ -18,7 +18,7 @@ from glocal.core.features import outcome_losses
 from glocal.core.nets import harmonics
 from glocal.core.ranges import Amount, Finite, Positive, Small, Width
 from glocal.core.spec import Spec
-from glocal.core.types import Batched, Segment, Step
+from glocal.core.types import Batched, Pairs, Segment, Step
 
 AT_ONCE = 4096
 """Recorded pairs that are looked at together."""
@@ -88,16 +88,16 @@ class DiffusionWorld(nn.Module, ABC):
         return 1
 
     @torch.no_grad()
-    def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
-        """Take statistics from recorded pairs of successive observations (N, d), and the rewards (N,) of the latter."""
-        self.fit_scales(before, after, reward)
-        pairs = zip(before.split(AT_ONCE), after.split(AT_ONCE), strict=True)
-        largest = torch.stack([self.delta(*pair).abs().amax() for pair in pairs]).amax()
+    def fit_statistics(self, pairs: Pairs) -> None:
+        """Take statistics from recorded control steps."""
+        self.fit_scales(pairs)
+        parts = zip(pairs.before.split(AT_ONCE), pairs.after.split(AT_ONCE), strict=True)
+        largest = torch.stack([self.delta(*part).abs().amax() for part in parts]).amax()
         self.first_sigma.copy_(largest.clamp_min(self.cfg.sigma_max))
 
     @abstractmethod
-    def fit_scales(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
-        """Take the units of changes, and whatever else a world needs, from recorded pairs."""
+    def fit_scales(self, pairs: Pairs) -> None:
+        """Take the units of changes, and whatever else a world needs, from recorded control steps."""
 
     @abstractmethod
     def outcome(self, obs: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from glocal.core.features import FeaturesConfig
 from glocal.core.ranges import Amount, Part, Range, Small, Width
 from glocal.core.returns import alive, weighted_mean
 from glocal.core.spec import Spec
-from glocal.core.types import Batched, Segment, Step
+from glocal.core.types import Batched, Pairs, Segment, Step
 from glocal.models.worlds.diffusion import unit_noise
 
 SIZES = (16, 128, 256, 384, 512)
@@ -104,10 +104,10 @@ class EnsembleWorld(nn.Module):
         return self.cfg.forecast
 
     @torch.no_grad()
-    def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
-        """Take the statistics of features and head from recorded pairs (N, d) and rewards (N,)."""
-        self.features.fit_statistics(before, after, reward)
-        self.head.fit_statistics(after, reward)
+    def fit_statistics(self, pairs: Pairs) -> None:
+        """Take the statistics of features and head from recorded control steps."""
+        self.features.fit_statistics(pairs)
+        self.head.fit_statistics(pairs.after, pairs.reward)
 
     def outcome(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Reward (*batch,) and the logit of continuation (*batch,) of observations (*batch, d)."""

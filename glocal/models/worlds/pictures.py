@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from glocal.core.features import Standard
 from glocal.core.pictures import CHANNELS, unpacked
 from glocal.core.spec import Spec
-from glocal.core.types import Batched, Segment, Step
+from glocal.core.types import Batched, Pairs, Segment, Step
 from glocal.models.codecs.cameras import CamerasCodec
 from glocal.models.codecs.images import to_bytes
 
@@ -89,10 +89,14 @@ class PictureWorld(nn.Module, ABC):
         """Rewards (B, T) and logits of continuation (B, T) of what was recorded."""
 
     @torch.no_grad()
-    def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
-        """Take the typical change of every number from recorded pairs of observations (N, d)."""
+    def fit_statistics(self, pairs: Pairs) -> None:
+        """Take the typical change of every number from recorded control steps."""
         if self.numbers:
-            self.features.fit_statistics(before[:, : self.numbers], after[:, : self.numbers], reward)
+            self.features.fit_statistics(self._beside(pairs))
+
+    def _beside(self, pairs: Pairs) -> Pairs:
+        """What was recorded beside pictures."""
+        return replace(pairs, before=pairs.before[:, : self.numbers], after=pairs.after[:, : self.numbers])
 
     def step(self, context: Any, action: Float[Tensor, "b a"]) -> tuple[Any, Step]:
         """See `World.step`."""

@@ -13,7 +13,7 @@ from glocal.core.nets import half_precision, mlp, outcome_head
 from glocal.core.pictures import CHANNELS
 from glocal.core.ranges import Amount, Finite, Part, Positive, Range, Small, Width
 from glocal.core.spec import Spec
-from glocal.core.types import Batched, Segment
+from glocal.core.types import Batched, Pairs, Segment
 from glocal.models.codecs.cameras import CamerasCodec
 from glocal.models.codecs.images import coordinates
 from glocal.models.worlds.diffusion import (
@@ -186,10 +186,11 @@ class PixelWorld(PictureWorld):
         return self.cfg.answers
 
     @torch.no_grad()
-    def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
-        super().fit_statistics(before, after, reward)
+    def fit_statistics(self, pairs: Pairs) -> None:
+        super().fit_statistics(pairs)
         if self.numbers:
-            changes = self.features.delta(before[:, : self.numbers], after[:, : self.numbers])
+            beside = self._beside(pairs)
+            changes = self.features.delta(beside.before, beside.after)
             self.first_sigma.copy_((self.cfg.sigma_data * changes.abs().amax()).clamp_min(self.cfg.sigma_max))
 
     def begin(self, segment: Segment, key: int) -> Context:

@@ -17,7 +17,7 @@ from glocal.core.nets import half_precision
 from glocal.core.ranges import Part, Range, Small, Width
 from glocal.core.spec import Part as Seen
 from glocal.core.spec import Spec
-from glocal.core.types import Batched, Segment, Step
+from glocal.core.types import Batched, Pairs, Segment, Step
 from glocal.models.transformer import BlockCausal, Cache
 from glocal.models.worlds.diffusion import unit_noise
 from glocal.runtime.files import UserError
@@ -152,9 +152,9 @@ class ShortcutWorld(nn.Module):
         return self.cfg.window - 1
 
     @torch.no_grad()
-    def fit_statistics(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
-        """Take mean and spread of every number, the cells of a grid sharing each channel's, from recorded pairs."""
-        for name, x in self.spec.split(after).items():
+    def fit_statistics(self, pairs: Pairs) -> None:
+        """Take mean and spread of every number, the cells of a grid sharing each channel's, of what was recorded."""
+        for name, x in self.spec.split(pairs.after).items():
             cells = x if x.ndim == 2 else x.flatten(2).transpose(1, 2).flatten(0, 1) if x.ndim == 4 else x.flatten(0, 1)
             columns, shape = self.spec.columns(name), self.spec.part(name).shape
             for buffer, found in ((self.mean, cells.mean(0)), (self.scale, _spread(cells))):

@@ -10,6 +10,7 @@ from glocal.core.features import FeaturesConfig
 from glocal.core.nets import Residual
 from glocal.core.ranges import Range
 from glocal.core.spec import Spec
+from glocal.core.types import Pairs
 from glocal.models.worlds.diffusion import (
     LEVEL_FEATURES,
     DiffusionConfig,
@@ -59,10 +60,10 @@ class VectorWorld(DiffusionWorld):
         self.head = self.features.outcome(cfg.head_width)
 
     @torch.no_grad()
-    def fit_scales(self, before: Tensor, after: Tensor, reward: Tensor) -> None:
-        """Take the statistics of features and head from recorded pairs (N, d) and rewards (N,)."""
-        self.features.fit_statistics(before, after, reward)
-        self.head.fit_statistics(after, reward)
+    def fit_scales(self, pairs: Pairs) -> None:
+        """Take the statistics of features and head from recorded control steps."""
+        self.features.fit_statistics(pairs)
+        self.head.fit_statistics(pairs.after, pairs.reward)
 
     def outcome(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         return self.head(obs)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from glocal.models.rigid2d.scene import Scene, SceneConfig, SceneOutcome, fit_frame, rotate, scene_spec, unrotate
+from tests.toys import control_steps
 
 SHAPE = torch.tensor([[-0.3, -0.1], [0.3, -0.1], [0.0, 0.2]])
 SPEC, RIGID, LOOSE = scene_spec(3), SceneConfig(rigid=True, reach=0.2), SceneConfig(rigid=False, reach=0.2)
@@ -24,7 +25,7 @@ def random_scenes(count: int) -> torch.Tensor:
 
 def measured(cfg: SceneConfig) -> Scene:
     scene, obs = Scene(cfg, SPEC, 2, 3), random_scenes(50)
-    scene.fit_statistics(obs, obs + 0.01 * torch.randn_like(obs), torch.rand(50))
+    scene.fit_statistics(control_steps(obs, obs + 0.01 * torch.randn_like(obs), torch.rand(50)))
     return scene
 
 
@@ -95,7 +96,7 @@ def known(cfg: SceneConfig) -> Scene:
     moved[:, :6] += 0.03
     moved[:, 6:] -= 0.05
     moved[-1] = obs[-1]
-    scene.fit_statistics(obs, moved, torch.tensor([0.0] * 20 + [1.0]))
+    scene.fit_statistics(control_steps(obs, moved, torch.tensor([0.0] * 20 + [1.0])))
     scene.shape.copy_(SHAPE)
     return scene
 
@@ -119,7 +120,7 @@ def test_points_of_a_loose_scene_have_scales_of_their_own_and_a_rigid_body_one_f
     after[:, 6:8] += 0.1
     loose, rigid = Scene(LOOSE, SPEC, 2, 3), Scene(RIGID, SPEC, 2, 3)
     for scene in (loose, rigid):
-        scene.fit_statistics(before, after, torch.zeros(10))
+        scene.fit_statistics(control_steps(before, after, torch.zeros(10)))
     assert torch.allclose(loose.scale.flatten(), torch.tensor([0.3, 1e-3, 1e-3, 0.1]), atol=1e-6)
     assert torch.allclose(rigid.scale.flatten(), torch.tensor([0.3 / 3**0.5] * 3 + [0.1]), atol=1e-6)
 

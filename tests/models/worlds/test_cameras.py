@@ -6,6 +6,7 @@ import torch
 from glocal.core.spec import Part, Spec
 from glocal.core.types import Segment
 from glocal.models.worlds.cameras import CamerasWorld, CamerasWorldConfig
+from tests.toys import control_steps
 
 SEEN = Spec((Part("joints", (2,)), Part("top", (1, 4, 4)), Part("wrist", (1, 4, 4))), 1)
 
@@ -30,7 +31,7 @@ def moved(count: int) -> Segment:
 
 def fitted(updates: int) -> tuple[CamerasWorld, list[float]]:
     model, losses = world(), []
-    model.fit_statistics(*(moved(500).obs[:, t] for t in (1, 2)), torch.zeros(500))
+    model.fit_statistics(control_steps(*(moved(500).obs[:, t] for t in (1, 2)), torch.zeros(500)))
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(updates):
         loss, _ = model.loss(moved(64))
@@ -54,7 +55,7 @@ def test_the_cells_of_a_channel_share_a_typical_change_and_numbers_have_their_ow
     after = before.clone()
     after[:, 0], after[:, 1] = 0.3, 0.7
     after[:, 2] = 0.8  # one of sixteen cells
-    model.fit_statistics(before, after, torch.zeros(4))
+    model.fit_statistics(control_steps(before, after, torch.zeros(4)))
     scale = SEEN.split(model.features.scale)
     assert scale["joints"].tolist() == pytest.approx([0.3, 0.7])
     assert torch.allclose(scale["top"], torch.full((1, 4, 4), 0.2)) and (scale["wrist"] == 1e-3).all()
@@ -62,7 +63,7 @@ def test_the_cells_of_a_channel_share_a_typical_change_and_numbers_have_their_ow
 
 def test_grids_stay_in_their_range_and_numbers_need_not():
     model, before = world(), torch.zeros(2, SEEN.obs_dim)
-    model.fit_statistics(before, before + 3, torch.zeros(2))
+    model.fit_statistics(control_steps(before, before + 3, torch.zeros(2)))
     after = SEEN.split(model.advance(before, model.delta(before, before + 3)))
     assert torch.allclose(after["joints"], torch.full((2, 2), 3.0)) and (after["top"] == 1).all()
 

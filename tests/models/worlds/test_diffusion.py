@@ -16,6 +16,7 @@ from glocal.models.worlds.diffusion import (
     preconditioned,
     unit_noise,
 )
+from tests.toys import control_steps
 
 DIM = 400
 SPEC = Spec((Part("numbers", (DIM,)),), 2)
@@ -30,7 +31,7 @@ class Telling(DiffusionWorld):
         self.clean, self.told = clean, []
         self.head = nn.Parameter(torch.tensor([0.25, 2.0]))
 
-    def fit_scales(self, before, after, reward):
+    def fit_scales(self, pairs):
         pass
 
     def outcome(self, obs):
@@ -179,7 +180,7 @@ def test_a_sample_begins_above_the_largest_recorded_change(largest, first):
     world, before = Telling(), torch.zeros(9, DIM)
     after = before.clone()
     after[7, 11] = largest
-    world.fit_statistics(before, after, torch.zeros(9))
+    world.fit_statistics(control_steps(before, after, torch.zeros(9)))
     seen = segment()
     found = world.sample(seen.obs[:, :3], seen.action[:, :3], torch.full((2, DIM), 0.5))
     assert torch.allclose(found, seen.obs[:, 2] + first * 0.5, rtol=1e-5)

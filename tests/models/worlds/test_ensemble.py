@@ -10,6 +10,7 @@ from glocal.core.spec import Part, Spec
 from glocal.core.types import Segment
 from glocal.models.worlds import ensemble
 from glocal.models.worlds.ensemble import EnsembleConfig, EnsembleWorld, disagreement
+from tests.toys import control_steps
 
 SPEC = Spec((Part("place", (2,)),), 2)
 CONFIG = EnsembleConfig(context=3, forecast=4, members=3, size=0)
@@ -30,7 +31,7 @@ def pushed(count: int, length: int = 7) -> Segment:
 def trained(updates: int = 250) -> EnsembleWorld:
     torch.manual_seed(0)
     world, seen = EnsembleWorld(replace(CONFIG, size=1), SPEC, StandardConfig()), pushed(512)
-    world.fit_statistics(seen.obs[:, 2], seen.obs[:, 3], seen.reward[:, 3])
+    world.fit_statistics(control_steps(seen.obs[:, 2], seen.obs[:, 3], seen.reward[:, 3]))
     optimizer = torch.optim.Adam(world.parameters(), 3e-3)
     for _ in range(updates):
         loss, _ = world.loss(pushed(64))

@@ -12,6 +12,7 @@ from glocal.models.codecs.cameras import CamerasCodec
 from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.worlds.motion import MotionConfig, MotionWorld
 from glocal.models.worlds.painter import Drawn, Painter, Source, combined
+from tests.toys import control_steps
 
 SIDE = 16
 TINY = GridCodecConfig(side=4, channels=2, width=8, blocks=1)
@@ -230,7 +231,9 @@ def test_before_an_episode_begins_it_answers_nothing_of_its_own(monkeypatch):
 def test_numbers_follow_pictures_and_actions():
     joints = (Part("joints", (3,)),)
     model = world(vectors=joints)
-    model.fit_statistics(torch.zeros(50, model.spec.obs_dim), 0.2 * torch.ones(50, model.spec.obs_dim), torch.zeros(50))
+    model.fit_statistics(
+        control_steps(torch.zeros(50, model.spec.obs_dim), 0.2 * torch.ones(50, model.spec.obs_dim), torch.zeros(50))
+    )
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     context, action = model.begin(recorded(model), 0), torch.rand(3, 2)

@@ -16,6 +16,7 @@ from glocal.models.worlds.pixels import JUDGED, SIZES, PixelConfig, PixelWorld, 
 from glocal.models.worlds.unet import UNet
 from glocal.pipeline.presets import PATCHES
 from glocal.runtime.files import UserError
+from tests.toys import control_steps
 
 SIDE = 16
 CODEC = GridCodecConfig(side=4, channels=2, width=8, blocks=1)
@@ -83,7 +84,7 @@ def test_pixels_are_held_as_bytes_and_pass_their_gradient():
 def test_what_is_diffused_stands_for_the_next_numbers_and_pictures(diffuse):
     model = world(replace(SMALL, diffuse=diffuse), JOINTS, cameras=2)
     segment = recorded(model)
-    model.fit_statistics(segment.obs[:, 1], segment.obs[:, 2], segment.reward[:, 2])
+    model.fit_statistics(control_steps(segment.obs[:, 1], segment.obs[:, 2], segment.reward[:, 2]))
     seen = model.seen(segment)
     before, truth = seen[:, :2], seen[:, 2]
     again = model._after(before, model._change(before, truth))
@@ -115,7 +116,7 @@ def test_rewards_along_a_rollout_are_those_of_the_same_pictures_recorded(monkeyp
     monkeypatch.setattr(pixels, "half_precision", lambda device: nullcontext())
     model = stirred(world(vectors=JOINTS))
     segment = recorded(model)
-    model.fit_statistics(segment.obs[:, 0], segment.obs[:, 1], segment.reward[:, 1])
+    model.fit_statistics(control_steps(segment.obs[:, 0], segment.obs[:, 1], segment.reward[:, 1]))
     context, action = model.begin(segment[:, :2], 0), segment.action
     steps = []
     for t in (2, 3):

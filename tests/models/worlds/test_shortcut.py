@@ -10,6 +10,7 @@ from glocal.core.types import Segment
 from glocal.models.transformer import NEVER, BlockCausal
 from glocal.models.worlds.shortcut import Levels, ShortcutConfig, ShortcutWorld, Tokens
 from glocal.runtime.files import UserError
+from tests.toys import control_steps
 
 SPEC = Spec((Part("place", (2,)),), 2)
 MIXED = Spec((Part("joints", (3,)), Part("words", (4, 5)), Part("top", (2, 4, 8))), 2)
@@ -101,7 +102,7 @@ def test_statistics_are_shared_by_the_cells_of_a_channel_and_by_tokens():
     world = ShortcutWorld(replace(SMALL, pack=2), MIXED)
     wide = torch.tensor([5.0, 0.5])[:, None, None] * torch.randn(500, 2, 4, 8)
     obs = torch.cat([2 + 3 * torch.randn(500, 3), torch.randn(500, 20), wide.flatten(1)], 1)
-    world.fit_statistics(obs, obs, obs[:, 0])
+    world.fit_statistics(control_steps(obs, obs, obs[:, 0]))
     mean, scale = (MIXED.split(x) for x in (world.mean, world.scale))
     assert torch.allclose(mean["joints"], torch.tensor(2.0), atol=0.5)
     assert torch.allclose(scale["joints"], torch.tensor(3.0), atol=0.5)
@@ -185,9 +186,9 @@ def test_what_was_seen_is_told_as_noisy_as_it_is(noise, signal):
 def test_what_never_varies_keeps_its_scale_and_one_pair_is_enough():
     world = ShortcutWorld(SMALL, SPEC)
     obs = torch.tensor([[0.5, 1.0], [0.5, 3.0]])
-    world.fit_statistics(obs, obs, obs[:, 0])
+    world.fit_statistics(control_steps(obs, obs, obs[:, 0]))
     assert world.scale.tolist() == [1.0, 1.0] and world.mean.tolist() == [0.5, 2.0]
-    world.fit_statistics(obs[:1], obs[:1], obs[:1, 0])
+    world.fit_statistics(control_steps(obs[:1], obs[:1], obs[:1, 0]))
     assert torch.isfinite(world.scale).all()
 
 
@@ -232,7 +233,7 @@ def test_it_learns_what_actions_do():
     torch.manual_seed(0)
     cfg = replace(SMALL, context=2, back=3, window=4, finest=4, sampling_steps=1, context_noise=0.0, bootstrap=0.0)
     world, seen = ShortcutWorld(cfg, SPEC), moved(512, 4)
-    world.fit_statistics(seen.obs[:, 2], seen.obs[:, 3], seen.reward[:, 3])
+    world.fit_statistics(control_steps(seen.obs[:, 2], seen.obs[:, 3], seen.reward[:, 3]))
     optimizer = torch.optim.Adam(world.parameters(), 5e-3)
     for _ in range(300):
         loss, _ = world.loss(moved(64, 4))

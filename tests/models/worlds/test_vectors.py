@@ -6,6 +6,7 @@ import torch
 from glocal.core.types import Segment
 from glocal.models.rigid2d.scene import SceneConfig, scene_spec
 from glocal.models.worlds.vectors import VectorWorld, VectorWorldConfig
+from tests.toys import control_steps
 
 SPEC, LOOSE = scene_spec(2), SceneConfig(rigid=False, reach=0.2)
 
@@ -63,7 +64,7 @@ def test_the_loss_falls_on_a_world_of_constant_motion():
         torch.ones(256, 5),
         torch.ones(256, 5),
     )
-    world.fit_statistics(start.obs[:, -1], after[:, 0], torch.ones(256))
+    world.fit_statistics(control_steps(start.obs[:, -1], after[:, 0], torch.ones(256)))
     optimizer = torch.optim.Adam(world.parameters(), 1e-2)
     losses = []
     for _ in range(150):

@@ -1,0 +1,134 @@
+"""Bodies are found in recorded points, and stay what they are."""
+
+import math
+
+import pytest
+import torch
+
+from glocal.models.bodies import BODIES, Bodies, rotate
+
+HAMMER = torch.tensor([[-0.2, 0.0], [0.0, 0.0], [0.2, 0.0], [0.0, 0.3], [0.0, 0.15]])
+BAR = torch.tensor([[-0.1, 0.0], [0.1, 0.0], [0.05, 0.02]])
+REACH = torch.tensor([[0.1, 0.02], [0.0, -0.1]])
+
+
+def placed(shape: torch.Tensor, count: int) -> torch.Tensor:
+    """A body at random places and angles (count, k, 2)."""
+    turn = torch.rand(count, 1) * 2 * math.pi
+    turn = torch.stack([turn.cos(), turn.sin()], -1)
+    return rotate(shape.expand(count, -1, -1), turn) + torch.rand(count, 1, 2) - 0.5
+
+
+def recorded(count: int = 400) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A hammer, a bar and a dot between their points, which an action moves: before, action, after."""
+    torch.manual_seed(0)
+    hammer, bar, dot = placed(HAMMER, count), placed(BAR, count), torch.rand(count, 1, 2) - 0.5
+    before = torch.cat([hammer[:, :2], bar[:, :1], hammer[:, 2:], dot, bar[:, 1:]], 1)
+    action = torch.rand(count, 2) * 2 - 1
+    after = before + 0.002 * torch.randn(count, 1, 2)
+    after[:, 6] = before[:, 6] + action @ REACH.T + torch.tensor([0.01, 0.0])
+    return before, action, after
+
+
+def found() -> Bodies:
+    bodies = Bodies(9, 2)
+    bodies.find(*recorded())
+    return bodies
+
+
+def test_points_whose_distances_stay_lie_on_one_body_the_largest_first():
+    rows = [row.nonzero()[:, 0].tolist() for row in found().member]
+    assert rows == [[0, 1, 3, 4, 5], [2, 7, 8], [6], []]
+    assert found().turns.tolist() == [True, True, False, False]
+    assert found().found.tolist() == [True, True, True, False] and (found().loose == 0).all()
+
+
+def test_what_an_action_does_is_found_for_each_body():
+    bodies = found()
+    assert torch.allclose(bodies.reach[2], REACH, atol=1e-4) and torch.allclose(
+        bodies.reach[0], torch.zeros(2, 2), atol=1e-3
+    )
+    assert bodies.driven[2] > 0.99 and (bodies.driven[[0, 1, 3]] < 0.1).all()
+
+
+def test_shapes_are_those_of_the_bodies_in_spite_of_noise():
+    before, action, after = recorded()
+    bodies = Bodies(9, 2)
+    bodies.find(before + 0.004 * torch.randn_like(before), action, after)
+    shape = bodies.shape[0, bodies.member[0] > 0]
+    assert torch.allclose(torch.cdist(shape, shape), torch.cdist(HAMMER, HAMMER), atol=2e-3)
+    assert bodies.turns.tolist() == [True, True, False, False]
+
+
+def test_a_body_turns_only_as_far_as_its_points_can_tell():
+    """Four points on one spot, seen with an error: they are one body, and its angle would be noise."""
+    torch.manual_seed(0)
+    points = torch.rand(300, 1, 2) + 0.01 * torch.randn(300, 4, 2)
+    bodies = Bodies(4, 2)
+    bodies.find(points, torch.zeros(300, 2), points)
+    assert bodies.member[0].tolist() == [1] * 4 and not bodies.turns.any()
+    assert (bodies.frames(points).turn == torch.tensor([1.0, 0.0])).all()
+    assert (bodies.turned(points) == torch.tensor([1.0, 0.0])).all()
+
+
+def test_frames_follow_a_body():
+    bodies, before = found(), recorded()[0]
+    angle = torch.tensor(0.7)
+    turn = torch.stack([angle.cos(), angle.sin()])
+    moved = rotate(before, turn.expand(1, 1, 2)) + torch.tensor([0.1, -0.2])
+    here, there = bodies.frames(before), bodies.frames(moved)
+    centres = rotate(here.centre, turn.expand(1, 1, 2)) + torch.tensor([0.1, -0.2])
+    assert torch.allclose(there.centre[:, :3], centres[:, :3], atol=1e-5)
+    assert torch.allclose(there.turn[:, :2], rotate(here.turn, turn.expand(1, 1, 2))[:, :2], atol=1e-4)
+
+
+def test_straightened_bodies_have_their_shape_again():
+    bodies, before = found(), recorded()[0]
+    bent = before + 0.02 * torch.randn_like(before)
+    straight = bodies.straighten(bent)
+    rows = bodies.member[0] > 0
+    sides = torch.cdist(straight[:, rows], straight[:, rows])
+    assert torch.allclose(sides, torch.cdist(HAMMER, HAMMER).expand_as(sides), atol=1e-3)
+    assert torch.allclose(bodies.frames(bent).centre[:, :3], bodies.frames(straight).centre[:, :3], atol=1e-5)
+    assert torch.allclose(bodies.straighten(straight), straight, atol=1e-5)
+    assert torch.allclose(straight[:, 6], bent[:, 6], atol=1e-6)
+    assert torch.allclose(bodies.straighten(before), before, atol=1e-3)
+
+
+def test_changes_are_told_in_the_axes_of_a_points_body_or_of_the_largest_that_turns():
+    bodies, before = found(), recorded()[0]
+    turn, axes = bodies.frames(before).turn, bodies.turned(before)
+    for row in range(9):
+        own = 0 if bodies.member[0, row] or row == 6 else 1
+        assert torch.equal(axes[:, row], turn[:, own])
+
+
+def test_of_more_bodies_than_there_is_room_for_the_rest_is_loose():
+    torch.manual_seed(0)
+    points, action = torch.rand(300, BODIES + 2, 2), torch.zeros(300, 2)
+    bodies = Bodies(BODIES + 2, 2)
+    bodies.find(points, action, points)
+    assert bodies.found.all() and bodies.loose.sum() == 2
+    loose = bodies.loose.nonzero()[:, 0]
+    assert torch.equal(bodies.straighten(points)[:, loose], points[:, loose])
+    assert (bodies.turned(points) == torch.tensor([1.0, 0.0])).all()
+
+
+@pytest.mark.parametrize("points", [torch.rand(1, 1, 2), torch.zeros(1, 3, 2), torch.ones(50, 3, 2)])
+def test_little_to_look_at_is_enough(points):
+    bodies = Bodies(points.shape[1], 2)
+    bodies.find(points, torch.zeros(len(points), 2), points)
+    assert all(torch.isfinite(buffer).all() for buffer in bodies.buffers())
+    assert torch.allclose(bodies.straighten(points), points) and (bodies.driven == 0).all()
+
+
+def test_what_was_found_before_is_forgotten():
+    bodies, (before, action, after) = found(), recorded()
+    bodies.find(before[:, torch.randperm(9)], action, after)
+    again = Bodies(9, 2)
+    torch.manual_seed(1)
+    order = torch.randperm(9)
+    again.find(before[:, order], action, after[:, order])
+    bodies.find(before[:, order], action, after[:, order])
+    for here, there in zip(bodies.buffers(), again.buffers(), strict=True):
+        assert torch.allclose(here.float(), there.float(), atol=1e-5)
