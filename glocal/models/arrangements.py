@@ -16,7 +16,7 @@ from glocal.core.features import POLICY_SCALES, Outcome, Standard
 from glocal.core.nets import harmonics, outcome_head
 from glocal.core.spec import Spec
 from glocal.core.types import Pairs
-from glocal.models.bodies import DRIVEN, LOOKED_AT, Bodies, rotate, unrotate
+from glocal.models.bodies import BODIES, DRIVEN, LOOKED_AT, Bodies, rotate, unrotate
 
 PAIRS = 48
 """Ways between loose points, at most, that are told for each picture: of more a choice that is always the same."""
@@ -62,7 +62,7 @@ class Arrangement(Standard):
         self.register_buffer("goal", torch.zeros(sum(self.counts), 2))
         self.register_buffer("lead", torch.zeros(2, spec.action_dim))
         self.register_buffer("back", torch.zeros(spec.action_dim, 2))
-        self.register_buffer("axes", torch.zeros((), dtype=torch.long))
+        self.register_buffer("axes", torch.zeros(len(points) * BODIES))
         nothing = self._nothing()
         self.register_buffer("dynamics_gain", torch.ones(self._dynamics(*nothing, scales).shape[1]))
         self.register_buffer("policy_gain", torch.ones(self._policy(*nothing).shape[1]))
@@ -129,7 +129,7 @@ class Arrangement(Standard):
 
     def to_action(self, obs: Tensor, vector: Tensor) -> Tensor:
         turns = [bodies.frames(points).turn for bodies, points in zip(self._bodies(), self._split(obs), strict=True)]
-        turn = torch.cat(turns, dim=1)[:, self.axes]
+        turn = self.axes @ torch.cat(turns, dim=1)
         moves = vector @ self.lead.T
         return vector + (rotate(moves, turn) - moves) @ self.back.T
 
@@ -167,7 +167,7 @@ class Arrangement(Standard):
         chosen = int(strength.argmax())
         bodies = self._bodies()[chosen]
         if strength[chosen] > DRIVEN:
-            self.axes.fill_(len(bodies.turns) * chosen + int(bodies.turns.int().argmax()))
+            self.axes[BODIES * chosen + int(bodies.turns.int().argmax())] = 1
             self.lead.copy_(bodies.reach[bodies.driven.argmax()])
             self.back.copy_(torch.linalg.pinv(self.lead.cpu(), rtol=0.1))
 
