@@ -40,7 +40,7 @@ class Arrangement(Standard):
     varies is 0, and the rest is so much larger that a network begins as if there were nothing else. `goal` is where
     points were when the reward was highest. `lead` (2, a) is what an action does to the body that actions drive most,
     and `back` undoes it: what policies choose is told in the axes of the largest turning body of the same picture, as
-    far as it moves things in that picture.
+    far as it moves things in that picture. Where that body is steered in its own axes, they choose in these.
     """
 
     goal: Tensor
@@ -166,7 +166,7 @@ class Arrangement(Standard):
         strength = torch.stack([(bodies.driven * bodies.turns.any()).amax() for bodies in self._bodies()])
         chosen = int(strength.argmax())
         bodies = self._bodies()[chosen]
-        if strength[chosen] > DRIVEN:
+        if strength[chosen] > DRIVEN and not bodies.steered[bodies.driven.argmax()]:
             self.axes[BODIES * chosen + int(bodies.turns.int().argmax())] = 1
             self.lead.copy_(bodies.reach[bodies.driven.argmax()])
             self.back.copy_(torch.linalg.pinv(self.lead.cpu(), rtol=0.1))
@@ -194,8 +194,7 @@ def _seen(bodies: Bodies, points: Tensor, action: Tensor, scale: Tensor, scales:
     """Bodies, where they have been and where actions send them, as each of them sees it now: points (B, w, k, 2)."""
     frames, found = bodies.frames(points), bodies.found.float()
     centre, turn = frames.centre[:, -1], frames.turn[:, -1]
-    sent = frames.centre + torch.einsum("bwa,mca->bwmc", action, bodies.reach)
-    places = torch.cat([frames.centre, sent], dim=1)[:, None] - centre[:, :, None, None]
+    places = torch.cat([frames.centre, bodies.sent(frames, action)], dim=1)[:, None] - centre[:, :, None, None]
     mutual = found[:, None, None, None] * found[:, None]
     places = unrotate(places, turn[:, :, None, None]) * mutual
     near = places[:, :, [frames.centre.shape[1] - 1, -1]]

@@ -53,7 +53,13 @@ def facing(arms: Float[Tensor, "*batch k 2"], shape: Float[Tensor, "*shared k 2"
 
 
 class Bodies(nn.Module):
-    """The bodies that the points of a picture (k, 2) lie on, and where actions send them."""
+    """The bodies that the points of a picture (k, 2) lie on, and where actions send them.
+
+    `member` says which points lie on which body, `shape` where on it, about its centre, and `turns` which bodies turn;
+    `axes` has for each point the body in whose axes its changes are told. An action moves a body by `reach` times the
+    action in one control step, in the picture's axes or, where it is `steered`, in its own; that explains the share
+    `driven` of the variance of its steps.
+    """
 
     member: Tensor
     shape: Tensor
@@ -61,6 +67,7 @@ class Bodies(nn.Module):
     axes: Tensor
     reach: Tensor
     driven: Tensor
+    steered: Tensor
 
     def __init__(self, points: int, action_dim: int):
         super().__init__()
@@ -70,11 +77,12 @@ class Bodies(nn.Module):
         self.register_buffer("axes", torch.zeros(points, BODIES))
         self.register_buffer("reach", torch.zeros(BODIES, 2, action_dim))
         self.register_buffer("driven", torch.zeros(BODIES))
+        self.register_buffer("steered", torch.zeros(BODIES, dtype=torch.bool))
 
     @torch.no_grad()
     def find(self, before: Float[Tensor, "n k 2"], action: Float[Tensor, "n a"], after: Float[Tensor, "n k 2"]) -> None:
         """Find bodies in recorded points, and what actions do to them in one control step."""
-        for buffer in (self.member, self.shape, self.turns, self.axes, self.reach, self.driven):
+        for buffer in (self.member, self.shape, self.turns, self.axes, self.reach, self.driven, self.steered):
             buffer.zero_()
         chosen = before[torch.linspace(0, len(before) - 1, min(LOOKED_AT, len(before))).long()]
         for i, rows in enumerate(_groups(chosen)[:BODIES]):
@@ -84,13 +92,13 @@ class Bodies(nn.Module):
         first = self.turns.int().argmax()
         for i in range(BODIES):
             self.axes[self.member[i] > 0, i if self.turns[i] else first] = float(self.turns.any())
-        step = self.frames(after).centre - self.frames(before).centre
-        told = torch.cat([action, torch.ones_like(action[:, :1])], dim=1)
-        found = torch.linalg.lstsq(told.cpu(), step.flatten(1).cpu()).solution.to(step.device)
-        self.reach.copy_(found[:-1].T.unflatten(0, (BODIES, 2)))
-        left = (step - (told @ found).view_as(step)).pow(2).sum((0, 2))
-        whole = (step - step.mean(0)).pow(2).sum((0, 2))
-        self.driven.copy_(torch.where(whole > 0, 1 - left / whole.clamp_min(1e-9), 0.0).clamp_min(0))
+        here, there = self.frames(before), self.frames(after)
+        step = there.centre - here.centre
+        reach, driven = _effect(action, step)
+        own_reach, own_driven = _effect(action, unrotate(step, here.turn))
+        self.steered.copy_((own_driven > driven) & self.turns)
+        self.reach.copy_(torch.where(self.steered[:, None, None], own_reach, reach))
+        self.driven.copy_(torch.where(self.steered, own_driven, driven))
 
     @property
     def found(self) -> Bool[Tensor, " m"]:
@@ -108,6 +116,11 @@ class Bodies(nn.Module):
         turn = facing(points[..., None, :, :] - centre[..., None, :], self.shape)
         return Frames(centre, torch.where(self.turns[:, None], turn, turn.new_tensor([1.0, 0.0])))
 
+    def sent(self, frames: Frames, action: Float[Tensor, "*batch a"]) -> Float[Tensor, "*batch m 2"]:
+        """Where actions would have bodies be one control step later."""
+        step = (self.reach @ action[..., None, :, None]).squeeze(-1)
+        return frames.centre + torch.where(self.steered[:, None], rotate(step, frames.turn), step)
+
     def straighten(self, points: Float[Tensor, "*batch k 2"]) -> Float[Tensor, "*batch k 2"]:
         """The nearest points at which bodies have their own shapes."""
         centre, turn = self.frames(points)
@@ -119,6 +132,16 @@ class Bodies(nn.Module):
         largest turning body's where it does not, and for loose points the picture's."""
         fixed = (1 - self.axes.sum(1))[:, None] * points.new_tensor([1.0, 0.0])
         return self.axes @ self.frames(points).turn + fixed
+
+
+def _effect(action: Float[Tensor, "n a"], step: Float[Tensor, "n m 2"]) -> tuple[Tensor, Tensor]:
+    """What actions add to steps, (m, 2, a), and which share of their variance that explains, (m,): least squares."""
+    told = torch.cat([action, torch.ones_like(action[:, :1])], dim=1)
+    found = torch.linalg.lstsq(told.cpu(), step.flatten(1).cpu()).solution.to(step.device)
+    left = (step - (told @ found).view_as(step)).pow(2).sum((0, 2))
+    whole = (step - step.mean(0)).pow(2).sum((0, 2))
+    share = torch.where(whole > 0, 1 - left / whole.clamp_min(1e-9), 0.0).clamp_min(0)
+    return found[:-1].T.unflatten(0, step.shape[1:]), share
 
 
 def _groups(points: Float[Tensor, "n k 2"]) -> list[Tensor]:

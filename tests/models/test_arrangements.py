@@ -144,6 +144,14 @@ def test_where_actions_move_nothing_in_the_picture_they_are_chosen_as_they_are()
     assert torch.equal(model.to_action(pairs.before, choice), choice)
 
 
+def test_what_is_steered_in_its_own_axes_is_steered_so_by_a_policy():
+    model, pairs = fitted(), recorded()
+    model.pictures[0].steered[2] = True
+    model._follow()
+    choice = torch.rand(len(pairs.reward), 2)
+    assert torch.equal(model.to_action(pairs.before, choice), choice)
+
+
 def test_what_actions_drive_is_blurred_as_one_and_so_are_numbers():
     shifts = fitted().shifts(torch.zeros(500, SPEC.obs_dim))
     joints, top, side = (shifts[:, SPEC.columns(name)] for name in ("joints", "top", "side"))

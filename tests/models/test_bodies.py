@@ -51,6 +51,20 @@ def test_what_an_action_does_is_found_for_each_body():
     assert bodies.driven[2] > 0.99 and (bodies.driven[[0, 1, 3]] < 0.1).all()
 
 
+def test_what_is_steered_in_its_own_axes_is_told_from_what_is_moved_in_the_pictures():
+    """A hammer that drives where its handle points, whichever way it lies."""
+    torch.manual_seed(0)
+    bodies, before, action = Bodies(5, 2), placed(HAMMER, 400), torch.rand(400, 2) * 2 - 1
+    bodies.find(before, torch.zeros(400, 2), before)
+    turn = bodies.frames(before).turn
+    after = before + rotate(action @ REACH.T, turn[:, 0])[:, None]
+    bodies.find(before, action, after)
+    assert bodies.steered.tolist() == [True, False, False, False] and bodies.driven[0] > 0.99
+    frames = bodies.frames(before)
+    assert torch.allclose(bodies.sent(frames, action)[:, 0], bodies.frames(after).centre[:, 0], atol=1e-4)
+    assert not found().steered[2]
+
+
 def test_shapes_are_those_of_the_bodies_in_spite_of_noise():
     before, action, after = recorded()
     bodies = Bodies(9, 2)
