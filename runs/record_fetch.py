@@ -1,11 +1,13 @@
 """Play on Fetch, as a person would record it who tries this and that: LeRobotDataset v3.0, 25 steps a second.
 
     python runs/record_fetch.py out/fetch_push --env FetchPushDense-v4 --episodes 800
+    MUJOCO_GL=egl python runs/record_fetch.py out/fetch_push_seen --env FetchPushDense-v4 --episodes 800 --camera
 
 A script holds the controls (Cartesian steps of the gripper, and its width). Its intent changes every second or two: to
 bring the object to the goal, or elsewhere, or to shove it about from any side and at any speed, or to wander, or to
 jerk the controls at random; it is clumsy to different degrees, and more or less in a hurry. Every episode begins where
-the environment resets to, and lasts `--steps`. Rewards and success are the environment's own.
+the environment resets to, and lasts `--steps`. Rewards and success are the environment's own. With `--camera` pictures
+are recorded in place of the tracked object and of the goal, which they show, and of the gripper its own numbers alone.
 """
 
 from collections.abc import Generator, Iterator
@@ -35,6 +37,18 @@ FEATURES = {
     "next.reward": Feature((1,), "float32"),
     "next.success": Feature((1,), "bool"),
 }
+
+CAMERA, GRIPPER = "observation.images.front", "observation.gripper"
+OWN = [*range(3), *range(9, 11), *range(20, 25)]
+"""Of the environment's numbers those of the gripper: where it is, its fingers, and how fast they move."""
+SIDE = 96
+VIEW = {"distance": 0.8, "azimuth": 180.0, "elevation": -55.0, "lookat": [1.33, 0.75, 0.44]}
+"""Of the table, from in front of the robot."""
+SEEN = {
+    GRIPPER: Feature((len(OWN),), "float32"),
+    CAMERA: Feature((SIDE, SIDE, 3), "uint8", picture=True, names=("height", "width", "channels")),
+} | {name: one for name, one in FEATURES.items() if not name.startswith("observation.")}
+"""What is recorded where a camera shows object and goal."""
 
 Hand = Generator[Array, dict[str, Any], None]
 """Sent what is observed, it yields actions (4,)."""
@@ -151,31 +165,42 @@ def _carry(aim: Array | None, rng: np.random.Generator) -> Hand:
             seen = yield np.r_[(above - hand) / STEP, 1.0]
 
 
-def record_episode(env_id: str, seed: int, steps: int, number: int) -> dict[str, Array]:
+def record_episode(env_id: str, seed: int, steps: int, camera: bool, number: int) -> dict[str, Array]:
     """An episode's features, (steps, ...)."""
     rng = np.random.default_rng([seed, number])
-    env, rows = _env(env_id), {name: [] for name in FEATURES}
+    features = SEEN if camera else FEATURES
+    env, rows = _env(env_id, camera), {name: [] for name in features}
     hand = player(rng, lifts="Pick" in env_id)
     next(hand)
     seen, _ = env.reset(seed=int(rng.integers(2**31)))
     while len(rows["action"]) < steps:
         action = hand.send(seen).astype(np.float32)
         for _ in range(HOLD):
+            picture = env.render() if camera else None
             after, reward, _, _, info = env.step(action)
-            told = (seen["observation"], seen["desired_goal"], action, [reward], [info["is_success"]])
-            for name, value in zip(FEATURES, told, strict=True):
-                rows[name].append(value)
+            told = {
+                "observation.observation": seen["observation"],
+                "observation.desired_goal": seen["desired_goal"],
+                GRIPPER: seen["observation"][OWN],
+                CAMERA: picture,
+                "action": action,
+                "next.reward": [reward],
+                "next.success": [info["is_success"]],
+            }
+            for name in features:
+                rows[name].append(told[name])
             seen = after
-    return {name: np.array(rows[name][:steps], FEATURES[name].dtype) for name in FEATURES}
+    return {name: np.array(rows[name][:steps], feature.dtype) for name, feature in features.items()}
 
 
 _ENVS: dict[str, Any] = {}
 
 
-def _env(env_id: str) -> Any:
+def _env(env_id: str, camera: bool) -> Any:
     """One a process: making it takes longer than an episode."""
     if env_id not in _ENVS:
-        _ENVS[env_id] = make(env_id)
+        filmed = {"render_mode": "rgb_array", "width": SIDE, "height": SIDE, "default_camera_config": VIEW}
+        _ENVS[env_id] = make(env_id, **(filmed if camera else {}))
     return _ENVS[env_id]
 
 
@@ -186,6 +211,7 @@ def main(
     steps: int = 100,
     seed: int = 0,
     processes: int = 2,
+    camera: bool = False,
 ) -> None:
     """Record play.
 
@@ -196,11 +222,12 @@ def main(
         steps: Of each, at 25 a second.
         seed: Of everything that is drawn.
         processes: That record at once.
+        camera: Record what a camera shows in place of object and goal.
     """
     with ProcessPoolExecutor(processes) as pool, Ticker("record", episodes, unit="steps", per_iteration=steps) as tick:
-        work = pool.map(partial(record_episode, env, seed, steps), range(episodes))
+        work = pool.map(partial(record_episode, env, seed, steps, camera), range(episodes))
         task = "lift the object to the goal" if "Pick" in env else "push the object to the goal"
-        write_lerobot(out, _counted(work, tick), Layout(FPS, FEATURES, task))
+        write_lerobot(out, _counted(work, tick), Layout(FPS, SEEN if camera else FEATURES, task))
 
 
 def _counted(work: Iterator[dict[str, Array]], tick: Ticker) -> Iterator[dict[str, Array]]:

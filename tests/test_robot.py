@@ -141,6 +141,8 @@ def test_a_mapping_that_does_not_fit_is_refused_before_anything_is_trained(tmp_p
         (["--env", "Nowhere-v0"], "there is no environment 'Nowhere-v0' to judge policies in"),
         (["--env", "CartPole-v1"], "is not the robot of these logs"),
         (["--env", ID, "--env.senses", "observation.goal=aim"], "stream goal reads 'aim' of its observation"),
+        (["--env", ID, "--env.senses", "observation.goal=goal[0:2]"], "for which --env.senses names 2"),
+        (["--env", ID, "--env.senses", "observation.goal=goal[0:"], "expected numbers and ranges as in goal[0:3,9]"),
         (["--env", ID, "--env.options", "colour"], "--env.options is colour, expected KEY=VALUE"),
         (["--env", ID, "--env.options", "a=1", "a=2"], "--env.options says a 2 times, expected once"),
         (["--env", ID, "--env.options", "colour=red"], "cannot be made with colour=red"),

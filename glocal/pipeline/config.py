@@ -98,7 +98,8 @@ class EnvConfig:
     """Key of its info that says success."""
     senses: tuple[str, ...] = ()
     """FEATURE=ENTRY, where an entry of its observation is not called as the logs' feature is, less `observation.`;
-    FEATURE= alone for the whole observation, and FEATURE=render() for the picture that its `render` makes."""
+    FEATURE= alone for the whole observation, FEATURE=ENTRY[0:3,9] for some of its numbers, as Python counts, and
+    FEATURE=render() for the picture that its `render` makes."""
 
     @property
     def arguments(self) -> dict[str, Any]:

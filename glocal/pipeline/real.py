@@ -18,7 +18,7 @@ from glocal.pipeline.run_dir import Run
 from glocal.runtime.files import UserError
 from glocal.runtime.progress import console
 from glocal.tasks.pusht import PushTConfig
-from glocal.tasks.robot import RENDERED, GymRobot, Sensed, Viewed, check_spaces, make, make_filmed
+from glocal.tasks.robot import RENDERED, GymRobot, Sensed, Viewed, check_spaces, make, make_filmed, picked
 
 SCREEN = (
     ". Where there is no screen, MUJOCO_GL=egl lets environments of MuJoCo be filmed; --evaluate.filmed 0 films none"
@@ -132,7 +132,16 @@ def _told(mapping: RobotMapping, action: NDArray[Any]) -> NDArray[Any]:
 
 def senses(mapping: RobotMapping, cfg: EnvConfig) -> list[Sensed]:
     """Where in the environment's observation each stream is read."""
-    return [Sensed(one.name, _entry(cfg, one.feature), one.columns) for one in mapping.streams]
+    found = []
+    for one in mapping.streams:
+        entry, chosen = picked(_entry(cfg, one.feature))
+        if chosen is not None and max(one.columns) >= len(chosen):
+            raise UserError(
+                f"stream {one.name} reads {max(one.columns) + 1} numbers of {one.feature}, for which --env.senses "
+                f"names {len(chosen)}"
+            )
+        found.append(Sensed(one.name, entry, one.columns if chosen is None else tuple(chosen[i] for i in one.columns)))
+    return found
 
 
 def views(mapping: RobotMapping, cfg: EnvConfig) -> list[Viewed]:

@@ -40,6 +40,25 @@ class Viewed:
 RENDERED = "render()"
 
 
+def picked(entry: str) -> tuple[str, tuple[int, ...] | None]:
+    """An entry of an observation, and which of its numbers are meant by ENTRY[0:3,9]; None for all of them.
+
+    Raises `UserError` where the brackets do not say so.
+    """
+    name, bracket, chosen = entry.partition("[")
+    if not bracket:
+        return entry, None
+    columns: list[int] = []
+    for part in chosen.removesuffix("]").split(","):
+        ends = part.strip().split(":")
+        if not chosen.endswith("]") or len(ends) > 2 or not all(end.isdecimal() for end in ends):
+            raise UserError(f"--env.senses has {entry}, expected numbers and ranges as in {name}[0:3,9]")
+        columns += range(int(ends[0]), int(ends[-1]) + (len(ends) == 1))
+    if not columns:
+        raise UserError(f"--env.senses has {entry}, which names no numbers; expected some, as in {name}[0:3,9]")
+    return name, tuple(columns)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a control step led to."""

@@ -6,7 +6,7 @@ import pytest
 
 from glocal.pipeline.config import EnvConfig
 from glocal.runtime.files import UserError
-from glocal.tasks.robot import RENDERED, GymRobot, Sensed, Viewed, check_spaces, make, sense
+from glocal.tasks.robot import RENDERED, GymRobot, Sensed, Viewed, check_spaces, make, picked, sense
 from tests.robots import ID, Reach
 
 SENSED = (Sensed("goal", "goal", (2, 0)), Sensed("hand", "state", (3,)))
@@ -35,6 +35,28 @@ def test_streams_read_their_columns_of_their_entry():
     found = sense(seen, SENSED)
     assert found["goal"].tolist() == [3, 1] and found["hand"].tolist() == [3]
     assert sense(np.arange(6).reshape(2, 3), [Sensed("all", "", (5, 1))])["all"].tolist() == [5, 1]
+
+
+@pytest.mark.parametrize(
+    "entry, expected",
+    [
+        ("goal", ("goal", None)),
+        ("", ("", None)),
+        (RENDERED, (RENDERED, None)),
+        ("state[0:3,9]", ("state", (0, 1, 2, 9))),
+        ("[4, 1]", ("", (4, 1))),
+    ],
+)
+def test_some_numbers_of_an_entry_can_be_named(entry, expected):
+    assert picked(entry) == expected
+
+
+@pytest.mark.parametrize(
+    "entry", ["state[", "state[]", "state[1:2:3]", "state[a]", "state[-1]", "state[3:3]", "state[1"]
+)
+def test_what_names_no_numbers_is_refused(entry):
+    with pytest.raises(UserError, match=r"expected (numbers and ranges|some), as in state\[0:3,9\]|as in state"):
+        picked(entry)
 
 
 def test_cameras_show_what_is_rendered_or_an_entry_of_the_observation():
