@@ -29,6 +29,8 @@ FAINT, CLEAR = 0.001, 0.12
 """Differences from the background, of 1: what counts as little as the background itself, and what is wholly apart."""
 SHIFT = 0.3
 """The farthest that pictures are shifted in training, of half their side; they are turned by any angle."""
+HAZE = 4.0
+"""What differs from the background by less than so many times the median difference of recorded pictures is noise."""
 LEFT_IN = 0.98
 """Of a moved picture so much of what is apart from the background has to be left in it for its points to count."""
 
@@ -64,6 +66,7 @@ class PointsAutoencoder(PictureAutoencoder):
     """Pictures (size, size) to the places of points, from -1 to 1 (x, y), and back."""
 
     background: Tensor
+    haze: Tensor
     plan: Tensor
     bumped: Tensor
 
@@ -77,14 +80,17 @@ class PointsAutoencoder(PictureAutoencoder):
             )
         self.cell = size // cfg.side
         self.register_buffer("background", torch.zeros(CHANNELS, size, size))
+        self.register_buffer("haze", torch.zeros(()))
         self.register_buffer("plan", coordinates(cfg.side), persistent=False)
         self.register_buffer("bumped", coordinates(cfg.side // 2), persistent=False)
         self.encoder, self.decoder = _encoder(cfg, self.cell), _decoder(cfg, self.cell)
 
     @torch.no_grad()
     def fit_statistics(self, images: UInt8[Tensor, "n h w 3"]) -> None:
-        """Take the background, the median, from recorded pictures."""
-        self.background.copy_(to_channels(images).median(0).values)
+        """Take the background, the median, from recorded pictures, and how far noise strays from it."""
+        image = to_channels(images)
+        self.background.copy_(image.median(0).values)
+        self.haze.copy_((HAZE * (image - self.background).abs().amax(1).median()).clamp(max=CLEAR / 2))
 
     def compress(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k 2"]:
         """Where the points of pictures in [0, 1] are."""
@@ -117,22 +123,23 @@ class PointsAutoencoder(PictureAutoencoder):
         expected = points[::2] @ matrix.transpose(1, 2) + shift[:, None]
         off = (found - expected).pow(2).sum(-1).mean(-1)
         strayed = (off * left).sum() / left.sum().clamp_min(1)
-        return loss + self.cfg.moving * strayed, metrics | {"strayed": strayed}
+        return loss + self.cfg.moving * strayed, metrics | {"strayed": strayed, "counted": left.float().mean()}
 
     def _apart(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
-        """How far pixels are from the background's."""
-        return (image - self.background).abs().amax(1, keepdim=True)
+        """How far pixels are from the background's, beyond noise."""
+        return ((image - self.background).abs().amax(1, keepdim=True) - self.haze).clamp_min(0)
 
     def _moved(
         self, image: Float[Tensor, "b 3 h w"], matrix: Float[Tensor, "b 2 2"], shift: Float[Tensor, "b 2"]
     ) -> tuple[Float[Tensor, "b 3 h w"], Bool[Tensor, " b"]]:
         """Pictures in which all that is apart from the background has moved over it, and which still hold it all."""
-        mask = (self._apart(image) / CLEAR).clamp(max=1.0)
+        mask = (self._apart(image) / (CLEAR - self.haze)).clamp(max=1.0)
         back = torch.cat([matrix.transpose(1, 2), -matrix.transpose(1, 2) @ shift[..., None]], dim=-1)
         places = nn.functional.affine_grid(back, list(image.shape), align_corners=False)
         layers = torch.cat([image * mask, mask], dim=1)
         moved = nn.functional.grid_sample(layers, places, padding_mode="zeros", align_corners=False)
-        left = moved[:, 3].sum((1, 2)) >= LEFT_IN * mask.sum((1, 2, 3))
+        whole = mask.sum((1, 2, 3))
+        left = (whole > 0) & (moved[:, 3].sum((1, 2)) >= LEFT_IN * whole)
         return moved[:, :3] + (1 - moved[:, 3:]) * self.background, left
 
 

@@ -76,6 +76,40 @@ def test_pictures_are_moved_over_the_background_and_points_with_them():
     assert torch.allclose(moved, expected, atol=1e-3) and left.tolist() == [True, False]
 
 
+@pytest.mark.parametrize("levels", [0, 1, 3])
+def test_noise_is_not_taken_for_things_that_leave_the_picture(levels):
+    torch.manual_seed(0)
+    model, seen = codec(), squares(torch.randint(12, SIZE - 14, (64, 2)))
+    noisy = (seen + levels * torch.randn(seen.shape)).clamp(0, 255).round().byte()
+    model.fit_statistics(noisy)
+    assert model.loss(noisy)[1]["counted"] > 0.9
+    apart = model._apart(to_channels(noisy))
+    assert (apart[to_channels(seen).amax(1, keepdim=True) < 0.5] > 0).float().mean() < 0.01
+
+
+def test_a_picture_that_shows_nothing_but_the_background_does_not_count():
+    model = codec()
+    picture = model.background.expand(2, -1, -1, -1).clone()
+    picture[0, :, 14:18, 14:18] = 0.9
+    still = torch.eye(2).expand(2, 2, 2), torch.zeros(2, 2)
+    assert model._moved(picture, *still)[1].tolist() == [True, False]
+
+
+def test_motions_turn_by_any_angle_and_shift_by_up_to_their_farthest():
+    torch.manual_seed(0)
+    matrix, shift = points._motions(torch.zeros(4000, 3, 8, 8))
+    assert torch.allclose(matrix @ matrix.transpose(1, 2), torch.eye(2).expand(4000, 2, 2), atol=1e-5)
+    assert torch.allclose(torch.linalg.det(matrix), torch.ones(4000), atol=1e-5)
+    angle = torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0])
+    assert all(torch.histc(angle, 8, -torch.pi, torch.pi) > 400) and all(torch.histc(shift, 6, -0.3, 0.3) > 1000)
+
+
+def test_places_are_learned_from_what_is_drawn_of_them():
+    model, seen = codec(moving=0.0), squares(torch.tensor([[3, 4], [20, 9]]))
+    model.loss(seen)[0].backward()
+    assert all(weight.grad is not None and weight.grad.abs().max() > 0 for weight in model.encoder[0].parameters())
+
+
 def test_points_that_do_not_move_with_the_picture_are_punished(monkeypatch):
     """Held to a motion that did not happen, they stray by as far as that is."""
     model, seen = codec(noise=0.0), squares(torch.tensor([[14, 14], [13, 15]]))
