@@ -65,7 +65,7 @@ class Featurizer(nn.Module, ABC):
     @abstractmethod
     def dynamics(self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w a"], scales: int) -> Tensor:
         """What a model of motion sees, (B, f): the last observations and the action that follows each of them. Where
-        positions matter, they are told in `scales` waves as well."""
+        positions matter, they are told in `scales` waves as well. Once fitted it may tell less than before."""
 
     @abstractmethod
     def policy(self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w a"]) -> Tensor:
@@ -92,7 +92,7 @@ class Featurizer(nn.Module, ABC):
         return PlainOutcome(self.spec.obs_dim, width)
 
     def dynamics_dim(self) -> int:
-        """The number of features of `dynamics`."""
+        """The number of features of `dynamics`; before it is fitted, the most that it could tell."""
         return self.dynamics(*self._nothing(), self.scales).shape[-1]
 
     def policy_dim(self) -> int:

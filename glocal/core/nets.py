@@ -21,6 +21,17 @@ def mlp(inputs: int, width: int, depth: int, outputs: int, last_scale: float = 1
     return nn.Sequential(*layers, last)
 
 
+class Narrow(nn.Linear):
+    """A linear layer of at most `in_features` inputs; where fewer come it begins as one that was made for so many."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        given = input.shape[-1]
+        if given == self.in_features:
+            return super().forward(input)
+        scaled = input * math.sqrt(self.in_features / given)
+        return nn.functional.linear(scaled, self.weight[:, :given], self.bias)
+
+
 def outcome_head(inputs: int, width: int) -> nn.Sequential:
     """Reward and the logit of continuation, (*batch, 2); untrained, it expects that episodes go on (0.95)."""
     head = mlp(inputs, width, 2, 2)

@@ -5,6 +5,7 @@ wherever in the picture it happens. Which points lie on one body, and what actio
 (`Bodies`); how loose points lie to one another is told as it is.
 """
 
+import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,10 +17,18 @@ from glocal.core.features import POLICY_SCALES, Outcome, Standard
 from glocal.core.nets import harmonics, outcome_head
 from glocal.core.spec import Spec
 from glocal.core.types import Pairs
-from glocal.models.bodies import BODIES, DRIVEN, LOOKED_AT, Bodies, rotate, unrotate
+from glocal.models.bodies import DRIVEN, ROOM, Bodies, rotate, unrotate
 
 PAIRS = 48
-"""Ways between loose points, at most, that are told for each picture: of more a choice that is always the same."""
+"""Distances between points, at most, that rewards are told for each picture; of more always the same ones."""
+LINEAR = 8.0
+"""Typical changes of points up to which they are told as they are; jumps are told on a logarithmic scale."""
+FLAT = 0.2
+"""Actions that move a body this much less in one direction than in the other move it along a line."""
+SWING = 10.0
+"""Of the sines of angles that bodies turn by within a step, so that they are of about one."""
+AT_ONCE = 4096
+"""Recorded control steps that are looked at together."""
 SHARPNESS = 8.0
 NEARNESS = 8
 """Lengths, halving from one to the next, in which the distance to the reference is told."""
@@ -36,19 +45,17 @@ class ArrangementConfig:
 class Arrangement(Standard):
     """Numbers as `Standard` tells them, and points of pictures as the bodies see them that they lie on.
 
-    Changes of points are told in the axes of bodies, and bodies stay rigid. Of all that could be told, what never
-    varies is 0, and the rest is so much larger that a network begins as if there were nothing else. `goal` is where
-    points were when the reward was highest. `lead` (2, a) is what an action does to the body that actions drive most,
-    and `back` undoes it: what policies choose is told in the axes of the largest turning body of the same picture, as
-    far as it moves things in that picture. Where that body is steered in its own axes, they choose in these.
+    Changes of points are told in the axes of bodies, as they are where they are of some typical sizes and on a
+    logarithmic scale beyond, and bodies stay rigid. What models of motion are told of is what was found, so there is
+    less of it than there could be; for policies the rest is filled with 0. `goal` is where points were when the reward
+    was highest. Policies choose actions in the axes of the first body of a picture that has a heading (`axes`), where
+    actions drive a body of the same picture: `lead` (2, a) turns what they move from the axes of actions into the
+    picture's. Where that body is steered in its own axes, or goes to where actions say, actions stay as they are.
     """
 
     goal: Tensor
     lead: Tensor
-    back: Tensor
     axes: Tensor
-    dynamics_gain: Tensor
-    policy_gain: Tensor
 
     def __init__(self, spec: Spec, window: int, scales: int):
         super().__init__(spec, window, scales)
@@ -57,15 +64,10 @@ class Arrangement(Standard):
         self.numbers = spec.obs_dim - sum(part.size for part in points)
         self.counts = [part.shape[0] for part in points]
         self.pictures = nn.ModuleList(Bodies(count, spec.action_dim) for count in self.counts)
-        for i, count in enumerate(self.counts):
-            self.register_buffer(f"pairs{i}", _pairs(count), persistent=False)
         self.register_buffer("goal", torch.zeros(sum(self.counts), 2))
         self.register_buffer("lead", torch.zeros(2, spec.action_dim))
-        self.register_buffer("back", torch.zeros(spec.action_dim, 2))
-        self.register_buffer("axes", torch.zeros(len(points) * BODIES))
-        nothing = self._nothing()
-        self.register_buffer("dynamics_gain", torch.ones(self._dynamics(*nothing, scales).shape[1]))
-        self.register_buffer("policy_gain", torch.ones(self._policy(*nothing).shape[1]))
+        self.register_buffer("axes", torch.zeros(len(points) * ROOM))
+        self.policy_width = self._situation(*self._nothing()).shape[1]
 
     @torch.no_grad()
     def fit_statistics(self, pairs: Pairs) -> None:
@@ -74,66 +76,53 @@ class Arrangement(Standard):
         for bodies, here, there in zip(self._bodies(), before, after, strict=True):
             bodies.find(here, pairs.action, there)
         self._follow()
-        change = self._change(pairs.before, pairs.after).pow(2).mean(0)
-        shared = [x.mean(1) for x in self._split(change)]
-        shared = [
-            bodies.loose * x + bodies.member.T @ (bodies.member @ x / bodies.member.sum(1).clamp_min(1))
-            for bodies, x in zip(self._bodies(), shared, strict=True)
-        ]
-        squared = torch.cat([change[: self.numbers], torch.cat(shared).repeat_interleave(2)])
-        self.scale.copy_(squared.sqrt().clamp_min(1e-3))
-        self.largest.copy_(self.delta(pairs.before, pairs.after).abs().amax(0))
-        window, action = self._windows(pairs)
-        self.dynamics_gain.copy_(_gain(self._dynamics(window, action, self.scales)))
-        self.policy_gain.copy_(_gain(self._policy(window, action)))
+        parts = list(zip(pairs.before.split(AT_ONCE), pairs.after.split(AT_ONCE), strict=True))
+        squared = torch.stack([self._change(*part).pow(2).sum(0) for part in parts]).sum(0) / len(pairs.before)
+        shared = [self._shared(*part) for part in zip(self._bodies(), self._split(squared), strict=True)]
+        self.scale.copy_(torch.cat([squared[: self.numbers], *shared]).sqrt().clamp_min(1e-3))
+        self.largest.copy_(torch.stack([self.delta(*part).abs().amax(0) for part in parts]).amax(0))
 
     def dynamics(self, obs: Tensor, action: Tensor, scales: int) -> Tensor:
-        return self._dynamics(obs, action, scales) * self.dynamics_gain
-
-    def policy(self, obs: Tensor, action: Tensor) -> Tensor:
-        return self._policy(obs, action) * self.policy_gain
-
-    def _dynamics(self, obs: Tensor, action: Tensor, scales: int) -> Tensor:
         now, numbers = obs[:, -1], obs[..., : self.numbers]
         past = ((numbers[:, 1:] - numbers[:, :-1]) / self.scale[: self.numbers]).asinh()
         told = [now, harmonics(numbers[:, -1] / 4, scales), past.flatten(1), action.flatten(1)]
-        spread = self._split(self.scale)
-        for i, (bodies, points) in enumerate(zip(self._bodies(), self._split(obs), strict=True)):
-            told += _seen(bodies, points, action, spread[i][:, 0], scales)
-            told += self._loose(i, points, spread[i], scales)
+        for bodies, points, scale in zip(self._bodies(), self._split(obs), self._split(self.scale), strict=True):
+            if bodies.count:
+                seen = seen_by(bodies, points, action, scale[:, 0])
+                told += [part.flatten(1) for part in seen.values()]
+                told.append(harmonics(seen["near"].flatten(1), scales))
+            if len(bodies.rows):
+                told += _loose(bodies, points, scale, scales)
         return torch.cat(told, dim=-1)
 
-    def _policy(self, obs: Tensor, action: Tensor) -> Tensor:
-        now = obs[:, -1]
-        told = [self._dynamics(obs, action, POLICY_SCALES)]
-        goals = self.goal.split(self.counts)
-        for bodies, points, goal in zip(self._bodies(), self._split(now), goals, strict=True):
-            here, there = bodies.frames(points), bodies.frames(goal)
-            told.append(unrotate(there.centre - here.centre, here.turn).flatten(1))
-            told.append(unrotate(there.turn.expand_as(here.turn), here.turn).flatten(1))
-        told.append((-SHARPNESS * _lengths(self._points(now) - self.goal)).exp())
-        return torch.cat(told, dim=-1)
+    def policy(self, obs: Tensor, action: Tensor) -> Tensor:
+        told = self._situation(obs, action)
+        given = told.shape[1]
+        return nn.functional.pad(told * math.sqrt(self.policy_width / given), (0, self.policy_width - given))
 
     def delta(self, before: Tensor, after: Tensor) -> Tensor:
-        change = self._change(before, after) / self.scale
-        return torch.cat([change[:, : self.numbers].asinh(), change[:, self.numbers :]], dim=-1)
+        numbers, points = (self._change(before, after) / self.scale).tensor_split([self.numbers], dim=-1)
+        return torch.cat([numbers.asinh(), eased(points)], dim=-1)
 
     def advance(self, before: Tensor, delta: Tensor) -> Tensor:
         limit = 1.5 * self.largest
-        delta = delta.clamp(-limit, limit)
-        change = torch.cat([delta[:, : self.numbers].sinh(), delta[:, self.numbers :]], dim=-1) * self.scale
+        numbers, points = delta.clamp(-limit, limit).tensor_split([self.numbers], dim=-1)
+        change = torch.cat([numbers.sinh(), uneased(points)], dim=-1) * self.scale
         after = [before[:, : self.numbers] + change[:, : self.numbers]]
         for bodies, points, moved in zip(self._bodies(), self._split(before), self._split(change), strict=True):
-            after.append(bodies.straighten(points + rotate(moved, bodies.turned(points))).flatten(1))
+            after.append(bodies.straighten(points + rotate(moved, bodies.axes_of(points))).flatten(1))
         return torch.cat(after, dim=-1)
 
     def to_action(self, obs: Tensor, vector: Tensor) -> Tensor:
-        turns = [bodies.frames(points).turn for bodies, points in zip(self._bodies(), self._split(obs), strict=True)]
-        turn = self.axes @ torch.cat(turns, dim=1)
-        moves = vector @ self.lead.T
-        return vector + (rotate(moves, turn) - moves) @ self.back.T
+        """Of one action, or of several one behind the other."""
+        headings = [part.frames(points).heading for part, points in zip(self._bodies(), self._split(obs), strict=True)]
+        heading = (self.axes @ torch.cat(headings, dim=1))[:, None]
+        actions = vector.unflatten(-1, (-1, self.spec.action_dim))
+        moves = actions @ self.lead.T
+        return (actions + (rotate(moves, heading) - moves) @ self.lead).flatten(1)
 
     def shifts(self, like: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """Of numbers, and of the bodies that actions drive, each as a whole."""
         shift = torch.randn_like(like)
         for bodies, moved in zip(self._bodies(), self._split(shift), strict=True):
             driven = bodies.member * (bodies.driven > DRIVEN)[:, None]
@@ -143,41 +132,45 @@ class Arrangement(Standard):
     def outcome(self, width: int) -> "ArrangementOutcome":
         return ArrangementOutcome(self.spec.obs_dim, self.numbers, self.counts, width)
 
+    def _situation(self, obs: Tensor, action: Tensor) -> Tensor:
+        """What a policy sees: what is, and the way to where points were when the reward was highest."""
+        now = obs[:, -1]
+        told = [self.dynamics(obs, action, POLICY_SCALES)]
+        for bodies, points, goal in zip(self._bodies(), self._split(now), self.goal.split(self.counts), strict=True):
+            here, there, count = bodies.frames(points), bodies.frames(goal), bodies.count
+            told.append(unrotate(there.centre - here.centre, here.heading)[:, :count].flatten(1))
+            told.append(unrotate(there.heading.expand_as(here.heading), here.heading)[:, :count].flatten(1))
+        told.append((-SHARPNESS * _lengths(self._points(now) - self.goal)).exp())
+        return torch.cat(told, dim=-1)
+
     def _change(self, before: Tensor, after: Tensor) -> Tensor:
         """What happened between two observations (B, d), of points in the axes of bodies."""
         change = after - before
         told = [change[:, : self.numbers]]
         for bodies, points, moved in zip(self._bodies(), self._split(before), self._split(change), strict=True):
-            told.append(unrotate(moved, bodies.turned(points)).flatten(1))
+            told.append(unrotate(moved, bodies.axes_of(points)).flatten(1))
         return torch.cat(told, dim=-1)
 
-    def _windows(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """Some control steps as the last of windows in which nothing happened before."""
-        rows = torch.linspace(0, len(pairs.reward) - 1, min(LOOKED_AT, len(pairs.reward))).long()
-        before = pairs.before[rows, None].expand(-1, self.window - 1, -1)
-        action = pairs.action[rows, None].expand(-1, self.window, -1)
-        return torch.cat([before, pairs.after[rows, None]], dim=1), action
+    def _shared(self, bodies: Bodies, squared: Float[Tensor, "k 2"]) -> Float[Tensor, " d"]:
+        """Mean squares of the changes of points, the same for all points of a body, and for x and y."""
+        each = squared.mean(1)
+        whole = bodies.member.T @ (bodies.member @ each / bodies.member.sum(1).clamp_min(1))
+        return torch.where(bodies.member.any(0), whole, each).repeat_interleave(2)
 
     def _follow(self) -> None:
         """Choose in which body's axes policies choose actions, if in any."""
         self.lead.zero_()
-        self.back.zero_()
         self.axes.zero_()
-        strength = torch.stack([(bodies.driven * bodies.turns.any()).amax() for bodies in self._bodies()])
+        strength = torch.stack([(bodies.driven * bodies.oriented.any()).amax() for bodies in self._bodies()])
         chosen = int(strength.argmax())
         bodies = self._bodies()[chosen]
-        if strength[chosen] > DRIVEN and not bodies.steered[bodies.driven.argmax()]:
-            self.axes[BODIES * chosen + int(bodies.turns.int().argmax())] = 1
-            self.lead.copy_(bodies.reach[bodies.driven.argmax()])
-            self.back.copy_(torch.linalg.pinv(self.lead.cpu(), rtol=0.1))
-
-    def _loose(self, i: int, points: Tensor, spread: Tensor, scales: int) -> list[Tensor]:
-        """How loose points (B, w, k, 2) of a picture have moved, and how they lie to one another."""
-        loose, (first, second) = self._bodies()[i].loose, getattr(self, f"pairs{i}")
-        past = ((points[:, 1:] - points[:, :-1]) / spread).asinh() * loose[:, None]
-        way = points[:, -1, first] - points[:, -1, second]
-        both = torch.maximum(loose[first], loose[second])[:, None]
-        return [past.flatten(1), (way * both).flatten(1), harmonics((way * both).flatten(1), scales)]
+        body = int(bodies.driven.argmax())
+        if strength[chosen] <= DRIVEN or bodies.steered[body] or bodies.pull[body].any():
+            return
+        left, spread, right = torch.linalg.svd(bodies.reach[body].cpu(), full_matrices=False)
+        if len(spread) == 2 and spread[1] > FLAT * spread[0]:
+            self.axes[ROOM * chosen + int(bodies.oriented.int().argmax())] = 1
+            self.lead.copy_(left @ right)
 
     def _bodies(self) -> list[Bodies]:
         return cast(list[Bodies], list(self.pictures))
@@ -190,36 +183,58 @@ class Arrangement(Standard):
         return self._points(obs).split(self.counts, dim=-2)
 
 
-def _seen(bodies: Bodies, points: Tensor, action: Tensor, scale: Tensor, scales: int) -> list[Tensor]:
-    """Bodies, where they have been and where actions send them, as each of them sees it now: points (B, w, k, 2)."""
-    frames, found = bodies.frames(points), bodies.found.float()
-    centre, turn = frames.centre[:, -1], frames.turn[:, -1]
-    places = torch.cat([frames.centre, bodies.sent(frames, action)], dim=1)[:, None] - centre[:, :, None, None]
-    mutual = found[:, None, None, None] * found[:, None]
-    places = unrotate(places, turn[:, :, None, None]) * mutual
-    near = places[:, :, [frames.centre.shape[1] - 1, -1]]
-    facing = unrotate(turn[:, None], turn[:, :, None]) * mutual[:, 0]
-    past = frames.centre[:, :-1] - centre[:, None]
-    past = unrotate(past, turn[:, None]) * found[:, None] / _unit(bodies, scale)[:, None]
-    turned = unrotate(frames.turn[:, :-1], turn[:, None])[..., 1] * found
-    told = [centre, turn, places, harmonics(near.flatten(1), scales), facing, past, 10 * turned]
-    return [part.flatten(1) for part in told]
+def seen_by(
+    bodies: Bodies, points: Float[Tensor, "b w k 2"], action: Float[Tensor, "b w a"], scale: Float[Tensor, " k"]
+) -> dict[str, Tensor]:
+    """How the bodies that were found see one another now.
+
+    `centre` and `heading` (B, m, 2) are in the picture's axes, all else in those of the body that sees: `places`
+    (B, m, 2 w, m, 2), where each has been, and where actions sent it from there; `near` (B, n, 2), where the others
+    are now, and where actions send all; `facing` (B, m, m, 2), where each heads; how the body itself has moved, `past`
+    (B, w - 1, m, 2) in typical steps, and `swung` (B, w - 1, m), the sine of the angle.
+    """
+    frames, steps = bodies.frames(points), points.shape[1]
+    every = torch.cat([frames.centre, bodies.sent(frames, action)], dim=1)[:, :, : bodies.count]
+    centres, headings = frames.centre[:, :, : bodies.count], frames.heading[:, :, : bodies.count]
+    centre, heading = centres[:, -1], headings[:, -1]
+    places = unrotate(every[:, None] - centre[:, :, None, None], heading[:, :, None, None])
+    member = bodies.member[: bodies.count]
+    unit = (member @ scale / member.sum(1).clamp_min(1)).clamp_min(1e-6)
+    past = unrotate(centres[:, :-1] - centre[:, None], heading[:, None]) / unit[:, None]
+    others = ~torch.eye(bodies.count, dtype=torch.bool, device=points.device)
+    return {
+        "centre": centre,
+        "heading": heading,
+        "places": places,
+        "near": torch.cat([places[:, :, steps - 1][:, others], places[:, :, -1].flatten(1, 2)], dim=1),
+        "facing": unrotate(heading[:, None], heading[:, :, None]),
+        "past": eased(past),
+        "swung": SWING * unrotate(headings[:, :-1], heading[:, None])[..., 1],
+    }
 
 
-def _gain(features: Float[Tensor, "n f"]) -> Float[Tensor, " f"]:
-    """Factors on features: 0 for those that never vary."""
-    varies = features.std(0) > 1e-6
-    return varies * (len(varies) / varies.sum().clamp_min(1)).sqrt()
+def eased(x: Tensor) -> Tensor:
+    """Numbers as they are up to `LINEAR`, and on a logarithmic scale beyond."""
+    size = x.abs()
+    return torch.where(size <= LINEAR, x, x.sign() * LINEAR * (1 + (size.clamp_min(LINEAR) / LINEAR).log()))
 
 
-def _unit(bodies: Bodies, scale: Float[Tensor, " k"]) -> Float[Tensor, " m"]:
-    """The typical step of each body."""
-    typical = bodies.member @ scale / bodies.member.sum(1).clamp_min(1)
-    return torch.where(bodies.found, typical, 1.0)
+def uneased(x: Tensor) -> Tensor:
+    """The inverse of `eased`."""
+    size = x.abs()
+    return torch.where(size <= LINEAR, x, x.sign() * LINEAR * (size.clamp_min(LINEAR) / LINEAR - 1).exp())
+
+
+def _loose(bodies: Bodies, points: Tensor, scale: Tensor, scales: int) -> list[Tensor]:
+    """How loose points have moved, of points (B, w, k, 2), and the ways from them to others."""
+    first, second = bodies.ways
+    past = ((points[:, 1:, bodies.rows] - points[:, :-1, bodies.rows]) / scale[bodies.rows]).asinh()
+    way = (points[:, -1, first] - points[:, -1, second]).flatten(1)
+    return [past.flatten(1), way, harmonics(way, scales)]
 
 
 def _pairs(points: int) -> Int[Tensor, "2 n"]:
-    """The pairs of points between which the way is told."""
+    """Pairs of points that rewards are told the distance of."""
     every = torch.triu_indices(points, points, offset=1)
     chosen = torch.randperm(every.shape[1], generator=torch.Generator().manual_seed(0))[:PAIRS]
     return every[:, chosen.sort().values]

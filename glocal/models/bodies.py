@@ -1,35 +1,54 @@
-"""Rigid bodies that points in a picture lie on, found in what was recorded: points whose distances stay lie on one.
+"""Rigid bodies among the points of a picture, found in what was recorded: points that keep their distances lie on one.
 
-For each picture there is a fixed number of bodies, the largest first. A point by itself is one, too, where there is
-room. Where fewer are found the rest is empty, and all that is told of it is 0; where more, their points are loose.
+For each picture there is room for some bodies: those with most points, and in any case the one that actions drive most.
+A point by itself is a body, too, where there is room. All other points are loose.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from torch import Tensor, nn
 
-BODIES = 4
-"""Of each picture."""
+ROOM = 4
+"""For bodies, in each picture."""
 STIFF = 0.1
-"""Points lie on one body where the standard deviation of their distance is less than this, of how far they travel."""
+"""Points lie on one body where the standard deviation of their distance is less than this, of how far they travel, and
+less than this, of their mean distance, or than `BLUR`."""
+BLUR = 0.012
+"""By how much the distance of points on one body may seem to vary because they are not found exactly: a third of a
+pixel of 64."""
+RESTS = 0.01
+"""Points that travel less than this, root mean square, are at rest: what they lie on cannot be told."""
 FIRM = 0.1
-"""A body turns where its points stray from its shape by less than this, of how far they are from its centre."""
+"""A body has a heading where its points stray from its shape by less than this, of how far they are from its centre."""
 DRIVEN = 0.5
-"""An action drives a body where it explains more than this of the variance of the body's steps."""
+"""An action drives a body where it explains more than this of what nothing else explains of its steps."""
+WAYS = 96
+"""Ways from loose points, at most, that networks are told."""
+PULLED = 0.5
+"""Actions say where a body goes, and not how far, where its own place takes back more than this of it in a step."""
 LOOKED_AT = 4096
 """Recorded moments that bodies are looked for in."""
 
 
 class Frames(NamedTuple):
-    """Where bodies are: the means of their points, and the cosines and sines of their angles."""
+    """Where bodies are: the means of their points, and the cosines and sines of where they head."""
 
     centre: Float[Tensor, "*batch m 2"]
-    turn: Float[Tensor, "*batch m 2"]
+    heading: Float[Tensor, "*batch m 2"]
+
+
+class Effect(NamedTuple):
+    """The step of bodies in a control step, from their centres c by an action a: `reach` a + `pull` c, plus a constant;
+    and the share `driven` that the action explains of what is left of its variance without it."""
+
+    reach: Float[Tensor, "m 2 a"]
+    pull: Float[Tensor, "m 2 2"]
+    driven: Float[Tensor, " m"]
 
 
 def rotate(xy: Float[Tensor, "..."], turn: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -55,118 +74,168 @@ def facing(arms: Float[Tensor, "*batch k 2"], shape: Float[Tensor, "*shared k 2"
 class Bodies(nn.Module):
     """The bodies that the points of a picture (k, 2) lie on, and where actions send them.
 
-    `member` says which points lie on which body, `shape` where on it, about its centre, and `turns` which bodies turn;
-    `axes` has for each point the body in whose axes its changes are told. An action moves a body by `reach` times the
-    action in one control step, in the picture's axes or, where it is `steered`, in its own; that explains the share
-    `driven` of the variance of its steps.
+    `member` says which points lie on which body, `shape` where on it, about its centre, and `oriented` which bodies
+    have a heading. `axes` has for each point the body in whose axes its changes are told. `reach` and `pull` are what
+    comes of actions (`Effect`; a small pull counts as none), in the picture's axes or, where a body is `steered`, in
+    its own. Before bodies are looked for there are none, every point is loose, and there is room for all. Networks are
+    told of `count` bodies, of the loose points, which are in `rows`, and of the `ways` (2, n) from these to one another
+    and to bodies.
     """
 
     member: Tensor
     shape: Tensor
-    turns: Tensor
+    oriented: Tensor
     axes: Tensor
     reach: Tensor
+    pull: Tensor
     driven: Tensor
     steered: Tensor
+    rows: Tensor
+    ways: Tensor
 
     def __init__(self, points: int, action_dim: int):
         super().__init__()
-        self.register_buffer("member", torch.zeros(BODIES, points))
-        self.register_buffer("shape", torch.zeros(BODIES, points, 2))
-        self.register_buffer("turns", torch.zeros(BODIES, dtype=torch.bool))
-        self.register_buffer("axes", torch.zeros(points, BODIES))
-        self.register_buffer("reach", torch.zeros(BODIES, 2, action_dim))
-        self.register_buffer("driven", torch.zeros(BODIES))
-        self.register_buffer("steered", torch.zeros(BODIES, dtype=torch.bool))
+        self.register_buffer("member", torch.zeros(ROOM, points))
+        self.register_buffer("shape", torch.zeros(ROOM, points, 2))
+        self.register_buffer("oriented", torch.zeros(ROOM, dtype=torch.bool))
+        self.register_buffer("axes", torch.zeros(points, ROOM))
+        self.register_buffer("reach", torch.zeros(ROOM, 2, action_dim))
+        self.register_buffer("pull", torch.zeros(ROOM, 2, 2))
+        self.register_buffer("driven", torch.zeros(ROOM))
+        self.register_buffer("steered", torch.zeros(ROOM, dtype=torch.bool))
+        self.register_load_state_dict_post_hook(_restored)
+        self._told_of(ROOM, torch.arange(points))
 
     @torch.no_grad()
     def find(self, before: Float[Tensor, "n k 2"], action: Float[Tensor, "n a"], after: Float[Tensor, "n k 2"]) -> None:
         """Find bodies in recorded points, and what actions do to them in one control step."""
-        for buffer in (self.member, self.shape, self.turns, self.axes, self.reach, self.driven, self.steered):
-            buffer.zero_()
-        chosen = before[torch.linspace(0, len(before) - 1, min(LOOKED_AT, len(before))).long()]
-        for i, rows in enumerate(_groups(chosen)[:BODIES]):
+        for name in self.state_dict():
+            getattr(self, name).zero_()
+        chosen = before[evenly(len(before), LOOKED_AT, before.device)]
+        for i, rows in enumerate(_with_room(_groups(chosen), before, action, after)):
             self.member[i, rows] = 1
             self.shape[i, rows], strays = _shape(chosen[:, rows])
-            self.turns[i] = strays < FIRM * self.shape[i, rows].pow(2).sum(-1).mean().sqrt()
-        first = self.turns.int().argmax()
-        for i in range(BODIES):
-            self.axes[self.member[i] > 0, i if self.turns[i] else first] = float(self.turns.any())
+            self.oriented[i] = strays < FIRM * self.shape[i, rows].pow(2).sum(-1).mean().sqrt()
+        first = self.oriented.int().argmax()
+        for i in range(ROOM):
+            self.axes[self.member[i] > 0, i if self.oriented[i] else first] = float(self.oriented.any())
         here, there = self.frames(before), self.frames(after)
         step = there.centre - here.centre
-        reach, driven = _effect(action, step)
-        own_reach, own_driven = _effect(action, unrotate(step, here.turn))
-        self.steered.copy_((own_driven > driven) & self.turns)
-        self.reach.copy_(torch.where(self.steered[:, None, None], own_reach, reach))
-        self.driven.copy_(torch.where(self.steered, own_driven, driven))
+        outside = _effect(action, here.centre, step)
+        inside = _effect(action, torch.zeros_like(here.centre), unrotate(step, here.heading))
+        goes = outside.pull.norm(dim=(1, 2)) > PULLED
+        outside = outside._replace(pull=outside.pull * goes[:, None, None])
+        self.steered.copy_((inside.driven > outside.driven) & self.oriented)
+        self.take_stock()
+        for own, fixed, buffer in zip(inside, outside, (self.reach, self.pull, self.driven), strict=True):
+            buffer.copy_(torch.where(self.steered.view(-1, *[1] * (own.ndim - 1)), own, fixed))
 
-    @property
-    def found(self) -> Bool[Tensor, " m"]:
-        """Which bodies there are."""
-        return self.member.any(1)
+    def take_stock(self) -> None:
+        """See how many bodies there are, and which points are loose; none of either where nothing was looked for."""
+        if not self.member.is_meta:
+            self._told_of(int(self.member.any(1).sum()), (self.member.sum(0) == 0).nonzero()[:, 0])
 
-    @property
-    def loose(self) -> Float[Tensor, " k"]:
-        """1 for points that lie on none of them, else 0."""
-        return 1 - self.member.sum(0)
+    def _told_of(self, count: int, rows: Tensor) -> None:
+        firsts = self.member[:count].argmax(1)
+        nearby = [torch.stack([rows, rows.roll(-by)]) for by in (1, 2) if by < len(rows)]
+        fixed = torch.stack([rows.repeat_interleave(len(firsts)), firsts.repeat(len(rows))])
+        ways = torch.cat([*nearby, fixed], dim=1)
+        ways = ways[:, evenly(ways.shape[1], WAYS, rows.device)]
+        self.count = count
+        self.register_buffer("rows", rows, persistent=False)
+        self.register_buffer("ways", ways, persistent=False)
 
     def frames(self, points: Float[Tensor, "*batch k 2"]) -> Frames:
-        """Where the bodies are that points lie on; one that does not turn has the picture's axes."""
+        """Where the bodies are that points lie on; one without a heading has the picture's axes."""
         centre = self.member @ points / self.member.sum(1, keepdim=True).clamp_min(1)
-        turn = facing(points[..., None, :, :] - centre[..., None, :], self.shape)
-        return Frames(centre, torch.where(self.turns[:, None], turn, turn.new_tensor([1.0, 0.0])))
+        heading = facing(points[..., None, :, :] - centre[..., None, :], self.shape)
+        return Frames(centre, torch.where(self.oriented[:, None], heading, heading.new_tensor([1.0, 0.0])))
 
     def sent(self, frames: Frames, action: Float[Tensor, "*batch a"]) -> Float[Tensor, "*batch m 2"]:
         """Where actions would have bodies be one control step later."""
-        step = (self.reach @ action[..., None, :, None]).squeeze(-1)
-        return frames.centre + torch.where(self.steered[:, None], rotate(step, frames.turn), step)
+        step = (self.reach @ action[..., None, :, None] + self.pull @ frames.centre[..., None]).squeeze(-1)
+        return frames.centre + torch.where(self.steered[:, None], rotate(step, frames.heading), step)
 
     def straighten(self, points: Float[Tensor, "*batch k 2"]) -> Float[Tensor, "*batch k 2"]:
-        """The nearest points at which bodies have their own shapes."""
-        centre, turn = self.frames(points)
-        placed = rotate(self.shape, turn[..., None, :]) + centre[..., None, :]
-        return (self.member[..., None] * placed).sum(-3) + self.loose[:, None] * points
+        """The nearest points at which bodies that have a heading have their own shapes."""
+        centre, heading = self.frames(points)
+        placed = rotate(self.shape, heading[..., None, :]) + centre[..., None, :]
+        firm = self.member * self.oriented[:, None]
+        return (firm[..., None] * placed).sum(-3) + (1 - firm.sum(0))[:, None] * points
 
-    def turned(self, points: Float[Tensor, "*batch k 2"]) -> Float[Tensor, "*batch k 2"]:
-        """The cosine and sine of the axes in which the change of each point is told: its body's where that turns, the
-        largest turning body's where it does not, and for loose points the picture's."""
+    def axes_of(self, points: Float[Tensor, "*batch k 2"]) -> Float[Tensor, "*batch k 2"]:
+        """The cosine and sine of the axes in which the change of each point is told: of its body where that has a
+        heading, of the first body that has one where it has not, and for loose points the picture's."""
         fixed = (1 - self.axes.sum(1))[:, None] * points.new_tensor([1.0, 0.0])
-        return self.axes @ self.frames(points).turn + fixed
+        return self.axes @ self.frames(points).heading + fixed
 
 
-def _effect(action: Float[Tensor, "n a"], step: Float[Tensor, "n m 2"]) -> tuple[Tensor, Tensor]:
-    """What actions add to steps, (m, 2, a), and which share of their variance that explains, (m,): least squares."""
-    told = torch.cat([action, torch.ones_like(action[:, :1])], dim=1)
-    found = torch.linalg.lstsq(told.cpu(), step.flatten(1).cpu()).solution.to(step.device)
-    left = (step - (told @ found).view_as(step)).pow(2).sum((0, 2))
-    whole = (step - step.mean(0)).pow(2).sum((0, 2))
-    share = torch.where(whole > 0, 1 - left / whole.clamp_min(1e-9), 0.0).clamp_min(0)
-    return found[:-1].T.unflatten(0, step.shape[1:]), share
+def _restored(bodies: Bodies, _: Any) -> None:
+    """After a checkpoint was read."""
+    bodies.take_stock()
+
+
+def evenly(count: int, most: int, device: torch.device) -> Tensor:
+    """At most so many of `count` rows, evenly spread."""
+    kept = min(count, most)
+    return torch.arange(kept, device=device) * count // max(1, kept)
 
 
 def _groups(points: Float[Tensor, "n k 2"]) -> list[Tensor]:
-    """Which points lie on one body, the largest and farthest travelled first."""
-    count = points.shape[1]
-    travel = points.var(0, correction=0).sum(-1)
-    if count == 1:
-        return [torch.zeros(1, dtype=torch.long, device=points.device)]
-    squares, means = torch.zeros(2, count, count, device=points.device)
-    for some in points.split(64):
+    """Which of the points that move lie on one body: those with most points first, then those that travel farthest."""
+    travel = points.double().var(0, correction=0).sum(-1).sqrt()
+    moves = (travel > RESTS).nonzero()[:, 0]
+    if len(moves) < 2:
+        return [moves] if len(moves) else []
+    squares, means = points.new_zeros(2, len(moves), len(moves), dtype=torch.double)
+    for some in points[:, moves].double().split(64):
         away = torch.cdist(some, some, compute_mode="donot_use_mm_for_euclid_dist")
         squares, means = squares + away.pow(2).sum(0) / len(points), means + away.sum(0) / len(points)
-    varies = (squares - means.pow(2)).clamp_min(0)
-    ratio = (varies / (travel[:, None] + travel).clamp_min(1e-9)).sqrt().fill_diagonal_(0)
-    tree = linkage(squareform(ratio.cpu().numpy().astype(np.float64), checks=False), "complete")
-    label = torch.from_numpy(fcluster(tree, STIFF, "distance")).to(points.device)
-    groups = [(label == i).nonzero()[:, 0] for i in label.unique()]
+    varies = (squares - means**2).clamp_min(0).sqrt()
+    far = (travel[moves, None].pow(2) + travel[moves].pow(2)).sqrt()
+    loose = torch.maximum(varies / far / STIFF, varies / (STIFF * means).clamp_min(BLUR)).fill_diagonal_(0)
+    tree = linkage(squareform(loose.cpu().numpy().astype(np.float64), checks=False), "complete")
+    label = torch.from_numpy(fcluster(tree, 1.0, "distance")).to(points.device)
+    groups = [moves[label == i] for i in label.unique()]
     return sorted(groups, key=lambda rows: (len(rows), float(travel[rows].mean())), reverse=True)
 
 
+def _with_room(groups: list[Tensor], before: Tensor, action: Tensor, after: Tensor) -> list[Tensor]:
+    """The first groups, and among them the one that actions drive most, if any."""
+    if len(groups) <= ROOM:
+        return groups
+    centres = [torch.stack([points[:, rows].mean(1) for rows in groups], dim=1) for points in (before, after)]
+    driven = _effect(action, centres[0], centres[1] - centres[0]).driven
+    most = int(driven.argmax())
+    return groups[:ROOM] if most < ROOM or driven[most] <= DRIVEN else [*groups[: ROOM - 1], groups[most]]
+
+
+def _effect(action: Float[Tensor, "n a"], centre: Float[Tensor, "n m 2"], step: Float[Tensor, "n m 2"]) -> Effect:
+    """What comes of actions, by least squares; shares are adjusted for the numbers that are fitted."""
+    device, (action, centre, step) = step.device, (x.double().cpu() for x in (action, centre, step))
+    one, acts = torch.ones_like(action[:, :1]), action.shape[1]
+    reach, pull, driven = [], [], []
+    for i in range(step.shape[1]):
+        beside = torch.cat([centre[:, i], one], dim=1)
+        (found, left), (_, whole) = (_fitted(x, step[:, i]) for x in (torch.cat([action, beside], dim=1), beside))
+        reach.append(found[:acts].T)
+        pull.append(found[acts:-1].T)
+        driven.append(1 - left / whole if whole > 1e-12 else torch.zeros((), dtype=torch.double))
+    parts = torch.stack(reach), torch.stack(pull), torch.stack(driven).clamp_min(0)
+    return Effect(*(part.float().to(device) for part in parts))
+
+
+def _fitted(told: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    """Coefficients of a least-squares fit, and the variance that it leaves."""
+    found = torch.linalg.lstsq(told, step, driver="gelsd").solution
+    return found, (step - told @ found).pow(2).sum() / max(1, len(told) - told.shape[1])
+
+
 def _shape(points: Float[Tensor, "n k 2"]) -> tuple[Float[Tensor, "k 2"], Float[Tensor, ""]]:
-    """The shape of a body about its centre, and how far its points are from it once placed, root mean square."""
+    """The shape of a body about its centre, and how far its points usually are from it once placed."""
     arms = points - points.mean(1, keepdim=True)
     own, shape = arms, arms[0]
     for _ in range(4):
         own = unrotate(arms, facing(arms, shape)[:, None])
         shape = own.mean(0)
-    return shape, (own - shape).pow(2).sum(-1).mean().sqrt()
+    return shape, (own - shape).pow(2).sum(-1).mean(1).sqrt().median()

@@ -5,11 +5,20 @@ import math
 import pytest
 import torch
 
+from glocal.core.nets import harmonics
 from glocal.core.spec import Part, Spec
 from glocal.core.types import Pairs
 from glocal.models.arrangements import PAIRS as PAIRS_AT_MOST
-from glocal.models.arrangements import Arrangement, ArrangementConfig, ArrangementOutcome, _pairs
-from glocal.models.bodies import rotate
+from glocal.models.arrangements import (
+    Arrangement,
+    ArrangementConfig,
+    ArrangementOutcome,
+    _pairs,
+    eased,
+    seen_by,
+    uneased,
+)
+from glocal.models.bodies import ROOM, rotate
 from tests.models.test_bodies import REACH
 from tests.models.test_bodies import recorded as seen_from_above
 
@@ -50,47 +59,115 @@ def turned(obs: torch.Tensor, angle: float, by: tuple[float, float] = (0.0, 0.0)
     return moved
 
 
-def tells(model: Arrangement, obs: torch.Tensor, action: torch.Tensor, what: torch.Tensor) -> bool:
-    """Whether the features for a model of motion hold `what` (B, n)."""
-    told = model.dynamics(obs, action, 2) / model.dynamics_gain.max()
-    return all(bool(((told - column[:, None]).abs() < 1e-4).all(0).any()) for column in what.T)
+def seen(model: Arrangement, obs: torch.Tensor, action: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What the bodies see that are seen from above."""
+    points = obs[..., TOP].unflatten(-1, (9, 2))
+    return seen_by(model.pictures[0], points, action, model.scale[TOP].view(9, 2)[:, 0])
 
 
-def test_how_bodies_see_one_another_is_told_wherever_in_the_picture_it_is():
-    """The dot and the bar, seen from the hammer: the same where the camera is turned and shifted."""
-    model, (obs, action) = fitted(), window()
-    frames = model.pictures[0].frames(obs[:, -1, TOP].unflatten(-1, (9, 2)))
-    for other in (1, 2):
-        back = frames.turn[:, 0] * torch.tensor([1.0, -1.0])
-        way = rotate(frames.centre[:, other] - frames.centre[:, 0], back)
-        assert tells(model, obs, action, way)
-        assert tells(model, turned(obs, 0.6, (0.2, -0.1)), action, way)
-
-
-def test_where_actions_send_a_body_is_told_by_the_others():
-    """The dot, seen from the hammer: as far away as it is, and as if it had already been moved."""
-    model, (obs, action) = fitted(), window()
-    bodies = model.pictures[0]
+def from_hammer(obs: torch.Tensor, what: torch.Tensor) -> torch.Tensor:
+    """Places (B, 2), seen from the hammer: from its centre, with its handle's direction as it was when first seen."""
     points = obs[:, -1, TOP].unflatten(-1, (9, 2))
-    sent = points[:, 6] + action[:, -1] @ bodies.reach[2].T
-    frames = bodies.frames(points)
-    expected = rotate(sent - frames.centre[:, 0], frames.turn[:, 0] * torch.tensor([1.0, -1.0]))
-    assert tells(model, obs, action, expected) and not tells(model, obs, -action, expected)
+    model = fitted()
+    heading = model.pictures[0].frames(points).heading[:, 0]
+    return rotate(what - points[:, [0, 1, 3, 4, 5]].mean(1), heading * torch.tensor([1.0, -1.0]))
 
 
-def test_what_never_varies_is_0_and_the_rest_weighs_as_much_as_all():
-    model, (obs, action) = fitted(), window(200)
-    for told in (model.dynamics(obs, action, 2), model.policy(obs, action)):
-        assert torch.isfinite(told).all()
-    gain = model.dynamics_gain
-    told, kept = model.dynamics(obs, action, 2), gain > 0
-    assert (told[:, ~kept] == 0).all() and 0.1 < kept.float().mean() < 0.6
-    assert gain[kept].pow(2).sum().item() == pytest.approx(len(gain), rel=1e-4)
+def test_bodies_see_one_another_where_they_are_and_where_actions_send_them():
+    model, (obs, action) = fitted(), window()
+    found = seen(model, obs, action)
+    now, before = (obs[:, t, TOP].unflatten(-1, (9, 2)) for t in (1, 0))
+    bar, dot = now[:, [2, 7, 8]].mean(1), now[:, 6]
+    assert torch.allclose(found["centre"][:, 1], bar, atol=1e-6) and torch.allclose(found["centre"][:, 2], dot)
+    assert found["places"].shape == (5, 3, 4, 3, 2) and found["near"].shape == (5, 6 + 9, 2)
+    sent, far = dot + action[:, 1] @ REACH.T, dict(atol=1e-3)
+    assert torch.allclose(found["places"][:, 0, 0, 2], from_hammer(obs, before[:, 6]), **far)
+    assert torch.allclose(found["places"][:, 0, 1, 1], from_hammer(obs, bar), **far)
+    assert torch.allclose(found["places"][:, 0, 3, 2], from_hammer(obs, sent), **far)
+    assert torch.allclose(found["near"][:, 1], from_hammer(obs, dot), **far)
+    assert torch.allclose(found["near"][:, 6 + 2], from_hammer(obs, sent), **far)
+    assert torch.allclose(found["places"][:, 2, 1, 1], bar - dot, **far)  # the dot has no heading
 
 
-def test_before_anything_was_recorded_all_is_told_as_it_is():
+def test_bodies_see_where_others_head_and_how_they_have_moved_themselves():
+    model, (obs, action) = fitted(), window()
+    turn = torch.tensor([math.cos(0.1), math.sin(0.1)])
+    points = obs[:, 0, TOP].unflatten(-1, (9, 2))
+    obs[:, 1, TOP] = (rotate(points, turn) + torch.tensor([0.01, 0.0])).flatten(1)
+    found, frames = seen(model, obs, action), model.pictures[0].frames(points)
+    bar_from_hammer = rotate(frames.heading[:, 1], frames.heading[:, 0] * torch.tensor([1.0, -1.0]))
+    assert torch.allclose(found["facing"][:, 0, 1], bar_from_hammer, atol=1e-3)
+    assert torch.allclose(found["facing"][:, 0, 0], torch.tensor([1.0, 0.0]).expand(5, 2), atol=1e-4)
+    assert torch.allclose(found["swung"][:, 0, :2], torch.full((5, 2), -10 * math.sin(0.1)), atol=1e-2)
+    here, there = frames.centre[:, 0], rotate(frames.centre[:, 0], turn) + torch.tensor([0.01, 0.0])
+    back = rotate(frames.heading[:, 0], turn) * torch.tensor([1.0, -1.0])
+    steps = rotate(here - there, back) / model.scale[TOP][0]
+    assert torch.allclose(found["past"][:, 0, 0], eased(steps), atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["places", "near", "facing", "past", "swung"])
+def test_what_bodies_see_is_the_same_however_the_camera_is_turned(name):
+    """But for actions, which are not turned with the picture, and for the dot, which has no heading."""
+    model, (obs, action) = fitted(), window()
+    here, there = (seen(model, x, 0 * action)[name] for x in (obs, turned(obs, 0.6, (0.2, -0.1))))
+    pick = {
+        "places": (slice(None), slice(2)),
+        "near": (slice(None), slice(4)),
+        "facing": (slice(None), slice(2), slice(2)),
+    }
+    kept = pick.get(name, (slice(None), slice(None), slice(2)))
+    assert torch.allclose(here[kept], there[kept], atol=2e-3 if name != "past" else 2e-2)
+
+
+def test_a_model_of_motion_is_told_all_of_it():
+    """Numbers as they are, in waves and how they changed; what bodies see, and the near in waves; loose points."""
+    model, (obs, action) = fitted(), window()
+    told, found = model.dynamics(obs, action, 2), seen(model, obs, action)
+    joints = obs[..., :3]
+    by_hand = [obs[:, -1], harmonics(joints[:, 1] / 4, 2), ((joints[:, 1] - joints[:, 0]) / model.scale[:3]).asinh()]
+    by_hand += [action.flatten(1), *(part.flatten(1) for part in found.values())]
+    by_hand.append(harmonics(found["near"].flatten(1), 2))
+    assert torch.equal(told[:, : sum(part.shape[1] for part in by_hand)], torch.cat(by_hand, 1))
+    assert model.pictures[1].count == 3 and len(model.pictures[1].rows) == 0
+
+
+def test_loose_points_are_told_from_one_another_and_from_bodies():
+    torch.manual_seed(0)
+    spec = Spec((Part("top", (ROOM + 3, 2)),), 2)
+    model, obs = ArrangementConfig().build(spec, WINDOW, 2), torch.rand(300, 2, 2 * ROOM + 6)
+    model.fit_statistics(Pairs(obs[:, 0], torch.zeros(300, 2), obs[:, 1], torch.zeros(300)))
+    bodies, points = model.pictures[0], obs.unflatten(-1, (-1, 2))
+    assert len(bodies.rows) == 3 and bodies.ways.shape == (2, 3 + 3 + 3 * ROOM)
+    assert set(bodies.ways[0].tolist()) == set(bodies.rows.tolist()) and (bodies.ways[0] != bodies.ways[1]).all()
+    way = (points[:, 1, bodies.ways[0]] - points[:, 1, bodies.ways[1]]).flatten(1)
+    past = ((points[:, 1] - points[:, 0]) / model.scale.view(-1, 2)).asinh()[:, bodies.rows].flatten(1)
+    expected = torch.cat([past, way, harmonics(way, 2)], 1)
+    assert torch.equal(model.dynamics(obs, torch.zeros(300, 2, 2), 2)[:, -expected.shape[1] :], expected)
+
+
+@pytest.mark.parametrize("points", [1, 24, 256])
+def test_of_any_number_of_points_so_much_is_told_at_most(points):
+    """Networks are made for what is told before bodies are looked for."""
+    spec = Spec((Part("top", (points, 2)),), 2)
+    model, obs = ArrangementConfig().build(spec, WINDOW, 2), torch.rand(50, 2, 2 * points)
+    most, still = model.dynamics_dim(), torch.zeros(50, 2)
+    assert model.pictures[0].ways.shape[1] <= 96
+    for seen in (obs, obs[:, :1].expand(-1, 2, -1), 0 * obs):
+        model.fit_statistics(Pairs(seen[:, 0], still, seen[:, 1], torch.zeros(50)))
+        assert model.dynamics_dim() <= most and torch.isfinite(model.dynamics(seen, torch.zeros(50, 2, 2), 2)).all()
+        assert model.policy_dim() == model.policy_width
+
+
+def test_what_was_found_is_in_the_weights():
+    model, (obs, action) = fitted(), window()
+    again = ArrangementConfig().build(SPEC, WINDOW, 2)
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again.dynamics(obs, action, 2), model.dynamics(obs, action, 2))
+    assert torch.equal(again.policy(obs, action), model.policy(obs, action))
+
+
+def test_before_anything_was_recorded_nothing_is_straightened_or_turned():
     model, (obs, action) = ArrangementConfig().build(SPEC, WINDOW, 2), window()
-    assert (model.dynamics_gain == 1).all() and (model.policy_gain == 1).all()
     assert torch.equal(model.advance(obs[:, 0], torch.zeros(5, SPEC.obs_dim)), obs[:, 0])
     assert torch.equal(model.to_action(obs[:, 0], action[:, 0]), action[:, 0])
 
@@ -161,14 +238,64 @@ def test_what_actions_drive_is_blurred_as_one_and_so_are_numbers():
 
 
 def test_a_policy_is_told_the_way_to_where_the_reward_was_highest():
+    """How near points are, and for each body, in its own axes, where it should be and where it should head."""
     model, pairs = fitted(), recorded()
     best = pairs.after[-1:]
-    obs = torch.stack([best, best], 1)
-    near = model.policy(obs, torch.zeros(1, WINDOW, 2))[:, -12:] / model.policy_gain[-12:]
+    obs, rest = torch.stack([best, best], 1), torch.zeros(1, WINDOW, 2)
+    filled = model.policy_width - model._situation(obs, rest).shape[1]
+    assert filled > 0 and (model.policy(obs, rest)[:, -filled:] == 0).all()
+    scale = math.sqrt(model.policy_width / (model.policy_width - filled))
+    assert torch.allclose(model.policy(obs, rest)[:, :-filled], scale * model._situation(obs, rest))
+    near = model._situation(obs, rest)[:, -12:]
     assert (near > 0.98).all()
-    moved = obs.clone()
-    moved[..., TOP] += 0.1
-    assert (model.policy(moved, torch.zeros(1, WINDOW, 2))[:, -12:-3] < 0.5 * model.policy_gain.max()).all()
+    moved = turned(obs, 0.0, (0.1, 0.0))
+    told = model._situation(moved, rest)
+    assert torch.allclose(told[:, -12:-3], torch.full((1, 9), math.exp(-0.8)), atol=2e-2)
+    frames = model.pictures[0].frames(best[:, TOP].unflatten(-1, (9, 2)))
+    way = told[:, -36:-30].view(3, 2)  # 9 + 3 nearnesses, 2 * 6 from the side
+    expected = rotate(torch.tensor([-0.1, 0.0]).expand(3, 2), frames.heading[0, :3] * torch.tensor([1.0, -1.0]))
+    assert torch.allclose(way, expected, atol=1e-3)
+    swung = model._situation(turned(obs, 0.3), rest)[:, -30:-24].view(3, 2)
+    back = torch.tensor([math.cos(0.3), -math.sin(0.3)])
+    assert torch.allclose(swung[:2], back.expand(2, 2), atol=1e-3)
+
+
+@pytest.mark.parametrize("spread, follows", [(1.0, True), (0.5, True), (0.1, False)])
+def test_choices_stay_as_large_as_they_are_however_oblique_the_camera_is(spread, follows):
+    pairs, choice = recorded(), torch.rand(400, 2)
+    after = pairs.after.clone()
+    after[:, TOP][:, 12:14] = pairs.before[:, TOP][:, 12:14] + pairs.action @ torch.diag(
+        torch.tensor([0.1, 0.1 * spread])
+    )
+    model = ArrangementConfig().build(SPEC, WINDOW, 2)
+    model.fit_statistics(Pairs(pairs.before, pairs.action, after, pairs.reward))
+    told = model.to_action(pairs.before, choice)
+    assert torch.allclose(told.norm(dim=1), choice.norm(dim=1), atol=1e-4) and torch.equal(told, choice) != follows
+
+
+def test_several_choices_at_once_are_turned_alike():
+    model, pairs = fitted(), recorded()
+    choice = torch.rand(400, 3, 2)
+    each = torch.stack([model.to_action(pairs.before, choice[:, i]) for i in range(3)], 1)
+    assert torch.allclose(model.to_action(pairs.before, choice.flatten(1)), each.flatten(1), atol=1e-6)
+
+
+def test_actions_that_say_where_to_go_are_known_from_those_that_say_how_far():
+    """A dot that goes most of the way to where an action says: where it is sent is known, choices are not turned."""
+    pairs, choice = recorded(), torch.rand(400, 2)
+    after, here = pairs.after.clone(), pairs.before[:, TOP][:, 12:14]
+    after[:, TOP][:, 12:14] = here + 0.6 * (pairs.action - here)
+    model = ArrangementConfig().build(SPEC, WINDOW, 2)
+    model.fit_statistics(Pairs(pairs.before, pairs.action, after, pairs.reward))
+    bodies, points = model.pictures[0], pairs.before[:, TOP].unflatten(-1, (9, 2))
+    assert bodies.driven[2] > 0.99 and torch.equal(model.to_action(pairs.before, choice), choice)
+    assert torch.allclose(bodies.sent(bodies.frames(points), pairs.action)[:, 2], after[:, TOP][:, 12:14], atol=1e-3)
+
+
+def test_what_is_usual_is_told_as_it_is_and_a_jump_on_a_logarithmic_scale():
+    x = torch.tensor([-80.0, -8.0, -3.0, 0.0, 0.1, 8.0, 8 * math.e])
+    assert torch.allclose(eased(x), torch.tensor([-8 * (1 + math.log(10)), -8.0, -3.0, 0.0, 0.1, 8.0, 16.0]))
+    assert torch.allclose(uneased(eased(x)), x, rtol=1e-5)
 
 
 def test_the_reward_head_begins_to_refer_to_where_the_reward_was_highest():

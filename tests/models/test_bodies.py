@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from glocal.models.bodies import BODIES, Bodies, rotate
+from glocal.models.bodies import ROOM, Bodies, rotate
 
 HAMMER = torch.tensor([[-0.2, 0.0], [0.0, 0.0], [0.2, 0.0], [0.0, 0.3], [0.0, 0.15]])
 BAR = torch.tensor([[-0.1, 0.0], [0.1, 0.0], [0.05, 0.02]])
-REACH = torch.tensor([[0.1, 0.02], [0.0, -0.1]])
+REACH = torch.tensor([[0.1, 0.02], [0.02, -0.1]])
 
 
 def placed(shape: torch.Tensor, count: int) -> torch.Tensor:
@@ -39,8 +39,8 @@ def found() -> Bodies:
 def test_points_whose_distances_stay_lie_on_one_body_the_largest_first():
     rows = [row.nonzero()[:, 0].tolist() for row in found().member]
     assert rows == [[0, 1, 3, 4, 5], [2, 7, 8], [6], []]
-    assert found().turns.tolist() == [True, True, False, False]
-    assert found().found.tolist() == [True, True, True, False] and (found().loose == 0).all()
+    assert found().oriented.tolist() == [True, True, False, False]
+    assert found().count == 3 and len(found().rows) == 0
 
 
 def test_what_an_action_does_is_found_for_each_body():
@@ -56,7 +56,7 @@ def test_what_is_steered_in_its_own_axes_is_told_from_what_is_moved_in_the_pictu
     torch.manual_seed(0)
     bodies, before, action = Bodies(5, 2), placed(HAMMER, 400), torch.rand(400, 2) * 2 - 1
     bodies.find(before, torch.zeros(400, 2), before)
-    turn = bodies.frames(before).turn
+    turn = bodies.frames(before).heading
     after = before + rotate(action @ REACH.T, turn[:, 0])[:, None]
     bodies.find(before, action, after)
     assert bodies.steered.tolist() == [True, False, False, False] and bodies.driven[0] > 0.99
@@ -71,7 +71,7 @@ def test_shapes_are_those_of_the_bodies_in_spite_of_noise():
     bodies.find(before + 0.004 * torch.randn_like(before), action, after)
     shape = bodies.shape[0, bodies.member[0] > 0]
     assert torch.allclose(torch.cdist(shape, shape), torch.cdist(HAMMER, HAMMER), atol=2e-3)
-    assert bodies.turns.tolist() == [True, True, False, False]
+    assert bodies.oriented.tolist() == [True, True, False, False]
 
 
 def test_a_body_turns_only_as_far_as_its_points_can_tell():
@@ -80,9 +80,9 @@ def test_a_body_turns_only_as_far_as_its_points_can_tell():
     points = torch.rand(300, 1, 2) + 0.01 * torch.randn(300, 4, 2)
     bodies = Bodies(4, 2)
     bodies.find(points, torch.zeros(300, 2), points)
-    assert bodies.member[0].tolist() == [1] * 4 and not bodies.turns.any()
-    assert (bodies.frames(points).turn == torch.tensor([1.0, 0.0])).all()
-    assert (bodies.turned(points) == torch.tensor([1.0, 0.0])).all()
+    assert bodies.member[0].tolist() == [1] * 4 and not bodies.oriented.any()
+    assert (bodies.frames(points).heading == torch.tensor([1.0, 0.0])).all()
+    assert (bodies.axes_of(points) == torch.tensor([1.0, 0.0])).all()
 
 
 def test_frames_follow_a_body():
@@ -93,7 +93,7 @@ def test_frames_follow_a_body():
     here, there = bodies.frames(before), bodies.frames(moved)
     centres = rotate(here.centre, turn.expand(1, 1, 2)) + torch.tensor([0.1, -0.2])
     assert torch.allclose(there.centre[:, :3], centres[:, :3], atol=1e-5)
-    assert torch.allclose(there.turn[:, :2], rotate(here.turn, turn.expand(1, 1, 2))[:, :2], atol=1e-4)
+    assert torch.allclose(there.heading[:, :2], rotate(here.heading, turn.expand(1, 1, 2))[:, :2], atol=1e-4)
 
 
 def test_straightened_bodies_have_their_shape_again():
@@ -111,7 +111,7 @@ def test_straightened_bodies_have_their_shape_again():
 
 def test_changes_are_told_in_the_axes_of_a_points_body_or_of_the_largest_that_turns():
     bodies, before = found(), recorded()[0]
-    turn, axes = bodies.frames(before).turn, bodies.turned(before)
+    turn, axes = bodies.frames(before).heading, bodies.axes_of(before)
     for row in range(9):
         own = 0 if bodies.member[0, row] or row == 6 else 1
         assert torch.equal(axes[:, row], turn[:, own])
@@ -119,13 +119,13 @@ def test_changes_are_told_in_the_axes_of_a_points_body_or_of_the_largest_that_tu
 
 def test_of_more_bodies_than_there_is_room_for_the_rest_is_loose():
     torch.manual_seed(0)
-    points, action = torch.rand(300, BODIES + 2, 2), torch.zeros(300, 2)
-    bodies = Bodies(BODIES + 2, 2)
+    points, action = torch.rand(300, ROOM + 2, 2), torch.zeros(300, 2)
+    bodies = Bodies(ROOM + 2, 2)
     bodies.find(points, action, points)
-    assert bodies.found.all() and bodies.loose.sum() == 2
-    loose = bodies.loose.nonzero()[:, 0]
+    assert bodies.count == ROOM and len(bodies.rows) == 2
+    loose = bodies.rows
     assert torch.equal(bodies.straighten(points)[:, loose], points[:, loose])
-    assert (bodies.turned(points) == torch.tensor([1.0, 0.0])).all()
+    assert (bodies.axes_of(points) == torch.tensor([1.0, 0.0])).all()
 
 
 @pytest.mark.parametrize("points", [torch.rand(1, 1, 2), torch.zeros(1, 3, 2), torch.ones(50, 3, 2)])

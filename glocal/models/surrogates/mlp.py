@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glocal.core.features import FeaturesConfig, Featurizer
-from glocal.core.nets import Residual
+from glocal.core.nets import Narrow, Residual
 from glocal.core.ranges import Amount, Range, Small, Width
 from glocal.core.returns import alive, weighted_mean
 from glocal.core.spec import Spec
@@ -60,7 +60,7 @@ class MLPSurrogate(Surrogate[Observed]):
         self.features = features.build(spec, WINDOW, cfg.scales)
         self.cfg, self.spec = cfg, spec
         self.body = nn.Sequential(
-            nn.Linear(self.features.dynamics_dim(), cfg.width),
+            Narrow(self.features.dynamics_dim(), cfg.width),
             *[Residual(cfg.width) for _ in range(cfg.blocks)],
             nn.LayerNorm(cfg.width),
             nn.Linear(cfg.width, spec.obs_dim),

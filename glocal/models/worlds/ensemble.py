@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glocal.core.features import FeaturesConfig
+from glocal.core.nets import Narrow
 from glocal.core.ranges import Amount, Part, Range, Small, Width
 from glocal.core.returns import alive, weighted_mean
 from glocal.core.spec import Spec
@@ -68,7 +69,7 @@ class Members(nn.Module):
 
     def forward(self, x: Float[Tensor, "b f"]) -> tuple[Float[Tensor, "b k d"], Float[Tensor, "b k d"]]:
         """Means and log standard deviations of the change."""
-        hidden = nn.functional.silu(torch.einsum("bf,kwf->bkw", x, self.first) + self.first_bias)
+        hidden = nn.functional.silu(torch.einsum("bf,kwf->bkw", x, self.first[..., : x.shape[1]]) + self.first_bias)
         mean, log_std = (torch.einsum("bkw,kdw->bkd", hidden, self.last) + self.last_bias).chunk(2, dim=-1)
         return mean, log_std.clamp(LEAST_LOG_STD, LARGEST_LOG_STD)
 
@@ -88,7 +89,7 @@ class EnsembleWorld(nn.Module):
         self.cfg, self.spec, self.width = cfg, spec, SIZES[cfg.size]
         self.features = features.build(spec, 1, cfg.scales)
         inputs = self.features.dynamics_dim()
-        self.enter = nn.Sequential(nn.Linear(inputs, self.width), nn.LayerNorm(self.width), nn.SiLU())
+        self.enter = nn.Sequential(Narrow(inputs, self.width), nn.LayerNorm(self.width), nn.SiLU())
         self.cell = nn.GRUCell(self.width, self.width)
         self.members = Members(cfg.members, self.width + inputs, self.width // 2, spec.obs_dim)
         self.head = self.features.outcome(cfg.head_width)

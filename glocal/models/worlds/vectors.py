@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from glocal.core.features import FeaturesConfig
-from glocal.core.nets import Residual
+from glocal.core.nets import Narrow, Residual
 from glocal.core.ranges import Range
 from glocal.core.spec import Spec
 from glocal.core.types import Pairs
@@ -38,7 +38,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.noisy = nn.Linear(obs_dim, width)
         self.level = nn.Linear(LEVEL_FEATURES, width)
-        self.seen = nn.Linear(seen_dim, width)
+        self.seen = Narrow(seen_dim, width)
         self.blocks = nn.Sequential(*[Residual(width) for _ in range(blocks)], nn.LayerNorm(width))
         self.out = nn.Linear(width, obs_dim)
         nn.init.zeros_(self.out.weight)
