@@ -201,12 +201,12 @@ def seen_by(
     member = bodies.member[: bodies.count]
     unit = (member @ scale / member.sum(1).clamp_min(1)).clamp_min(1e-6)
     past = unrotate(centres[:, :-1] - centre[:, None], heading[:, None]) / unit[:, None]
-    others = ~torch.eye(bodies.count, dtype=torch.bool, device=points.device)
+    others = [i for i in range(bodies.count**2) if i % (bodies.count + 1)]
     return {
         "centre": centre,
         "heading": heading,
         "places": places,
-        "near": torch.cat([places[:, :, steps - 1][:, others], places[:, :, -1].flatten(1, 2)], dim=1),
+        "near": torch.cat([places[:, :, steps - 1].flatten(1, 2)[:, others], places[:, :, -1].flatten(1, 2)], dim=1),
         "facing": unrotate(heading[:, None], heading[:, :, None]),
         "past": eased(past),
         "swung": SWING * unrotate(headings[:, :-1], heading[:, None])[..., 1],
