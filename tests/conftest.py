@@ -20,9 +20,7 @@ settings.register_profile(
 settings.register_profile("long", settings.get_profile("few"), max_examples=2000, derandomize=False)
 settings.load_profile("few")
 torch.set_num_threads(1)
-install_import_hook(
-    ["glocal.core", "glocal.models.worlds", "glocal.models.surrogates", "glocal.models.policies"], "beartype.beartype"
-).__enter__()
+install_import_hook(["glocal.core", "glocal.models"], "beartype.beartype").__enter__()
 
 BY_HAND = ("core", "models", "test_contracts.py", "test_golden.py", "test_devices.py")
 """Where shapes are checked: tests of single parts. Whole runs call the same parts ten thousand times."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,9 +145,10 @@ def test_a_world_that_draws_pictures_begins_from_the_recorded_ones_wherever_it_i
         check(replace(open_run(folder).config, matching=MatchingConfig(weight=1.0)))
 
 
-def test_pictures_may_be_points_beside_numbers(logs, tmp_path):
+def test_pictures_may_be_points_beside_numbers(logs, tmp_path, capsys):
     folder = tmp_path / "run"
     main(["run", "robot-points-debug", "--logs", str(logs), "--run", str(folder), *ONE])
+    assert re.search(r"found in the logs: top: .*; side: ", " ".join(capsys.readouterr().out.split()))
     run = open_run(folder)
     assert run.observations.shape[1] == 7 + 2 * 2 * run.config.codec.points
     gates = json.loads((folder / "gates.json").read_text())

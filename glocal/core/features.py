@@ -87,6 +87,10 @@ class Featurizer(nn.Module, ABC):
         """Unit noise on where the robot seems to be, beside observations: what a contact is blurred by in training."""
         return torch.randn_like(like)
 
+    def found(self) -> str:
+        """What it found in recorded control steps, in words for those who train on them; by default nothing."""
+        return ""
+
     def outcome(self, width: int) -> Outcome:
         """An untrained head of reward and continuation for observations of this kind."""
         return PlainOutcome(self.spec.obs_dim, width)

@@ -145,6 +145,17 @@ class Bodies(nn.Module):
         self.register_buffer("rows", rows, persistent=False)
         self.register_buffer("ways", ways, persistent=False)
 
+    def told(self) -> str:
+        """What was found, in words."""
+        words = []
+        for i in range(self.count):
+            size = int(self.member[i].sum())
+            driven = f", its steps {self.driven[i]:.0%} by actions" if self.driven[i] > DRIVEN else ""
+            axes = " in its own axes" if driven and self.steered[i] else ""
+            words.append(f"{size} point{'s' * (size > 1)}{' with a heading' * bool(self.oriented[i])}{driven}{axes}")
+        loose = f"; {len(self.rows)} loose points" if len(self.rows) else ""
+        return f"{self.count} bodies ({'; '.join(words)}){loose}" if self.count else f"no bodies{loose}"
+
     def frames(self, points: Float[Tensor, "*batch k 2"]) -> Frames:
         """Where the bodies are that points lie on; one without a heading has the picture's axes."""
         centre = self.member @ points / self.member.sum(1, keepdim=True).clamp_min(1)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from glocal.core.features import Featurizer
 from glocal.core.improve import SHARED, ImproveConfig, Metrics, Policy, PolicyIteration
 from glocal.core.rollout import warm_up
 from glocal.core.types import FittedCodec, LearnedCodec
@@ -97,6 +98,8 @@ def train_judge(run: Recordings) -> None:
 def _fit_world(run: Recordings, kind: str, experience: Recorded) -> None:
     world, cfg = build.build_world(run.config, run.codec).to(run.device), run.config.world_fit
     world.fit_statistics(experience.pairs())
+    if isinstance(features := getattr(world, "features", None), Featurizer) and (found := features.found()):
+        console.print(f"found in the logs: {found}")
     fast = build.compiled(world.loss, run.device)
     _fit(run, kind, world, cfg, lambda: fast(experience.draw(cfg.drawn, world.length, world.acted)))
 

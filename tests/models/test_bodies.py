@@ -128,6 +128,15 @@ def test_of_more_bodies_than_there_is_room_for_the_rest_is_loose():
     assert (bodies.axes_of(points) == torch.tensor([1.0, 0.0])).all()
 
 
+def test_what_was_found_is_told_in_words():
+    assert found().told() == (
+        "3 bodies (5 points with a heading; 3 points with a heading; 1 point, its steps 100% by actions)"
+    )
+    resting = Bodies(3, 2)
+    resting.find(torch.zeros(9, 3, 2), torch.zeros(9, 2), torch.zeros(9, 3, 2))
+    assert resting.told() == "no bodies; 3 loose points"
+
+
 @pytest.mark.parametrize("points", [torch.rand(1, 1, 2), torch.zeros(1, 3, 2), torch.ones(50, 3, 2)])
 def test_little_to_look_at_is_enough(points):
     bodies = Bodies(points.shape[1], 2)
