@@ -50,7 +50,7 @@ def attended(
     query: Float[Tensor, "*batch q e"],
     key: Float[Tensor, "*batch n e"],
     value: Float[Tensor, "*batch n e"],
-    mask: Bool[Tensor, "*batch q n"] | None = None,
+    mask: Bool[Tensor, "*#batch q n"] | None = None,
     causal: bool = False,
 ) -> Float[Tensor, "*batch q e"]:
     """What queries find; in float32 on CPUs, where PyTorch's attention takes longer in bfloat16."""
@@ -145,10 +145,12 @@ class Layer(nn.Module):
         self.before, self.between = nn.RMSNorm(width), nn.RMSNorm(width)
 
     def forward(
-        self, x: Float[Tensor, "b t n w"], when: Timing, past: tuple[Tensor, Tensor] | None
+        self, x: Float[Tensor, "b t n w"], when: Timing | None = None, past: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Float[Tensor, "b t n w"], Tensor | None, Tensor | None]:
+        """`when` and `past` are for attention in time."""
         key = value = None
         if isinstance(self.attention, TimeAttention):
+            assert when is not None
             found, key, value = self.attention(self.before(x), when, past)
         else:
             found = self.attention(self.before(x))

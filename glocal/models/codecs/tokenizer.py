@@ -129,9 +129,9 @@ class Tokenizer(PictureAutoencoder):
         return self.pinch(self.norms[0](x)).float().tanh()
 
     def _through(self, layers: nn.ModuleList, x: Float[Tensor, "b n w"]) -> Float[Tensor, "b n w"]:
-        x, nowhen = x[:, None], torch.zeros(len(x), 1, dtype=torch.long, device=x.device)
+        x = x[:, None]
         for layer in layers:
-            x, _, _ = layer(x, nowhen, None)
+            x, _, _ = layer(x)
         return x[:, 0]
 
 
