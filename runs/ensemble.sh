@@ -1,9 +1,6 @@
 #!/usr/bin/env bash
 # FetchPush in an ensemble as the global model (robot-ensemble), from the logs of runs/fetch_push.sh.
-set -euo pipefail
-cd "$(dirname "$0")/.."
-make setup
-.venv/bin/python -c 'import gymnasium_robotics' 2>/dev/null || .venv/bin/python -m pip install -q -e '.[tasks]'
+source "$(dirname "$0")/with_tasks.sh"
 out=${OUT:-out/fetch_push}
 [ -e "$out/logs" ] || .venv/bin/python runs/record_fetch.py "$out/logs" --env FetchPushDense-v4 --episodes 800
 .venv/bin/glocal run robot-ensemble --logs "$out/logs" --run "$out/ensemble" --env FetchPush-v4 \

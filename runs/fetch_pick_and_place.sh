@@ -1,9 +1,6 @@
 #!/usr/bin/env bash
 # FetchPickAndPlace from vectors: 800 episodes of play (40 000 control steps), judged in 100 episodes of 25.
-set -euo pipefail
-cd "$(dirname "$0")/.."
-make setup
-.venv/bin/python -c 'import gymnasium_robotics' 2>/dev/null || .venv/bin/python -m pip install -q -e '.[tasks]'
+source "$(dirname "$0")/with_tasks.sh"
 out=${OUT:-out/fetch_pick_and_place}
 [ -e "$out/logs" ] || .venv/bin/python runs/record_fetch.py "$out/logs" --env FetchPickAndPlaceDense-v4 --episodes 800
 .venv/bin/glocal run fetch-pick-and-place --logs "$out/logs" --run "$out/run" --threads "${THREADS:-1}" --processes 1

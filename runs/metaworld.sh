@@ -3,11 +3,8 @@
 # 480 recorded episodes (24 000 control steps; 250 of them play), judged in 100 episodes of 50 control steps, and so is
 # behaviour cloning of the best 30 % of them (results.json). Meta-World keeps a list of tasks that episodes draw from:
 # here 200 that were not recorded, of which 100 episodes draw 81, and 11 are looked at in training.
-set -euo pipefail
-cd "$(dirname "$0")/.."
 task=${1:?name a task: push-v3, drawer-open-v3 or pick-place-v3}
-make setup
-.venv/bin/python -c 'import metaworld' 2>/dev/null || .venv/bin/python -m pip install -q -e '.[tasks]'
+source "$(dirname "$0")/with_tasks.sh"
 out=${OUT:-out/metaworld/$task}
 [ -e "$out/logs" ] || .venv/bin/python runs/record_metaworld.py "$out/logs" --task "$task"
 .venv/bin/glocal run "metaworld-${task%-v3}" --logs "$out/logs" --run "$out/run" --threads "${THREADS:-1}" --processes 1

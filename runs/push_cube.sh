@@ -1,10 +1,7 @@
 #!/usr/bin/env bash
 # Push-Cube from proprioception and a tracked cube, with the preset of any robot: 200 episodes of play (40 000 control
 # steps at 5 a second, 2.2 h), judged in 100 episodes of 300 control steps (60 s).
-set -euo pipefail
-cd "$(dirname "$0")/.."
-make setup
-.venv/bin/python -c 'import mujoco' 2>/dev/null || .venv/bin/python -m pip install -q -e '.[tasks]'
+source "$(dirname "$0")/with_tasks.sh"
 out=${OUT:-out/push_cube}
 [ -e "$out/logs" ] || .venv/bin/python runs/record_cube.py "$out/logs" --episodes 200 --steps 200
 .venv/bin/glocal run push-cube --logs "$out/logs" --run "$out/run" --threads "${THREADS:-1}" --processes 1

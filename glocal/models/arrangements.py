@@ -131,7 +131,7 @@ class Arrangement(Standard):
 
     def found(self) -> str:
         names = [part.name for part in self.spec.parts if len(part.shape) == 2]
-        return "; ".join(f"{name}: {part.told()}" for name, part in zip(names, self._bodies(), strict=True))
+        return "; ".join(f"{name}: {part.described()}" for name, part in zip(names, self._bodies(), strict=True))
 
     def outcome(self, width: int) -> "ArrangementOutcome":
         return ArrangementOutcome(self.spec.obs_dim, self.numbers, self.counts, width)

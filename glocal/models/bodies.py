@@ -145,7 +145,7 @@ class Bodies(nn.Module):
         self.register_buffer("rows", rows, persistent=False)
         self.register_buffer("ways", ways, persistent=False)
 
-    def told(self) -> str:
+    def described(self) -> str:
         """What was found, in words."""
         words = []
         for i in range(self.count):

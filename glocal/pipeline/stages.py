@@ -65,6 +65,8 @@ def train_codec(run: RunFolder) -> None:
     codec.to(run.device).fit_statistics(draw(torch.randperm(kept)[:MEASURED]))
     if isinstance(codec, CamerasCodec):
         codec.fit_vectors(_frames(store, codec.vectors.reads, kept, run.device)(torch.arange(kept)))
+        for doubt in codec.doubts():
+            console.print(f"note: {doubt}")
     fast = build.compiled(codec.loss, run.device)
     batch = run.config.codec_fit.drawn
     _fit(run, "codec", codec, run.config.codec_fit, lambda: fast(draw(torch.randint(kept, (batch,)))))

@@ -129,12 +129,12 @@ def test_of_more_bodies_than_there_is_room_for_the_rest_is_loose():
 
 
 def test_what_was_found_is_told_in_words():
-    assert found().told() == (
+    assert found().described() == (
         "3 bodies (5 points with a heading; 3 points with a heading; 1 point, its steps 100% by actions)"
     )
     resting = Bodies(3, 2)
     resting.find(torch.zeros(9, 3, 2), torch.zeros(9, 2), torch.zeros(9, 3, 2))
-    assert resting.told() == "no bodies; 3 loose points"
+    assert resting.described() == "no bodies; 3 loose points"
 
 
 @pytest.mark.parametrize("points", [torch.rand(1, 1, 2), torch.zeros(1, 3, 2), torch.ones(50, 3, 2)])

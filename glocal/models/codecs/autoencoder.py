@@ -19,6 +19,10 @@ class PictureAutoencoder(nn.Module, ABC):
     def fit_statistics(self, images: UInt8[Tensor, "n h w 3"]) -> None:
         """Take what it needs from recorded pictures; by default nothing."""
 
+    def doubt(self) -> str:
+        """What speaks against it after `fit_statistics`, in words; by default nothing."""
+        return ""
+
     @abstractmethod
     def compress(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b _ *cells"]:
         """The numbers that stand for pictures in [0, 1]."""

@@ -53,6 +53,11 @@ class CamerasCodec(LearnedCodec):
         if self.vectors.parts:
             self.vectors.fit_statistics(fields)
 
+    def doubts(self) -> list[str]:
+        """What speaks against this way to see the cameras, a sentence each."""
+        found = {name: self._grid(self.drawn_by[name]).doubt() for name in self.cameras}
+        return [f"{name}: {doubt}" for name, doubt in found.items() if doubt]
+
     def encode(self, fields: Mapping[str, Tensor]) -> Tensor:
         grids = [self._grid(self.drawn_by[name]).encode(fields[name]) for name in self.cameras]
         vectors = [self.vectors.encode(fields)] if self.vectors.parts else []

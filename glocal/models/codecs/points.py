@@ -92,6 +92,14 @@ class PointsAutoencoder(PictureAutoencoder):
         self.background.copy_(image.median(0).values)
         self.haze.copy_((HAZE * (image - self.background).abs().amax(1).median()).clamp(max=CLEAR / 2))
 
+    def doubt(self) -> str:
+        if self.haze < CLEAR / 2:
+            return ""
+        return (
+            "most of a picture usually differs from the background; points ask for a camera that stands still, which "
+            "codecs of grids and of tokens do not"
+        )
+
     def compress(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k 2"]:
         """Where the points of pictures in [0, 1] are."""
         cells = nn.functional.pixel_unshuffle(image - self.background, self.cell)

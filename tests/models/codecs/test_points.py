@@ -87,6 +87,17 @@ def test_noise_is_not_taken_for_things_that_leave_the_picture(levels):
     assert (apart[to_channels(seen).amax(1, keepdim=True) < 0.5] > 0).float().mean() < 0.01
 
 
+def test_of_a_camera_that_moves_it_is_said():
+    torch.manual_seed(0)
+    model, still = codec(), squares(torch.randint(2, SIZE - 6, (64, 2)))
+    model.fit_statistics(still)
+    assert model.doubt() == ""
+    scene = torch.randint(256, (2 * SIZE, 2 * SIZE, 3), dtype=torch.uint8)
+    moving = torch.stack([scene[y : y + SIZE, x : x + SIZE] for x, y in torch.randint(SIZE, (64, 2)).tolist()])
+    model.fit_statistics(moving)
+    assert "a camera that stands still" in model.doubt()
+
+
 def test_a_picture_that_shows_nothing_but_the_background_does_not_count():
     model = codec()
     picture = model.background.expand(2, -1, -1, -1).clone()
