@@ -240,7 +240,7 @@ def test_logs_of_which_nothing_is_left_are_refused(logs, tmp_path, capsys):
     edit(logs, leave_out=tuple(range(EPISODES)))
     assert "leaves no episode" in fails(capsys, "collect", "pusht-debug", "--run", tmp_path / "run", "--logs", logs)
     with pytest.raises(SystemExit) as stopped:
-        glocal("data", "doctor", logs)
+        glocal("data", "doctor", logs, "--processes", "1")
     assert stopped.value.code == 1
 
 
@@ -275,7 +275,7 @@ def test_what_the_doctor_will_not_let_pass_is_not_trained_on(tmp_path, capsys):
     command = ("collect", "pusht-images-debug", "--run", tmp_path / "run", "--logs", folder)
     assert "shows the same picture throughout 1 episodes: 0" in fails(capsys, *command)
     with pytest.raises(SystemExit) as stopped:
-        glocal("data", "doctor", folder, "--leave-out")
+        glocal("data", "doctor", folder, "--leave-out", "--processes", "1")
     assert stopped.value.code == 1 and mapping.load(folder / mapping.NAME).leave_out == (0,)
     glocal(*command)
     assert len(open_run(tmp_path / "run").store) == 5
@@ -292,7 +292,7 @@ def test_a_number_that_nothing_measures_is_not_trained_on(tmp_path, capsys, name
     edit(folder, reach=60.0)
     assert f"{name} 1 in 1 episodes (3)" in fails(capsys, *command)
     with pytest.raises(SystemExit):
-        glocal("data", "doctor", folder, "--leave-out")
+        glocal("data", "doctor", folder, "--leave-out", "--processes", "1")
     assert mapping.load(folder / mapping.NAME).leave_out == (3,)
     glocal(*command)
 

@@ -18,7 +18,14 @@ AT_ONCE = 16
 def over_episodes(
     path: Path, work: Callable[[Dataset, int], T], numbers: Sequence[int], processes: int
 ) -> Iterator[tuple[int, T]]:
-    """Numbers of episodes with what `work` makes of each, as they come; raises what `work` raises, and then stops."""
+    """Numbers of episodes with what `work` makes of each, as they come; raises what `work` raises, and then stops.
+
+    One process is this one.
+    """
+    if processes == 1 and numbers:
+        dataset = open_dataset(path)
+        yield from ((number, work(dataset, number)) for number in numbers)
+        return
     size = max(1, min(AT_ONCE, len(numbers) // (4 * processes)))
     parts = [numbers[i : i + size] for i in range(0, len(numbers), size)]
     pool = workers(processes)

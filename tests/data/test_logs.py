@@ -85,7 +85,7 @@ def test_episodes_are_left_out_of_a_mapping_made_by_hand_in_its_place(tmp_path):
     path = lerobot_v3(tmp_path / "set")
     data("inspect", path, "--write")
     save(path / "glocal.json", replace(load(path / "glocal.json"), reach=7.0))
-    data("doctor", path, "--leave-out")
+    data("doctor", path, "--leave-out", "--processes", "1")
     assert load(path / "glocal.json").reach == 7.0 and not (path / "glocal.json.1").exists()
 
 
@@ -252,11 +252,11 @@ def test_what_was_said_of_a_dataset_before_is_said_again(tmp_path):
     for _ in range(2):
         for name in ("sheet.png", "sheet.jpg", "film.mp4"):
             data("preview", whole, "--out", tmp_path / name)
-        data("doctor", whole, "--out", tmp_path / "found.json")
+        data("doctor", whole, "--out", tmp_path / "found.json", "--processes", "1")
 
 
 def test_the_doctor_writes_what_it_found(tmp_path):
-    data("doctor", npz_folder(tmp_path / "npz"), "--out", tmp_path / "found.json")
+    data("doctor", npz_folder(tmp_path / "npz", "--processes", "1"), "--out", tmp_path / "found.json")
     found = json.loads((tmp_path / "found.json").read_text())["findings"]
     assert {"lengths", "numbers", "camera", "delay"} <= {one["name"] for one in found}
 
@@ -267,7 +267,7 @@ def test_the_doctor_fails_where_logs_are_broken(tmp_path):
         kept = dict(np.load(path))
         np.savez(path, image=kept["image"], action=np.zeros_like(kept["action"]))
     with pytest.raises(SystemExit) as stopped:
-        data("doctor", folder)
+        data("doctor", folder, "--processes", "1")
     assert stopped.value.code == 1
 
 
