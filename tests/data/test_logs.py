@@ -256,7 +256,7 @@ def test_what_was_said_of_a_dataset_before_is_said_again(tmp_path):
 
 
 def test_the_doctor_writes_what_it_found(tmp_path):
-    data("doctor", npz_folder(tmp_path / "npz", "--processes", "1"), "--out", tmp_path / "found.json")
+    data("doctor", npz_folder(tmp_path / "npz"), "--out", tmp_path / "found.json", "--processes", "1")
     found = json.loads((tmp_path / "found.json").read_text())["findings"]
     assert {"lengths", "numbers", "camera", "delay"} <= {one["name"] for one in found}
 
