@@ -41,7 +41,7 @@ class Uses:
     imported: Mapping[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Package:
     """The sources of a package by the names of its modules, as they were at one moment."""
 
@@ -54,8 +54,7 @@ class Package:
 
     def version(self, roots: Iterable[str]) -> str:
         """A hash of what can be reached from definitions, told as `package.module.name`."""
-        texts = [f"{module}:{name}\n{self._text(module, name)}" for module, name in sorted(self.reached(roots))]
-        return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+        return _version(self, tuple(roots))
 
     def reached(self, roots: Iterable[str]) -> set[Symbol]:
         """All definitions that can be executed from these on, themselves included."""
@@ -97,8 +96,14 @@ class Package:
         assert rest[0].startswith("__"), f"{name} defines no {rest[0]}"
         return []
 
-    def _text(self, module: str, name: str) -> str:
-        return _meaning(self.sources[module], name)
+
+@lru_cache(maxsize=1024)
+def _version(package: Package, roots: tuple[str, ...]) -> str:
+    """A package is what it was at one moment, and asked for its stages' versions all the time."""
+    texts = [
+        f"{module}:{name}\n{_meaning(package.sources[module], name)}" for module, name in sorted(package.reached(roots))
+    ]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
 def _dotted(file: Path, folder: Path) -> str:
