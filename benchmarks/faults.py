@@ -70,7 +70,7 @@ def forked(preset: str, folder: Path, errors: Path, largest_file: int | None = N
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
     code = 1
     try:
-        main(["run", preset, "--run", str(folder), "--processes", "1"])
+        main(["run", preset, "--run", str(folder), "--processes", "1", "--clock.checkpoint-seconds", "0.2"])
         code = 0
     except SystemExit as stopped:
         code = stopped.code if isinstance(stopped.code, int) else 1

@@ -11,6 +11,7 @@ os.environ.setdefault("SVT_LOG", "1")  # errors alone, of the AV1 encoder
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from glocal.runtime.files import UserError, atomic_write
@@ -36,6 +37,7 @@ def read_frames(path: Path, first: float, count: int, fps: float) -> Iterator[Fr
     Raises `UserError` naming the file where it cannot be decoded, or has no frame at one of these times.
     """
     found, lead = 0, 0
+    reformatter: Any = VideoReformatter()  # one for all: a frame's own is set up, and starts its threads, for every frame
     try:
         with av.open(str(path), format=FORMAT) as container:
             stream = _video_stream(container, path)
@@ -53,7 +55,7 @@ def read_frames(path: Path, first: float, count: int, fps: float) -> Iterator[Fr
                     continue
                 if frame.time > wanted + 0.5 / fps:
                     raise UserError(f"{path} has no frame at {wanted:.3f} s: the next one is at {frame.time:.3f} s")
-                yield frame.to_ndarray(format="rgb24")
+                yield reformatter.reformat(frame, format="rgb24").to_ndarray()
                 found += 1
                 if found == count:
                     return

@@ -16,7 +16,8 @@ from glocal.core.types import Belief, Segment, Trajectory, World
 from glocal.evaluate.gradients import Question, acted, agreement
 
 COMPARED = 16
-"""Moments at which the gradient is compared with finite differences, in as many directions as they have actions."""
+"""Moments, at most, at which the gradient is compared with finite differences, in as many directions; no more than there
+are imagined episodes."""
 EVERY = 5
 """Imagined control steps between beliefs whose distance from recorded ones is measured."""
 
@@ -103,7 +104,8 @@ def _distance(policy: Policy, happened: Trajectory, moments: Segment) -> Tensor:
 
 
 def _cosine(policy: Policy, grounds: Grounds) -> float:
-    begin, horizon = grounds.moments[:COMPARED], grounds.horizon
+    compared, horizon = min(COMPARED, len(grounds.beginnings.obs)), grounds.horizon
+    begin = grounds.moments[:compared]
     action = acted(_mean(policy), grounds.world, policy.surrogate, begin, horizon, grounds.key).action
     question = Question(grounds.world, policy.surrogate, begin, action, grounds.gamma, horizon)
-    return agreement(question, {"decouple": decouple}, grounds.key, draws=1, directions=COMPARED)["decouple"].cosine
+    return agreement(question, {"decouple": decouple}, grounds.key, draws=1, directions=compared)["decouple"].cosine
