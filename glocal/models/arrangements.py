@@ -47,7 +47,7 @@ class Arrangement(Standard):
 
     Changes of points are told in the axes of bodies, as they are where they are of some typical sizes and on a
     logarithmic scale beyond, and bodies stay rigid. What models of motion are told of is what was found, so there is
-    less of it than there could be; for policies the rest is filled with 0. `goal` is where points were when the reward
+    less of it than there could be; for policies the rest is filled with 0. `goal` is what was observed when the reward
     was highest. Policies choose actions in the axes of the first body of a picture that has a heading (`axes`), where
     actions drive a body of the same picture: `lead` (2, a) turns what they move from the axes of actions into the
     picture's. Where that body is steered in its own axes, or goes to where actions say, actions stay as they are.
@@ -63,18 +63,18 @@ class Arrangement(Standard):
         assert points and spec.parts[-len(points) :] == tuple(points), "points are the last parts of an observation"
         self.numbers = spec.obs_dim - sum(part.size for part in points)
         self.counts = [part.shape[0] for part in points]
-        self.pictures = nn.ModuleList(Bodies(count, spec.action_dim) for count in self.counts)
-        self.register_buffer("goal", torch.zeros(sum(self.counts), 2))
+        self.pictures = nn.ModuleList(Bodies(count, spec.action_dim, self.numbers) for count in self.counts)
+        self.register_buffer("goal", torch.zeros(spec.obs_dim))
         self.register_buffer("lead", torch.zeros(2, spec.action_dim))
         self.register_buffer("axes", torch.zeros(len(points) * ROOM))
         self.policy_width = self._situation(*self._nothing()).shape[1]
 
     @torch.no_grad()
     def fit_statistics(self, pairs: Pairs) -> None:
-        self.goal.copy_(self._points(pairs.after[pairs.reward.argmax()]))
+        self.goal.copy_(pairs.after[pairs.reward.argmax()])
         before, after = self._split(pairs.before), self._split(pairs.after)
         for bodies, here, there in zip(self._bodies(), before, after, strict=True):
-            bodies.find(here, pairs.action, there)
+            bodies.find(here, pairs.action, there, pairs.before[:, : self.numbers])
         self._follow()
         parts = list(zip(pairs.before.split(AT_ONCE), pairs.after.split(AT_ONCE), strict=True))
         squared = torch.stack([self._change(*part).pow(2).sum(0) for part in parts]).sum(0) / len(pairs.before)
@@ -88,7 +88,7 @@ class Arrangement(Standard):
         told = [now, harmonics(numbers[:, -1] / 4, scales), past.flatten(1), action.flatten(1)]
         for bodies, points, scale in zip(self._bodies(), self._split(obs), self._split(self.scale), strict=True):
             if bodies.count:
-                seen = seen_by(bodies, points, action, scale[:, 0])
+                seen = seen_by(bodies, points, numbers, action, scale[:, 0])
                 told += [part.flatten(1) for part in seen.values()]
                 told.append(harmonics(seen["near"].flatten(1), scales))
             if len(bodies.rows):
@@ -106,16 +106,18 @@ class Arrangement(Standard):
 
     def advance(self, before: Tensor, delta: Tensor) -> Tensor:
         limit = 1.5 * self.largest
-        numbers, points = delta.clamp(-limit, limit).tensor_split([self.numbers], dim=-1)
-        change = torch.cat([numbers.sinh(), uneased(points)], dim=-1) * self.scale
-        after = [before[:, : self.numbers] + change[:, : self.numbers]]
+        told, moved = delta.clamp(-limit, limit).tensor_split([self.numbers], dim=-1)
+        change = torch.cat([told.sinh(), uneased(moved)], dim=-1) * self.scale
+        numbers = before[:, : self.numbers]
+        after = [numbers + change[:, : self.numbers]]
         for bodies, points, moved in zip(self._bodies(), self._split(before), self._split(change), strict=True):
-            after.append(bodies.straighten(points + rotate(moved, bodies.axes_of(points))).flatten(1))
+            after.append(bodies.straighten(points + rotate(moved, bodies.axes_of(points, numbers))).flatten(1))
         return torch.cat(after, dim=-1)
 
     def to_action(self, obs: Tensor, vector: Tensor) -> Tensor:
         """Of one action, or of several one behind the other."""
-        headings = [part.frames(points).heading for part, points in zip(self._bodies(), self._split(obs), strict=True)]
+        numbers, pictures = obs[:, : self.numbers], zip(self._bodies(), self._split(obs), strict=True)
+        headings = [part.frames(points, numbers).heading for part, points in pictures]
         heading = (self.axes @ torch.cat(headings, dim=1))[:, None]
         actions = vector.unflatten(-1, (-1, self.spec.action_dim))
         moves = actions @ self.lead.T
@@ -138,13 +140,14 @@ class Arrangement(Standard):
 
     def _situation(self, obs: Tensor, action: Tensor) -> Tensor:
         """What a policy sees: what is, and the way to where points were when the reward was highest."""
-        now = obs[:, -1]
+        now, numbers = obs[:, -1], obs[:, -1, : self.numbers]
         told = [self.dynamics(obs, action, POLICY_SCALES)]
-        for bodies, points, goal in zip(self._bodies(), self._split(now), self.goal.split(self.counts), strict=True):
-            here, there, count = bodies.frames(points), bodies.frames(goal), bodies.count
+        for bodies, points, goal in zip(self._bodies(), self._split(now), self._split(self.goal), strict=True):
+            here, count = bodies.frames(points, numbers), bodies.count
+            there = bodies.frames(goal, self.goal[: self.numbers])
             told.append(unrotate(there.centre - here.centre, here.heading)[:, :count].flatten(1))
             told.append(unrotate(there.heading.expand_as(here.heading), here.heading)[:, :count].flatten(1))
-        told.append((-SHARPNESS * _lengths(self._points(now) - self.goal)).exp())
+        told.append((-SHARPNESS * _lengths(self._points(now) - self._points(self.goal))).exp())
         return torch.cat(told, dim=-1)
 
     def _change(self, before: Tensor, after: Tensor) -> Tensor:
@@ -152,7 +155,7 @@ class Arrangement(Standard):
         change = after - before
         told = [change[:, : self.numbers]]
         for bodies, points, moved in zip(self._bodies(), self._split(before), self._split(change), strict=True):
-            told.append(unrotate(moved, bodies.axes_of(points)).flatten(1))
+            told.append(unrotate(moved, bodies.axes_of(points, before[:, : self.numbers])).flatten(1))
         return torch.cat(told, dim=-1)
 
     def _shared(self, bodies: Bodies, squared: Float[Tensor, "k 2"]) -> Float[Tensor, " d"]:
@@ -188,7 +191,11 @@ class Arrangement(Standard):
 
 
 def seen_by(
-    bodies: Bodies, points: Float[Tensor, "b w k 2"], action: Float[Tensor, "b w a"], scale: Float[Tensor, " k"]
+    bodies: Bodies,
+    points: Float[Tensor, "b w k 2"],
+    numbers: Float[Tensor, "b w d"],
+    action: Float[Tensor, "b w a"],
+    scale: Float[Tensor, " k"],
 ) -> dict[str, Tensor]:
     """How the bodies that were found see one another now.
 
@@ -197,7 +204,7 @@ def seen_by(
     are now, and where actions send all; `facing` (B, m, m, 2), where each heads; how the body itself has moved, `past`
     (B, w - 1, m, 2) in typical steps, and `swung` (B, w - 1, m), the sine of the angle.
     """
-    frames, steps = bodies.frames(points), points.shape[1]
+    frames, steps = bodies.frames(points, numbers), points.shape[1]
     every = torch.cat([frames.centre, bodies.sent(frames, action)], dim=1)[:, :, : bodies.count]
     centres, headings = frames.centre[:, :, : bodies.count], frames.heading[:, :, : bodies.count]
     centre, heading = centres[:, -1], headings[:, -1]

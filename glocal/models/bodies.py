@@ -4,6 +4,7 @@ For each picture there is room for some bodies: those with most points, and in a
 A point by itself is a body, too, where there is room. All other points are loose.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from jaxtyping import Float
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from torch import Tensor, nn
+
+from glocal.models.compasses import Compass, compasses
 
 ROOM = 4
 """For bodies, in each picture."""
@@ -25,6 +28,8 @@ RESTS = 0.01
 """Points that travel less than this, root mean square, are at rest: what they lie on cannot be told."""
 FIRM = 0.1
 """A body has a heading where its points stray from its shape by less than this, of how far they are from its centre."""
+CLEARER = 0.2
+"""A body heads where numbers say when actions, told in those axes, explain so much more of its steps."""
 DRIVEN = 0.5
 """An action drives a body where it explains more than this of what nothing else explains of its steps."""
 WAYS = 96
@@ -71,19 +76,33 @@ def facing(arms: Float[Tensor, "*batch k 2"], shape: Float[Tensor, "*shared k 2"
     return turn / turn.norm(dim=-1, keepdim=True).clamp_min(1e-6)
 
 
+class Seen(NamedTuple):
+    """Recorded moments: points, the action that followed, points then, and numbers beside the first."""
+
+    before: Float[Tensor, "n k 2"]
+    action: Float[Tensor, "n a"]
+    after: Float[Tensor, "n k 2"]
+    numbers: Float[Tensor, "n d"]
+
+
 class Bodies(nn.Module):
     """The bodies that the points of a picture (k, 2) lie on, and where actions send them.
 
-    `member` says which points lie on which body, `shape` where on it, about its centre, and `oriented` which bodies
-    have a heading. `axes` has for each point the body in whose axes its changes are told. `reach` and `pull` are what
-    comes of actions (`Effect`; a small pull counts as none), in the picture's axes or, where a body is `steered`, in
-    its own. Before bodies are looked for there are none, every point is loose, and there is room for all. Networks are
-    told of `count` bodies, of the loose points, which are in `rows`, and of the `ways` (2, n) from these to one another
-    and to bodies.
+    `member` says which points lie on which body, `shape` where on it, about its centre, and `firm` which bodies have a
+    heading by that. Others may have one by numbers beside the picture (d,), where these explain what actions do to
+    them: `gain`, `offset` and `doubled` (`Compass`). Those that are `oriented` have either. `axes` has for each point
+    the body in whose axes its changes are told. `reach` and `pull` are what comes of actions (`Effect`; a small pull
+    counts as none), in the picture's axes or, where a body is `steered`, in its own. Before bodies are looked for there
+    are none, every point is loose, and there is room for all. Networks are told of `count` bodies, of the loose points,
+    which are in `rows`, and of the `ways` (2, n) from these to one another and to bodies.
     """
 
     member: Tensor
     shape: Tensor
+    firm: Tensor
+    gain: Tensor
+    offset: Tensor
+    doubled: Tensor
     oriented: Tensor
     axes: Tensor
     reach: Tensor
@@ -93,10 +112,14 @@ class Bodies(nn.Module):
     rows: Tensor
     ways: Tensor
 
-    def __init__(self, points: int, action_dim: int):
+    def __init__(self, points: int, action_dim: int, numbers: int = 0):
         super().__init__()
         self.register_buffer("member", torch.zeros(ROOM, points))
         self.register_buffer("shape", torch.zeros(ROOM, points, 2))
+        self.register_buffer("firm", torch.zeros(ROOM, dtype=torch.bool))
+        self.register_buffer("gain", torch.zeros(ROOM, 2, numbers))
+        self.register_buffer("offset", torch.zeros(ROOM, 2))
+        self.register_buffer("doubled", torch.zeros(ROOM))
         self.register_buffer("oriented", torch.zeros(ROOM, dtype=torch.bool))
         self.register_buffer("axes", torch.zeros(points, ROOM))
         self.register_buffer("reach", torch.zeros(ROOM, 2, action_dim))
@@ -107,20 +130,33 @@ class Bodies(nn.Module):
         self._told_of(ROOM, torch.arange(points))
 
     @torch.no_grad()
-    def find(self, before: Float[Tensor, "n k 2"], action: Float[Tensor, "n a"], after: Float[Tensor, "n k 2"]) -> None:
-        """Find bodies in recorded points, and what actions do to them in one control step."""
+    def find(
+        self,
+        before: Float[Tensor, "n k 2"],
+        action: Float[Tensor, "n a"],
+        after: Float[Tensor, "n k 2"],
+        numbers: Float[Tensor, "n d"],
+    ) -> None:
+        """Find bodies in recorded points, and what actions do to them in one control step; `numbers` were beside the
+        points before."""
         for name in self.state_dict():
             getattr(self, name).zero_()
-        chosen = before[evenly(len(before), LOOKED_AT, before.device)]
-        for i, rows in enumerate(_with_room(_groups(chosen), before, action, after)):
+        some = evenly(len(before), LOOKED_AT, before.device)
+        seen = Seen(before[some], action[some], after[some], numbers[some])
+        told = compasses(seen.numbers)
+        for i, rows in enumerate(_with_room(_groups(seen.before), seen, told)):
             self.member[i, rows] = 1
-            self.shape[i, rows], strays = _shape(chosen[:, rows])
-            self.oriented[i] = strays < FIRM * self.shape[i, rows].pow(2).sum(-1).mean().sqrt()
+            self.shape[i, rows], strays = _shape(seen.before[:, rows])
+            self.firm[i] = strays < FIRM * self.shape[i, rows].pow(2).sum(-1).mean().sqrt()
+            chosen = None if self.firm[i] else _told(rows, seen, told)
+            if chosen is not None:
+                self.gain[i], self.offset[i], self.doubled[i] = chosen
+            self.oriented[i] = self.firm[i] or chosen is not None
         first = self.oriented.int().argmax()
         for i in range(ROOM):
             self.axes[self.member[i] > 0, i if self.oriented[i] else first] = float(self.oriented.any())
-        here, there = self.frames(before), self.frames(after)
-        step = there.centre - here.centre
+        here = self.frames(before, numbers)
+        step = self.frames(after, numbers).centre - here.centre
         outside = _effect(action, here.centre, step)
         inside = _effect(action, torch.zeros_like(here.centre), unrotate(step, here.heading))
         goes = outside.pull.norm(dim=(1, 2)) > PULLED
@@ -152,15 +188,22 @@ class Bodies(nn.Module):
             size = int(self.member[i].sum())
             driven = f", its steps {self.driven[i]:.0%} by actions" if self.driven[i] > DRIVEN else ""
             axes = " in its own axes" if driven and self.steered[i] else ""
-            words.append(f"{size} point{'s' * (size > 1)}{' with a heading' * bool(self.oriented[i])}{driven}{axes}")
+            heading = " with a heading" if self.firm[i] else " heading where numbers say" if self.oriented[i] else ""
+            words.append(f"{size} point{'s' * (size > 1)}{heading}{driven}{axes}")
         loose = f"; {len(self.rows)} loose points" if len(self.rows) else ""
         return f"{self.count} bodies ({'; '.join(words)}){loose}" if self.count else f"no bodies{loose}"
 
-    def frames(self, points: Float[Tensor, "*batch k 2"]) -> Frames:
+    def frames(self, points: Float[Tensor, "*batch k 2"], numbers: Float[Tensor, "*batch d"]) -> Frames:
         """Where the bodies are that points lie on; one without a heading has the picture's axes."""
-        centre = self.member @ points / self.member.sum(1, keepdim=True).clamp_min(1)
-        heading = facing(points[..., None, :, :] - centre[..., None, :], self.shape)
+        centre, own = self._placed(points)
+        told = Compass(self.gain, self.offset, self.doubled).heading(numbers[..., None, :])
+        heading = torch.where(self.firm[:, None], own, told)
         return Frames(centre, torch.where(self.oriented[:, None], heading, heading.new_tensor([1.0, 0.0])))
+
+    def _placed(self, points: Float[Tensor, "*batch k 2"]) -> tuple[Tensor, Tensor]:
+        """Centres of bodies, and headings (*batch, m, 2) by their shapes."""
+        centre = self.member @ points / self.member.sum(1, keepdim=True).clamp_min(1)
+        return centre, facing(points[..., None, :, :] - centre[..., None, :], self.shape)
 
     def sent(self, frames: Frames, action: Float[Tensor, "*batch a"]) -> Float[Tensor, "*batch m 2"]:
         """Where actions would have bodies be one control step later."""
@@ -168,17 +211,19 @@ class Bodies(nn.Module):
         return frames.centre + torch.where(self.steered[:, None], rotate(step, frames.heading), step)
 
     def straighten(self, points: Float[Tensor, "*batch k 2"]) -> Float[Tensor, "*batch k 2"]:
-        """The nearest points at which bodies that have a heading have their own shapes."""
-        centre, heading = self.frames(points)
+        """The nearest points at which bodies that have a heading by their shapes have these."""
+        centre, heading = self._placed(points)
         placed = rotate(self.shape, heading[..., None, :]) + centre[..., None, :]
-        firm = self.member * self.oriented[:, None]
+        firm = self.member * self.firm[:, None]
         return (firm[..., None] * placed).sum(-3) + (1 - firm.sum(0))[:, None] * points
 
-    def axes_of(self, points: Float[Tensor, "*batch k 2"]) -> Float[Tensor, "*batch k 2"]:
+    def axes_of(
+        self, points: Float[Tensor, "*batch k 2"], numbers: Float[Tensor, "*batch d"]
+    ) -> Float[Tensor, "*batch k 2"]:
         """The cosine and sine of the axes in which the change of each point is told: of its body where that has a
         heading, of the first body that has one where it has not, and for loose points the picture's."""
         fixed = (1 - self.axes.sum(1))[:, None] * points.new_tensor([1.0, 0.0])
-        return self.axes @ self.frames(points).heading + fixed
+        return self.axes @ self.frames(points, numbers).heading + fixed
 
 
 def _restored(bodies: Bodies, _: Any) -> None:
@@ -211,14 +256,31 @@ def _groups(points: Float[Tensor, "n k 2"]) -> list[Tensor]:
     return sorted(groups, key=lambda rows: (len(rows), float(travel[rows].mean())), reverse=True)
 
 
-def _with_room(groups: list[Tensor], before: Tensor, action: Tensor, after: Tensor) -> list[Tensor]:
+def _with_room(groups: list[Tensor], seen: Seen, told: Sequence[Compass]) -> list[Tensor]:
     """The first groups, and among them the one that actions drive most, if any."""
     if len(groups) <= ROOM:
         return groups
-    centres = [torch.stack([points[:, rows].mean(1) for rows in groups], dim=1) for points in (before, after)]
-    driven = _effect(action, centres[0], centres[1] - centres[0]).driven
-    most = int(driven.argmax())
+    driven = [max(_shares(rows, seen, told)) for rows in groups]
+    most = driven.index(max(driven))
     return groups[:ROOM] if most < ROOM or driven[most] <= DRIVEN else [*groups[: ROOM - 1], groups[most]]
+
+
+def _told(rows: Tensor, seen: Seen, told: Sequence[Compass]) -> Compass | None:
+    """By which numbers a body heads, if by any."""
+    outside, *inside = _shares(rows, seen, told)
+    best = max(inside, default=0.0)
+    return told[inside.index(best)] if best > outside + CLEARER else None
+
+
+def _shares(rows: Tensor, seen: Seen, told: Sequence[Compass]) -> list[float]:
+    """How much actions explain of a body's steps, in the picture's axes and in those of each heading that is told."""
+    here = seen.before[:, rows].mean(1, keepdim=True)
+    step = seen.after[:, rows].mean(1, keepdim=True) - here
+    effects = [_effect(seen.action, here, step)]
+    for one in told:
+        own = unrotate(step, one.heading(seen.numbers)[:, None])
+        effects.append(_effect(seen.action, torch.zeros_like(here), own))
+    return [float(effect.driven[0]) for effect in effects]
 
 
 def _effect(action: Float[Tensor, "n a"], centre: Float[Tensor, "n m 2"], step: Float[Tensor, "n m 2"]) -> Effect:

@@ -62,14 +62,14 @@ def turned(obs: torch.Tensor, angle: float, by: tuple[float, float] = (0.0, 0.0)
 def seen(model: Arrangement, obs: torch.Tensor, action: torch.Tensor) -> dict[str, torch.Tensor]:
     """What the bodies see that are seen from above."""
     points = obs[..., TOP].unflatten(-1, (9, 2))
-    return seen_by(model.pictures[0], points, action, model.scale[TOP].view(9, 2)[:, 0])
+    return seen_by(model.pictures[0], points, obs[..., :3], action, model.scale[TOP].view(9, 2)[:, 0])
 
 
 def from_hammer(obs: torch.Tensor, what: torch.Tensor) -> torch.Tensor:
     """Places (B, 2), seen from the hammer: from its centre, with its handle's direction as it was when first seen."""
     points = obs[:, -1, TOP].unflatten(-1, (9, 2))
     model = fitted()
-    heading = model.pictures[0].frames(points).heading[:, 0]
+    heading = model.pictures[0].frames(points, obs[:, -1, :3]).heading[:, 0]
     return rotate(what - points[:, [0, 1, 3, 4, 5]].mean(1), heading * torch.tensor([1.0, -1.0]))
 
 
@@ -94,7 +94,7 @@ def test_bodies_see_where_others_head_and_how_they_have_moved_themselves():
     turn = torch.tensor([math.cos(0.1), math.sin(0.1)])
     points = obs[:, 0, TOP].unflatten(-1, (9, 2))
     obs[:, 1, TOP] = (rotate(points, turn) + torch.tensor([0.01, 0.0])).flatten(1)
-    found, frames = seen(model, obs, action), model.pictures[0].frames(points)
+    found, frames = seen(model, obs, action), model.pictures[0].frames(points, obs[:, 0, :3])
     bar_from_hammer = rotate(frames.heading[:, 1], frames.heading[:, 0] * torch.tensor([1.0, -1.0]))
     assert torch.allclose(found["facing"][:, 0, 1], bar_from_hammer, atol=1e-3)
     assert torch.allclose(found["facing"][:, 0, 0], torch.tensor([1.0, 0.0]).expand(5, 2), atol=1e-4)
@@ -251,7 +251,7 @@ def test_a_policy_is_told_the_way_to_where_the_reward_was_highest():
     moved = turned(obs, 0.0, (0.1, 0.0))
     told = model._situation(moved, rest)
     assert torch.allclose(told[:, -12:-3], torch.full((1, 9), math.exp(-0.8)), atol=2e-2)
-    frames = model.pictures[0].frames(best[:, TOP].unflatten(-1, (9, 2)))
+    frames = model.pictures[0].frames(best[:, TOP].unflatten(-1, (9, 2)), best[:, :3])
     way = told[:, -36:-30].view(3, 2)  # 9 + 3 nearnesses, 2 * 6 from the side
     expected = rotate(torch.tensor([-0.1, 0.0]).expand(3, 2), frames.heading[0, :3] * torch.tensor([1.0, -1.0]))
     assert torch.allclose(way, expected, atol=1e-3)
@@ -289,7 +289,8 @@ def test_actions_that_say_where_to_go_are_known_from_those_that_say_how_far():
     model.fit_statistics(Pairs(pairs.before, pairs.action, after, pairs.reward))
     bodies, points = model.pictures[0], pairs.before[:, TOP].unflatten(-1, (9, 2))
     assert bodies.driven[2] > 0.99 and torch.equal(model.to_action(pairs.before, choice), choice)
-    assert torch.allclose(bodies.sent(bodies.frames(points), pairs.action)[:, 2], after[:, TOP][:, 12:14], atol=1e-3)
+    frames = bodies.frames(points, pairs.before[:, :3])
+    assert torch.allclose(bodies.sent(frames, pairs.action)[:, 2], after[:, TOP][:, 12:14], atol=1e-3)
 
 
 def test_what_is_usual_is_told_as_it_is_and_a_jump_on_a_logarithmic_scale():
