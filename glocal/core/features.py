@@ -5,12 +5,14 @@ The default, `Standard`, knows nothing but the typical size of every number's ch
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from glocal.core.compasses import Bearings
 from glocal.core.nets import harmonics, outcome_head
 from glocal.core.spec import Spec
 from glocal.core.types import Pairs, Segment
@@ -130,6 +132,9 @@ class StandardConfig:
 class Standard(Featurizer):
     """Numbers as they are, and their changes in units of the typical one, which the cells of a grid share.
 
+    Where numbers tell a heading in the plane, or a place that moves as it heads, their changes are told in its axes
+    (`Bearings`); which do is found in what was recorded, among the vectors that an observation begins with.
+
     Changes have heavy tails: most numbers rest most of the time, and move by many times their typical change when they
     do. What models predict is asinh(change / scale), which is linear for small changes and logarithmic for large ones,
     so that noise of a few units covers all of them.
@@ -141,13 +146,17 @@ class Standard(Featurizer):
 
     def __init__(self, spec: Spec, window: int, scales: int):
         super().__init__(spec, window, scales)
+        vectors = takewhile(lambda part: len(part.shape) == 1, spec.parts)
+        self.numbers = sum(part.size for part in vectors)
+        self.bearings = Bearings(self.numbers)
         self.register_buffer("scale", torch.ones(spec.obs_dim))
         self.register_buffer("largest", torch.ones(spec.obs_dim))
 
     @torch.no_grad()
     def fit_statistics(self, pairs: Pairs) -> None:
+        self._find_bearings(pairs)
         before, after = pairs.before, pairs.after
-        squared = self.spec.split((after - before).pow(2).mean(0))
+        squared = self.spec.split(self._change(before, after).pow(2).mean(0))
         self.scale.copy_(self.spec.join({name: _typical(x) for name, x in squared.items()}))
         self.largest.copy_(self.delta(before, after).abs().amax(0))
 
@@ -160,11 +169,27 @@ class Standard(Featurizer):
         return self.dynamics(obs, action, POLICY_SCALES)
 
     def delta(self, before: Tensor, after: Tensor) -> Tensor:
-        return ((after - before) / self.scale).asinh()
+        return (self._change(before, after) / self.scale).asinh()
 
     def advance(self, before: Tensor, delta: Tensor) -> Tensor:
         limit = 1.5 * self.largest
-        return before + delta.clamp(-limit, limit).sinh() * self.scale
+        change = delta.clamp(-limit, limit).sinh() * self.scale
+        numbers = self.bearings.changed(before[:, : self.numbers], change[:, : self.numbers])
+        return torch.cat([numbers, (before + change)[:, self.numbers :]], dim=1)
+
+    def found(self) -> str:
+        names = [f"{part.name} {i}" for part in self.spec.parts if len(part.shape) == 1 for i in range(part.size)]
+        headings, places = ([f"{names[i]} and {names[j]}" for i, j in pairs] for pairs in self.bearings.pairs())
+        told = [*(f"{pair} tell a heading" for pair in headings), *(f"{pair} a place" for pair in places)]
+        return ", ".join(told)
+
+    def _find_bearings(self, pairs: Pairs) -> None:
+        self.bearings.find(pairs.before[:, : self.numbers], pairs.action, pairs.after[:, : self.numbers])
+
+    def _change(self, before: Tensor, after: Tensor) -> Tensor:
+        """What happened between two observations (B, d)."""
+        numbers = self.bearings.change(before[:, : self.numbers], after[:, : self.numbers])
+        return torch.cat([numbers, (after - before)[:, self.numbers :]], dim=1)
 
 
 def _typical(squared: Tensor) -> Tensor:

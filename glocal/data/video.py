@@ -37,7 +37,7 @@ def read_frames(path: Path, first: float, count: int, fps: float) -> Iterator[Fr
     Raises `UserError` naming the file where it cannot be decoded, or has no frame at one of these times.
     """
     found, lead = 0, 0
-    reformatter: Any = VideoReformatter()  # one for all: a frame's own is set up, and starts its threads, for every frame
+    reformatter: Any = VideoReformatter()  # one for all: a frame's own is set up, with threads, for each
     try:
         with av.open(str(path), format=FORMAT) as container:
             stream = _video_stream(container, path)

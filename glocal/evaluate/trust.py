@@ -16,8 +16,8 @@ from glocal.core.types import Belief, Segment, Trajectory, World
 from glocal.evaluate.gradients import Question, acted, agreement
 
 COMPARED = 16
-"""Moments, at most, at which the gradient is compared with finite differences, in as many directions; no more than there
-are imagined episodes."""
+"""Moments, at most, at which the gradient is compared with finite differences, in as many directions: no more than
+imagined episodes."""
 EVERY = 5
 """Imagined control steps between beliefs whose distance from recorded ones is measured."""
 

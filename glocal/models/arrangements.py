@@ -13,11 +13,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from glocal.core.compasses import rotate, unrotate
 from glocal.core.features import POLICY_SCALES, Outcome, Standard
 from glocal.core.nets import harmonics, outcome_head
 from glocal.core.spec import Spec
 from glocal.core.types import Pairs
-from glocal.models.bodies import DRIVEN, ROOM, Bodies, rotate, unrotate
+from glocal.models.bodies import DRIVEN, ROOM, Bodies
 
 PAIRS = 48
 """Distances between points, at most, that rewards are told for each picture; of more always the same ones."""
@@ -61,7 +62,6 @@ class Arrangement(Standard):
         super().__init__(spec, window, scales)
         points = [part for part in spec.parts if len(part.shape) == 2]
         assert points and spec.parts[-len(points) :] == tuple(points), "points are the last parts of an observation"
-        self.numbers = spec.obs_dim - sum(part.size for part in points)
         self.counts = [part.shape[0] for part in points]
         self.pictures = nn.ModuleList(Bodies(count, spec.action_dim, self.numbers) for count in self.counts)
         self.register_buffer("goal", torch.zeros(spec.obs_dim))
@@ -72,6 +72,7 @@ class Arrangement(Standard):
     @torch.no_grad()
     def fit_statistics(self, pairs: Pairs) -> None:
         self.goal.copy_(pairs.after[pairs.reward.argmax()])
+        self._find_bearings(pairs)
         before, after = self._split(pairs.before), self._split(pairs.after)
         for bodies, here, there in zip(self._bodies(), before, after, strict=True):
             bodies.find(here, pairs.action, there, pairs.before[:, : self.numbers])
@@ -84,7 +85,8 @@ class Arrangement(Standard):
 
     def dynamics(self, obs: Tensor, action: Tensor, scales: int) -> Tensor:
         now, numbers = obs[:, -1], obs[..., : self.numbers]
-        past = ((numbers[:, 1:] - numbers[:, :-1]) / self.scale[: self.numbers]).asinh()
+        moved = self.bearings.change(numbers[:, :-1].flatten(0, 1), numbers[:, 1:].flatten(0, 1))
+        past = (moved.view(len(obs), self.window - 1, self.numbers) / self.scale[: self.numbers]).asinh()
         told = [now, harmonics(numbers[:, -1] / 4, scales), past.flatten(1), action.flatten(1)]
         for bodies, points, scale in zip(self._bodies(), self._split(obs), self._split(self.scale), strict=True):
             if bodies.count:
@@ -109,7 +111,7 @@ class Arrangement(Standard):
         told, moved = delta.clamp(-limit, limit).tensor_split([self.numbers], dim=-1)
         change = torch.cat([told.sinh(), uneased(moved)], dim=-1) * self.scale
         numbers = before[:, : self.numbers]
-        after = [numbers + change[:, : self.numbers]]
+        after = [self.bearings.changed(numbers, change[:, : self.numbers])]
         for bodies, points, moved in zip(self._bodies(), self._split(before), self._split(change), strict=True):
             after.append(bodies.straighten(points + rotate(moved, bodies.axes_of(points, numbers))).flatten(1))
         return torch.cat(after, dim=-1)
@@ -133,7 +135,8 @@ class Arrangement(Standard):
 
     def found(self) -> str:
         names = [part.name for part in self.spec.parts if len(part.shape) == 2]
-        return "; ".join(f"{name}: {part.described()}" for name, part in zip(names, self._bodies(), strict=True))
+        bodies = [f"{name}: {part.described()}" for name, part in zip(names, self._bodies(), strict=True)]
+        return "; ".join([*filter(None, [super().found()]), *bodies])
 
     def outcome(self, width: int) -> "ArrangementOutcome":
         return ArrangementOutcome(self.spec.obs_dim, self.numbers, self.counts, width)
@@ -153,7 +156,7 @@ class Arrangement(Standard):
     def _change(self, before: Tensor, after: Tensor) -> Tensor:
         """What happened between two observations (B, d), of points in the axes of bodies."""
         change = after - before
-        told = [change[:, : self.numbers]]
+        told = [self.bearings.change(before[:, : self.numbers], after[:, : self.numbers])]
         for bodies, points, moved in zip(self._bodies(), self._split(before), self._split(change), strict=True):
             told.append(unrotate(moved, bodies.axes_of(points, before[:, : self.numbers])).flatten(1))
         return torch.cat(told, dim=-1)

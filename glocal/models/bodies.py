@@ -14,7 +14,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from torch import Tensor, nn
 
-from glocal.models.compasses import Compass, compasses
+from glocal.core.compasses import Compass, all_ways, compasses, evenly, fitted, rotate, unrotate
 
 ROOM = 4
 """For bodies, in each picture."""
@@ -54,17 +54,6 @@ class Effect(NamedTuple):
     reach: Float[Tensor, "m 2 a"]
     pull: Float[Tensor, "m 2 2"]
     driven: Float[Tensor, " m"]
-
-
-def rotate(xy: Float[Tensor, "..."], turn: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Turn vectors (..., 2) by angles whose cosines and sines (..., 2) are given."""
-    (x, y), (cos, sin) = xy.unbind(-1), turn.unbind(-1)
-    return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
-
-
-def unrotate(xy: Float[Tensor, "..."], turn: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Turn vectors back."""
-    return rotate(xy, turn * turn.new_tensor([1.0, -1.0]))
 
 
 def facing(arms: Float[Tensor, "*batch k 2"], shape: Float[Tensor, "*shared k 2"]) -> Float[Tensor, "*batch 2"]:
@@ -143,7 +132,7 @@ class Bodies(nn.Module):
             getattr(self, name).zero_()
         some = evenly(len(before), LOOKED_AT, before.device)
         seen = Seen(before[some], action[some], after[some], numbers[some])
-        told = compasses(seen.numbers)
+        told = all_ways(compasses(seen.numbers))
         for i, rows in enumerate(_with_room(_groups(seen.before), seen, told)):
             self.member[i, rows] = 1
             self.shape[i, rows], strays = _shape(seen.before[:, rows])
@@ -231,12 +220,6 @@ def _restored(bodies: Bodies, _: Any) -> None:
     bodies.take_stock()
 
 
-def evenly(count: int, most: int, device: torch.device) -> Tensor:
-    """At most so many of `count` rows, evenly spread."""
-    kept = min(count, most)
-    return torch.arange(kept, device=device) * count // max(1, kept)
-
-
 def _groups(points: Float[Tensor, "n k 2"]) -> list[Tensor]:
     """Which of the points that move lie on one body: those with most points first, then those that travel farthest."""
     travel = points.double().var(0, correction=0).sum(-1).sqrt()
@@ -290,18 +273,12 @@ def _effect(action: Float[Tensor, "n a"], centre: Float[Tensor, "n m 2"], step: 
     reach, pull, driven = [], [], []
     for i in range(step.shape[1]):
         beside = torch.cat([centre[:, i], one], dim=1)
-        (found, left), (_, whole) = (_fitted(x, step[:, i]) for x in (torch.cat([action, beside], dim=1), beside))
+        (found, left), (_, whole) = (fitted(x, step[:, i]) for x in (torch.cat([action, beside], dim=1), beside))
         reach.append(found[:acts].T)
         pull.append(found[acts:-1].T)
-        driven.append(1 - left / whole if whole > 1e-12 else torch.zeros((), dtype=torch.double))
+        driven.append(1 - left.sum() / whole.sum() if whole.sum() > 1e-12 else torch.zeros((), dtype=torch.double))
     parts = torch.stack(reach), torch.stack(pull), torch.stack(driven).clamp_min(0)
     return Effect(*(part.float().to(device) for part in parts))
-
-
-def _fitted(told: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-    """Coefficients of a least-squares fit, and the variance that it leaves."""
-    found = torch.linalg.lstsq(told, step, driver="gelsd").solution
-    return found, (step - told @ found).pow(2).sum() / max(1, len(told) - told.shape[1])
 
 
 def _shape(points: Float[Tensor, "n k 2"]) -> tuple[Float[Tensor, "k 2"], Float[Tensor, ""]]:

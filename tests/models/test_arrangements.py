@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from glocal.core.compasses import rotate
 from glocal.core.nets import harmonics
 from glocal.core.spec import Part, Spec
 from glocal.core.types import Pairs
@@ -18,7 +19,7 @@ from glocal.models.arrangements import (
     seen_by,
     uneased,
 )
-from glocal.models.bodies import ROOM, rotate
+from glocal.models.bodies import ROOM
 from tests.models.test_bodies import REACH
 from tests.models.test_bodies import recorded as seen_from_above
 

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from glocal.models.bodies import ROOM, Bodies, rotate
+from glocal.core.compasses import rotate
+from glocal.models.bodies import ROOM, Bodies
 
 HAMMER = torch.tensor([[-0.2, 0.0], [0.0, 0.0], [0.2, 0.0], [0.0, 0.3], [0.0, 0.15]])
 BAR = torch.tensor([[-0.1, 0.0], [0.1, 0.0], [0.05, 0.02]])
