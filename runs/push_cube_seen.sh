@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Push-Cube seen from above: the robot's own numbers and a camera's pictures, in which cube and goal are; nothing tracks
 # them. 200 episodes of play (40 000 control steps at 5 a second), judged in 100 episodes of 300 control steps (60 s).
+# Then, between the same models: METHODS="decouple imagine ppo-same cloning icem" runs/push_cube_seen.sh
 source "$(dirname "$0")/with_tasks.sh"
 export MUJOCO_GL=${MUJOCO_GL:-egl}
 out=${OUT:-out/push_cube_seen}
 [ -e "$out/logs" ] || .venv/bin/python runs/record_cube.py "$out/logs" --episodes 200 --steps 200 --camera
-.venv/bin/glocal run "${PRESET:-robot-points}" --logs "$out/logs" --run "$out/run" --env glocal/PushCube-v0 \
-    --env.senses 'observation.images.above=render()' --task.control-steps 300 --learn.episode 48 \
-    --threads "${THREADS:-1}" --processes 1 "$@"
+seen "${PRESET:-robot-points}" "$out" --env glocal/PushCube-v0 --env.senses 'observation.images.above=render()' \
+    --task.control-steps 300 --learn.episode 48 "$@"
