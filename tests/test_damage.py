@@ -18,7 +18,7 @@ from glocal.pipeline.run_dir import Run
 from glocal.pipeline.stamps import Attempt, attempt_path, read_attempt, stage_seconds, stamp_path, write
 from glocal.pipeline.status import is_begun, plan_of, status
 from glocal.runtime.files import UserError, answered, read_json, sha256
-from glocal.runtime.trainer import read_log
+from glocal.runtime.trainer import logged_seconds, read_log
 from tests.finished import finished_run
 
 GARBAGE = ["", "[]", "{}", "null", "3", "{", '"text"', "[" * 100_000, '{"plan": 3, "seconds": {}}', "\x00\xff"]
@@ -94,6 +94,22 @@ def test_a_line_of_a_log_that_is_no_row_is_named(tmp_path, line):
 def test_the_line_that_was_being_written_does_not_count(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"iteration": 1, "loss": NaN}\n{"iterat')
     assert [row["iteration"] for row in read_log(tmp_path)] == [1]
+
+
+@pytest.mark.parametrize(
+    "text, seconds",
+    [
+        ('{"iteration": 1, "speed/seconds": 2.0}\n{"iteration": 2, "speed/seconds": 5.5}\n', 5.5),
+        ('{"iteration": 1}\n', 0.0),
+        ("", 0.0),
+        ("broken\n", 0.0),
+        (None, 0.0),
+    ],
+)
+def test_the_time_that_a_training_took_is_in_its_log_if_that_is_whole(tmp_path, text, seconds):
+    if text is not None:
+        (tmp_path / "log.jsonl").write_text(text)
+    assert logged_seconds(tmp_path) == seconds
 
 
 INDEX = {"format": 1, "fields": ["action"], "about": {}, "episodes": [{"rows": 3, "sha256": "ab"}]}

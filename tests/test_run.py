@@ -25,8 +25,9 @@ from glocal.pipeline.presets import PRESETS
 from glocal.pipeline.run import alone, open_run, status
 from glocal.pipeline.run_dir import Run
 from glocal.pipeline.stages import imagined_steps
+from glocal.pipeline.stamps import stage_seconds
 from glocal.runtime.checkpoints import load, save
-from glocal.runtime.trainer import read_log
+from glocal.runtime.trainer import logged_seconds, read_log
 
 LONGER = [
     "--world-fit.updates", "150", "--surrogate-fit.updates", "150", "--cloning-fit.updates", "150",
@@ -134,6 +135,7 @@ def test_killed_at_random_moments_it_comes_to_the_same_end(finished, tmp_path):
         whole, cut = load(finished / kind, kind), load(folder / kind, kind)
         assert all(torch.equal(tensor, cut.model[name]) for name, tensor in whole.model.items()), kind
         assert _logged(finished / kind) == _logged(folder / kind), kind
+        assert stage_seconds(folder)[kind] >= logged_seconds(folder / kind) > 0
     results = [rounded(json.loads((path / "results.json").read_text())) for path in (finished, folder)]
     assert results[0]["policy"] == results[1]["policy"] and results[0]["cloning"] == results[1]["cloning"]
 

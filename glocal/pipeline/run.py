@@ -20,7 +20,7 @@ from glocal.runtime.digests import Digests
 from glocal.runtime.files import UserError
 from glocal.runtime.progress import console, quoted
 from glocal.runtime.team import leave, started, together
-from glocal.runtime.trainer import threads
+from glocal.runtime.trainer import logged_seconds, threads
 
 
 def open_run(folder: Path) -> Run:
@@ -97,7 +97,10 @@ def _check_asked_for(run: Run, stage: Stage) -> None:
 
 
 def _attempt(run: Run, stage: Stage) -> float:
-    """Work at a stage; returns the seconds spent on it, earlier interrupted attempts included."""
+    """Work at a stage; returns the seconds spent on it, earlier attempts included.
+
+    Of attempts that ended without a word, as with a machine, counts what a training's log holds.
+    """
     began = time.monotonic()
     attempt = read_attempt(run.folder, stage.name)
     assert attempt is not None
@@ -107,7 +110,7 @@ def _attempt(run: Run, stage: Stage) -> float:
         spent = attempt.seconds + time.monotonic() - began
         write(attempt_path(run.folder, stage.name), replace(attempt, seconds=spent))
         raise
-    return attempt.seconds + time.monotonic() - began
+    return max(attempt.seconds + time.monotonic() - began, logged_seconds(run.folder / stage.output))
 
 
 def _work(stage: Stage, run: Run) -> None:

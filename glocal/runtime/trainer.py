@@ -205,7 +205,8 @@ def train(
             if look is not None and clock.look_every and job.iteration % clock.look_every == 0:
                 row |= look()
             if row:
-                log.write(job.iteration, row | {f"speed/{unit}_per_second": tick.rate})
+                spent = {f"speed/{unit}_per_second": tick.rate, "speed/seconds": time.monotonic() - began}
+                log.write(job.iteration, row | spent)
             tick(job.iteration, _note(row) if row else None)
             due = job.iteration == job.total or time.monotonic() - saved > clock.checkpoint_seconds
             if team().tell(due) if sharded else due:
@@ -360,6 +361,15 @@ def read_log(folder: Path) -> list[dict[str, float]]:
     """The rows of a training's log; raises `UserError` naming the line that is none."""
     path = folder / "log.jsonl"
     return [_row(line, f"line {number} of {path}") for number, line in enumerate(_whole_lines(path), 1)]
+
+
+def logged_seconds(folder: Path) -> float:
+    """The seconds that a training has taken by the last row of its log, all attempts added; 0 where it does not say."""
+    try:
+        rows = read_log(folder) if (folder / "log.jsonl").is_file() else []
+    except UserError:
+        return 0.0
+    return rows[-1].get("speed/seconds", 0.0) if rows else 0.0
 
 
 def _row(line: str, where: str) -> dict[str, float]:
