@@ -15,33 +15,42 @@ from torch import Tensor, nn
 MOST = 8
 """Pairs of numbers that are taken for headings, those that stay nearest to a circle first; and for places."""
 ROUND = 1e-3
-"""Mean squared deviation of a squared radius of 1 up to which numbers stay on a circle."""
-SWINGS = 0.05
-"""Share of the squared radius that both numbers have to vary by."""
-DIRECTIONS, TAKEN = 256, 16
-"""How many directions, of so many, a heading has to take at least; switches take fewer."""
+"""Mean squared deviation of a squared radius from 1 up to which numbers stay on a circle."""
+LIKELY = 0.2
+"""What a fit of a circle leaves unexplained, up to which a pair of numbers is looked at closely."""
+SWINGS = 0.01
+"""Variance that both numbers have to have, where the radius is 1."""
+DIRECTIONS, TAKEN, HELD = 64, 12, 0.005
+"""A heading has taken so many of so many directions at least, each in this share of the rows: switches take fewer."""
 CLEARER = 0.2
 """Something moves as a heading says where actions, told in its axes, explain so much more of its steps."""
 ALIKE = 0.9
 """Cosine between what actions do to one number of a place, a quarter turn on, and what they do to the other."""
-LOOKED_AT = 4096
-"""Recorded control steps that are looked at."""
+LOOKED_AT, ENOUGH = 4096, 64
+"""Recorded control steps that are looked at, at most, and at least: in fewer anything may look like anything."""
+INNER = 0.1
+"""Radius within which no heading can be told from numbers; it counts as the first axis."""
 
 
 class Compass(NamedTuple):
     """A heading that numbers x (d,) tell: along `gain` x + `offset`, or where it is `doubled` at twice that angle.
 
-    All three may be of many headings (*m), one behind the other.
+    All three may be of several headings (*m), one behind the other.
     """
 
     gain: Float[Tensor, "*m 2 d"]
     offset: Float[Tensor, "*m 2"]
     doubled: Float[Tensor, "*m"]
 
-    def heading(self, numbers: Float[Tensor, "*batch d"]) -> Float[Tensor, "*each 2"]:
-        """Cosines and sines, of numbers and of headings that are broadcast against one another."""
-        way = _unit((self.gain @ numbers[..., None]).squeeze(-1) + self.offset)
-        return torch.where(self.doubled[..., None] > 0, rotate(way, way), way)
+    def way(self, numbers: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch_m 2"]:
+        """Vectors (*batch, *m, 2) along the headings, of about length 1, not doubled."""
+        told = numbers @ self.gain.flatten(0, -2).T
+        return told.unflatten(-1, self.offset.shape) + self.offset
+
+    def heading(self, numbers: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch_m 2"]:
+        """Cosines and sines (*batch, *m, 2)."""
+        unit = _unit(self.way(numbers))
+        return torch.where(self.doubled[..., None] > 0, rotate(unit, unit), unit)
 
 
 class Place(NamedTuple):
@@ -59,13 +68,16 @@ def rotate(xy: Float[Tensor, "..."], turn: Float[Tensor, "..."]) -> Float[Tensor
 
 def unrotate(xy: Float[Tensor, "..."], turn: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Turn vectors back."""
-    return rotate(xy, turn * turn.new_tensor([1.0, -1.0]))
+    (x, y), (cos, sin) = xy.unbind(-1), turn.unbind(-1)
+    return torch.stack([cos * x + sin * y, cos * y - sin * x], dim=-1)
 
 
-def evenly(count: int, most: int, device: torch.device) -> Int[Tensor, " n"]:
-    """At most so many of `count` rows, evenly spread."""
-    kept = min(count, most)
-    return torch.arange(kept, device=device) * count // max(1, kept)
+def spread(count: int, most: int, device: torch.device) -> Int[Tensor, " n"]:
+    """At most so many of `count` rows: one of each of as many equal stretches, always the same, in no rhythm."""
+    if count <= most:
+        return torch.arange(count, device=device)
+    within = torch.rand(most, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    return ((torch.arange(most) + within) * (count / most)).long().clamp_max(count - 1).to(device)
 
 
 def fitted(told: Float[Tensor, "n p"], step: Float[Tensor, "n q"]) -> tuple[Tensor, Tensor]:
@@ -75,11 +87,14 @@ def fitted(told: Float[Tensor, "n p"], step: Float[Tensor, "n q"]) -> tuple[Tens
 
 
 def compasses(numbers: Float[Tensor, "n d"]) -> list[Compass]:
-    """What may be headings in recorded numbers, the roundest first."""
-    if numbers.shape[1] < 2:
+    """What may be headings in recorded numbers, the roundest first; no number is in two of them."""
+    if numbers.shape[1] < 2 or len(numbers) < ENOUGH:
         return []
-    circles = ((part.to(numbers) for part in circle) for circle in _circles(numbers.double().cpu()))
-    return [Compass(gain, offset, gain.new_zeros(())) for gain, offset in circles]
+    kept: list[Compass] = []
+    for gain, offset in _circles(numbers.double().cpu()):
+        if len(kept) < MOST and not any(_overlap(gain.to(numbers), other.gain) for other in kept):
+            kept.append(Compass(gain.to(numbers), offset.to(numbers), numbers.new_zeros(())))
+    return kept
 
 
 def all_ways(found: Sequence[Compass]) -> list[Compass]:
@@ -99,7 +114,8 @@ def places(
     step: Float[Tensor, "n d"],
     headings: Sequence[Compass],
 ) -> list[Place]:
-    """The places among numbers that `step` was added to, those that actions explain best first; none twice."""
+    """The places among numbers that `step` was added to, those that actions explain best first; no number is in two of
+    them, nor in one where its step is 0."""
     if not headings:
         return []
     action, step = action.double().cpu(), step.double().cpu()
@@ -113,103 +129,120 @@ def places(
         across, along = reach[:-1].view(2, -1, step.shape[1])
         size = reach[:-1].norm(dim=0).clamp_min(1e-12)
         alike = (torch.cat([-along, across]).T @ torch.cat([across, along])) / (size[:, None] * size)
-        for i, j in torch.combinations((clearer > CLEARER).nonzero()[:, 0]).tolist():
-            if alike[i, j].abs() > ALIKE:
-                weight = torch.zeros_like(by.gain)
-                weight[0, i], weight[1, j] = float(1 / size[i]), float(alike[i, j].sign() / size[j])
-                found.append((float(clearer[i] + clearer[j]), Place(weight, by)))
+        moved = (clearer > CLEARER)[:, None] & (clearer > CLEARER)
+        for i, j in (moved & (alike.abs() > ALIKE)).triu(1).nonzero().tolist():
+            weight = torch.zeros_like(by.gain)
+            weight[0, i], weight[1, j] = float(1 / size[i]), float(alike[i, j].sign() / size[j])
+            found.append((float(clearer[i] + clearer[j]), Place(weight, by)))
     kept: list[Place] = []
     for _, place in sorted(found, key=lambda one: one[0], reverse=True):
-        if not any((place.weight != 0).any(0)[(other.weight != 0).any(0)].any() for other in kept):
+        if len(kept) < MOST and not any(_overlap(place.weight, other.weight) for other in kept):
             kept.append(place)
-    return kept[:MOST]
+    return kept
 
 
 class Bearings(nn.Module):
-    """How changes of numbers (d,) are told: of headings how far they turn, of places as they head, of others plainly.
+    """How changes of numbers (d,) are told: of headings as they turn, of places as they head, of others plainly.
 
-    Which are headings and places is found in what was recorded; before that all are others. Headings stay on circles.
+    Which are headings and places is found in what was recorded; before that all are others. A heading counts where it
+    went round more than half of its circle and never turned by more than a right angle in a step; its numbers come no
+    farther from their circle than they were recorded. Others may still say how a place moves.
     """
 
     turn: Tensor
     centre: Tensor
+    radius: Tensor
     place: Tensor
-    gain: Tensor
-    offset: Tensor
-    doubled: Tensor
+    by_gain: Tensor
+    by_offset: Tensor
+    by_doubled: Tensor
+    turning: Tensor
+    moving: Tensor
 
     def __init__(self, numbers: int):
         super().__init__()
         self.register_buffer("turn", torch.zeros(MOST, 2, numbers))
         self.register_buffer("centre", torch.zeros(MOST, 2))
+        self.register_buffer("radius", torch.zeros(MOST, 2))
         self.register_buffer("place", torch.zeros(MOST, 2, numbers))
-        self.register_buffer("gain", torch.zeros(MOST, 2, numbers))
-        self.register_buffer("offset", torch.zeros(MOST, 2))
-        self.register_buffer("doubled", torch.zeros(MOST))
+        self.register_buffer("by_gain", torch.zeros(MOST, 2, numbers))
+        self.register_buffer("by_offset", torch.zeros(MOST, 2))
+        self.register_buffer("by_doubled", torch.zeros(MOST))
         self.register_load_state_dict_post_hook(_restored)
-        self.turns = self.places = 0
+        self._told_of([], [])
 
     @torch.no_grad()
     def find(self, before: Float[Tensor, "n d"], action: Float[Tensor, "n a"], after: Float[Tensor, "n d"]) -> None:
         """Find headings and places in recorded numbers."""
-        for buffer in self.buffers():
-            buffer.zero_()
-        rows = evenly(len(before), LOOKED_AT, before.device)
-        before, action, after = before[rows], action[rows], after[rows]
-        headings = _apart(compasses(before))
-        for i, one in enumerate(headings):
+        for name in self.state_dict():
+            getattr(self, name).zero_()
+        rows = spread(len(before), LOOKED_AT, before.device)
+        headings, step = compasses(before[rows]), (after - before)[rows]
+        for i, one in enumerate(one for one in headings if _turns(one.way(before), one.way(after))):
             self.turn[i], self.centre[i] = one.gain, one.offset
-        moves = (after - before) * (self.turn == 0).all(1).all(0)
+            self.radius[i] = torch.stack(one.way(before).norm(dim=-1).aminmax())
+        moves = step * (self.turn == 0).all(1).all(0)
         ways = [one._replace(doubled=one.doubled + doubled) for one in headings for doubled in (0.0, 1.0)]
-        for i, place in enumerate(places(before, action, moves, ways)):
+        for i, place in enumerate(places(before[rows], action[rows], moves, ways)):
             self.place[i] = place.weight
-            self.gain[i], self.offset[i], self.doubled[i] = place.by
+            self.by_gain[i], self.by_offset[i], self.by_doubled[i] = place.by
         self.take_stock()
 
     def take_stock(self) -> None:
-        """See how many headings and places there are."""
-        if not self.turn.is_meta:
-            self.turns, self.places = (int(part.flatten(1).any(1).sum()) for part in (self.turn, self.place))
+        """See which numbers are headings and places; none of either where nothing was looked for."""
+        if not self.turn.is_meta and self.turn.numel():
+            found = (part.abs().argmax(-1)[part.flatten(1).any(1)].tolist() for part in (self.turn, self.place))
+            self._told_of(*found)
+
+    def _told_of(self, headings: list[list[int]], places: list[list[int]]) -> None:
+        self.headings, self.places = headings, places
+        device = self.turn.device
+        for name, columns in (("turning", headings), ("moving", places)):
+            flat = torch.tensor(columns, dtype=torch.long, device=device).flatten()
+            self.register_buffer(name, flat, persistent=False)
 
     def change(self, before: Float[Tensor, "b d"], after: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """What happened between numbers."""
         change = told = after - before
-        if self.turns:
-            here = self._headings(before)
-            told = _put(told, unrotate(self._headings(after) - here, here), self.turn[: self.turns])
+        if self.headings:
+            compass = self._turning()
+            here, there = compass.way(before), compass.way(after)
+            told = told.index_copy(1, self.turning, unrotate(there - here, _unit(here)).flatten(1))
         if self.places:
-            told = _put(told, unrotate(self._steps(change), self._axes(before)), self.place[: self.places])
+            step = self._pairs(change, self.moving) * self._weight()
+            told = told.index_copy(1, self.moving, unrotate(step, self._axes(before)).flatten(1))
         return told
 
     def changed(self, before: Float[Tensor, "b d"], told: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
-        """Numbers after a change that was told: the inverse of `change`."""
+        """Numbers after a change that was told: the inverse of `change`, but that headings stay near their circles."""
         after = before + told
-        if self.turns:
-            here, gain = self._headings(before), self.turn[: self.turns]
-            there = _unit(here + rotate(_taken(told, gain), here))
-            after = _put(after, (there - self.centre[: self.turns]) / gain.sum(-1), gain)
+        if self.headings:
+            compass = self._turning()
+            here = compass.way(before)
+            there = here + rotate(self._pairs(told, self.turning), _unit(here))
+            nearest, farthest = self.radius[: len(self.headings)].unbind(-1)
+            length = there.norm(dim=-1)
+            there = _unit(there) * torch.minimum(torch.maximum(length, nearest), farthest)[..., None]
+            pairs = (there - compass.offset) / compass.gain.sum(-1)
+            after = after.index_copy(1, self.turning, pairs.flatten(1))
         if self.places:
-            weight = self.place[: self.places]
-            step = rotate(_taken(told, weight), self._axes(before)) / weight.sum(-1)
-            after = _put(after, _taken(before, weight) + step, weight)
+            step = rotate(self._pairs(told, self.moving), self._axes(before)) / self._weight()
+            after = after.index_copy(1, self.moving, (self._pairs(before, self.moving) + step).flatten(1))
         return after
 
-    def pairs(self) -> tuple[list[list[int]], list[list[int]]]:
-        """The columns of headings, and those of places."""
-        found = (part[:count].abs().argmax(-1) for part, count in ((self.turn, self.turns), (self.place, self.places)))
-        headings, moving = (rows.tolist() for rows in found)
-        return headings, moving
+    def _turning(self) -> Compass:
+        count = len(self.headings)
+        return Compass(self.turn[:count], self.centre[:count], self.by_doubled.new_zeros(count))
 
-    def _headings(self, numbers: Tensor) -> Float[Tensor, "b m 2"]:
-        gain, centre = self.turn[: self.turns], self.centre[: self.turns]
-        return Compass(gain, centre, torch.zeros_like(centre[:, 0])).heading(numbers[:, None])
+    def _weight(self) -> Float[Tensor, "m 2"]:
+        return self.place[: len(self.places)].sum(-1)
 
     def _axes(self, numbers: Tensor) -> Float[Tensor, "b m 2"]:
-        told = (part[: self.places] for part in (self.gain, self.offset, self.doubled))
-        return Compass(*told).heading(numbers[:, None])
+        by = (part[: len(self.places)] for part in (self.by_gain, self.by_offset, self.by_doubled))
+        return Compass(*by).heading(numbers)
 
-    def _steps(self, change: Tensor) -> Float[Tensor, "b m 2"]:
-        return (self.place[: self.places] @ change[:, None, :, None]).squeeze(-1)
+    def _pairs(self, numbers: Float[Tensor, "b d"], columns: Tensor) -> Float[Tensor, "b m 2"]:
+        return numbers[:, columns].unflatten(-1, (-1, 2))
 
 
 def _restored(bearings: Bearings, _: Any) -> None:
@@ -218,50 +251,50 @@ def _restored(bearings: Bearings, _: Any) -> None:
 
 
 def _unit(way: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
-    return way / way.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    """Vectors of length 1; where none can be told, the first axis."""
+    length = way.norm(dim=-1, keepdim=True)
+    return torch.where(length < INNER, way.new_tensor([1.0, 0.0]), way / length.clamp_min(INNER))
 
 
-def _taken(numbers: Float[Tensor, "b d"], weight: Float[Tensor, "m 2 d"]) -> Float[Tensor, "b m 2"]:
-    """The numbers of pairs, which are where they have weights."""
-    return torch.einsum("bd,mkd->bmk", numbers, (weight != 0).to(numbers.dtype))
+def _overlap(one: Float[Tensor, "2 d"], other: Float[Tensor, "2 d"]) -> bool:
+    """Whether a number is in both."""
+    return bool(((one != 0).any(0) & (other != 0).any(0)).any())
 
 
-def _put(
-    numbers: Float[Tensor, "b d"], pairs: Float[Tensor, "b m 2"], weight: Float[Tensor, "m 2 d"]
-) -> Float[Tensor, "b d"]:
-    """Numbers with pairs in their places."""
-    where = (weight != 0).to(numbers.dtype)
-    return numbers * (1 - where.sum((0, 1))) + torch.einsum("bmk,mkd->bd", pairs, where)
-
-
-def _apart(found: Sequence[Compass]) -> list[Compass]:
-    """Headings none of whose numbers are those of one before."""
-    kept: list[Compass] = []
-    for one in found:
-        if not any(((one.gain != 0).any(0) & (other.gain != 0).any(0)).any() for other in kept):
-            kept.append(one)
-    return kept
+def _turns(here: Float[Tensor, "n 2"], there: Float[Tensor, "n 2"]) -> bool:
+    """Whether a heading went round more than half of its circle, and by less than a right angle in each step."""
+    if (here * there).sum(-1).min() <= 0:
+        return False
+    angle = torch.atan2(here[:, 1], here[:, 0]).sort().values
+    gaps = torch.cat([angle.diff(), angle[:1] + 2 * torch.pi - angle[-1:]])
+    return bool(gaps.max() < torch.pi)
 
 
 def _circles(numbers: Float[Tensor, "n d"]) -> Iterator[tuple[Float[Tensor, "2 d"], Float[Tensor, "2"]]]:
     """How pairs of numbers that stay on an ellipse along the axes become a unit circle, the roundest first."""
-    count = numbers.shape[1]
+    count, mean = numbers.shape[1], numbers.mean(0)
+    numbers = numbers - mean
     told = torch.cat([numbers**2, numbers], dim=1)
     squares, sums = told.T @ told / len(told), told.mean(0)
-    spread = numbers.var(0, correction=0)
     pairs = torch.combinations(torch.arange(count))
     rows = torch.stack([pairs, count + pairs], dim=-1)  # of a x^2 + b x + c y^2 + d y, which is 1 on an ellipse
     known = squares[rows.flatten(1)[:, :, None], rows.flatten(1)[:, None]]
-    found = torch.linalg.lstsq(known, sums[rows].flatten(1)[..., None], driver="gelsd").solution.view(-1, 2, 2)
-    strays = 1 - (sums[rows] * found).sum((1, 2))
-    is_round = (strays < ROUND) & (found[..., 0] * spread[pairs] > 0).all(1)
-    for number in strays.masked_fill(~is_round, torch.inf).argsort()[: min(MOST, int(is_round.sum()))].tolist():
-        square, linear = found[number].T
-        gain, offset = numbers.new_zeros(2, count), linear / (2 * square.sqrt())
-        gain[[0, 1], pairs[number]] = square.sqrt()
-        radius = (1 + offset.pow(2).sum()).sqrt()
-        gain, offset = gain / radius, offset / radius
-        angle = torch.atan2(*(numbers @ gain.T + offset).T)
-        directions = (angle / (2 * torch.pi) * DIRECTIONS).round().unique()
-        if ((gain**2 @ spread) > SWINGS).all() and len(directions) >= TAKEN:
-            yield gain, offset
+    fits = torch.linalg.lstsq(known, sums[rows].flatten(1)[..., None], driver="gelsd").solution.view(-1, 2, 2)
+    square, linear = fits.unbind(-1)
+    gain = square.clamp_min(0).sqrt()
+    offset = linear / (2 * gain.clamp_min(1e-6))
+    radius = (1 + offset.pow(2).sum(1, keepdim=True)).sqrt()
+    gain, offset = gain / radius, offset / radius
+    likely = (1 - (sums[rows] * fits).sum((1, 2)) < LIKELY) & (gain**2 * numbers.var(0)[pairs] > SWINGS).all(1)
+    found = []
+    for k in likely.nonzero()[:, 0].tolist():
+        way = numbers[:, pairs[k]] * gain[k] + offset[k]
+        strays = float((way.pow(2).sum(1) - 1).pow(2).mean())
+        angle = torch.atan2(way[:, 1], way[:, 0]) / (2 * torch.pi) * DIRECTIONS
+        held = angle.floor().long().remainder(DIRECTIONS).bincount(minlength=DIRECTIONS) > HELD * len(way)
+        if strays < ROUND and held.sum() >= TAKEN:
+            found.append((strays, k))
+    for _, k in sorted(found):
+        whole = numbers.new_zeros(2, count)
+        whole[[0, 1], pairs[k]] = gain[k]
+        yield whole, offset[k] - whole @ mean

@@ -179,7 +179,8 @@ class Standard(Featurizer):
 
     def found(self) -> str:
         names = [f"{part.name} {i}" for part in self.spec.parts if len(part.shape) == 1 for i in range(part.size)]
-        headings, places = ([f"{names[i]} and {names[j]}" for i, j in pairs] for pairs in self.bearings.pairs())
+        found = (self.bearings.headings, self.bearings.places)
+        headings, places = ([f"{names[i]} and {names[j]}" for i, j in pairs] for pairs in found)
         told = [*(f"{pair} tell a heading" for pair in headings), *(f"{pair} a place" for pair in places)]
         return ", ".join(told)
 

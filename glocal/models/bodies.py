@@ -14,7 +14,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from torch import Tensor, nn
 
-from glocal.core.compasses import Compass, all_ways, compasses, evenly, fitted, rotate, unrotate
+from glocal.core.compasses import Compass, all_ways, compasses, fitted, rotate, spread, unrotate
 
 ROOM = 4
 """For bodies, in each picture."""
@@ -116,6 +116,7 @@ class Bodies(nn.Module):
         self.register_buffer("driven", torch.zeros(ROOM))
         self.register_buffer("steered", torch.zeros(ROOM, dtype=torch.bool))
         self.register_load_state_dict_post_hook(_restored)
+        self.told = False
         self._told_of(ROOM, torch.arange(points))
 
     @torch.no_grad()
@@ -130,7 +131,7 @@ class Bodies(nn.Module):
         points before."""
         for name in self.state_dict():
             getattr(self, name).zero_()
-        some = evenly(len(before), LOOKED_AT, before.device)
+        some = spread(len(before), LOOKED_AT, before.device)
         seen = Seen(before[some], action[some], after[some], numbers[some])
         told = all_ways(compasses(seen.numbers))
         for i, rows in enumerate(_with_room(_groups(seen.before), seen, told)):
@@ -141,6 +142,7 @@ class Bodies(nn.Module):
             if chosen is not None:
                 self.gain[i], self.offset[i], self.doubled[i] = chosen
             self.oriented[i] = self.firm[i] or chosen is not None
+        self.take_stock()
         first = self.oriented.int().argmax()
         for i in range(ROOM):
             self.axes[self.member[i] > 0, i if self.oriented[i] else first] = float(self.oriented.any())
@@ -151,13 +153,13 @@ class Bodies(nn.Module):
         goes = outside.pull.norm(dim=(1, 2)) > PULLED
         outside = outside._replace(pull=outside.pull * goes[:, None, None])
         self.steered.copy_((inside.driven > outside.driven) & self.oriented)
-        self.take_stock()
         for own, fixed, buffer in zip(inside, outside, (self.reach, self.pull, self.driven), strict=True):
             buffer.copy_(torch.where(self.steered.view(-1, *[1] * (own.ndim - 1)), own, fixed))
 
     def take_stock(self) -> None:
         """See how many bodies there are, and which points are loose; none of either where nothing was looked for."""
         if not self.member.is_meta:
+            self.told = bool((self.oriented & ~self.firm).any())
             self._told_of(int(self.member.any(1).sum()), (self.member.sum(0) == 0).nonzero()[:, 0])
 
     def _told_of(self, count: int, rows: Tensor) -> None:
@@ -165,7 +167,8 @@ class Bodies(nn.Module):
         nearby = [torch.stack([rows, rows.roll(-by)]) for by in (1, 2) if by < len(rows)]
         fixed = torch.stack([rows.repeat_interleave(len(firsts)), firsts.repeat(len(rows))])
         ways = torch.cat([*nearby, fixed], dim=1)
-        ways = ways[:, evenly(ways.shape[1], WAYS, rows.device)]
+        kept = min(ways.shape[1], WAYS)
+        ways = ways[:, torch.arange(kept, device=rows.device) * ways.shape[1] // max(1, kept)]
         self.count = count
         self.register_buffer("rows", rows, persistent=False)
         self.register_buffer("ways", ways, persistent=False)
@@ -184,9 +187,10 @@ class Bodies(nn.Module):
 
     def frames(self, points: Float[Tensor, "*batch k 2"], numbers: Float[Tensor, "*batch d"]) -> Frames:
         """Where the bodies are that points lie on; one without a heading has the picture's axes."""
-        centre, own = self._placed(points)
-        told = Compass(self.gain, self.offset, self.doubled).heading(numbers[..., None, :])
-        heading = torch.where(self.firm[:, None], own, told)
+        centre, heading = self._placed(points)
+        if self.told:
+            told = Compass(self.gain, self.offset, self.doubled).heading(numbers)
+            heading = torch.where(self.firm[:, None], heading, told)
         return Frames(centre, torch.where(self.oriented[:, None], heading, heading.new_tensor([1.0, 0.0])))
 
     def _placed(self, points: Float[Tensor, "*batch k 2"]) -> tuple[Tensor, Tensor]:
@@ -256,14 +260,18 @@ def _told(rows: Tensor, seen: Seen, told: Sequence[Compass]) -> Compass | None:
 
 
 def _shares(rows: Tensor, seen: Seen, told: Sequence[Compass]) -> list[float]:
-    """How much actions explain of a body's steps, in the picture's axes and in those of each heading that is told."""
-    here = seen.before[:, rows].mean(1, keepdim=True)
-    step = seen.after[:, rows].mean(1, keepdim=True) - here
-    effects = [_effect(seen.action, here, step)]
-    for one in told:
-        own = unrotate(step, one.heading(seen.numbers)[:, None])
-        effects.append(_effect(seen.action, torch.zeros_like(here), own))
-    return [float(effect.driven[0]) for effect in effects]
+    """How much of a body's steps is explained by actions in the picture's axes, and by actions and steady motion in
+    those of each heading that is told."""
+    here = seen.before[:, rows].mean(1)
+    step = seen.after[:, rows].mean(1) - here
+    headings = [one.heading(seen.numbers) for one in told]
+    action, here, step, *headings = (part.double().cpu() for part in (seen.action, here, step, *headings))
+    one = torch.ones_like(action[:, :1])
+    beside, acted = torch.cat([here, one], dim=1), torch.cat([action, one], dim=1)
+    whole = fitted(beside, step)[1].sum()
+    outside = fitted(torch.cat([action, beside], dim=1), step)[1].sum()
+    inside = [fitted(acted, unrotate(step, heading))[1].sum() for heading in headings]
+    return [float(1 - left / whole) if whole > 1e-12 else 0.0 for left in (outside, *inside)]
 
 
 def _effect(action: Float[Tensor, "n a"], centre: Float[Tensor, "n m 2"], step: Float[Tensor, "n m 2"]) -> Effect:

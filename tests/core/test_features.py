@@ -1,12 +1,15 @@
 """The plain look at vectors: units of the typical change, and tails that noise covers."""
 
 import math
+import re
 
 import pytest
 import torch
 
-from glocal.core.features import PlainOutcome, StandardConfig
+from glocal.core.features import PlainOutcome, Standard, StandardConfig
 from glocal.core.spec import Part, Spec
+from glocal.core.types import Pairs
+from tests.core.test_compasses import driven
 from tests.toys import control_steps
 
 SPEC = Spec((Part("joints", (2,)), Part("goal", (1,))), 2)
@@ -68,3 +71,34 @@ def test_models_of_motion_see_now_what_changed_and_what_is_done():
 def test_an_untrained_head_expects_episodes_to_go_on():
     reward, cont = PlainOutcome(3, 8)(torch.randn(2, 5, 3))
     assert reward.shape == cont.shape == (2, 5) and (cont > 2).all()
+
+
+def of_a_cart() -> tuple[Standard, Pairs]:
+    """Fitted to a cart that drives as it heads (`driven`), seen beside a grid."""
+    before, action, after = driven()
+    grids = torch.randn(2, 500, 8)
+    pairs = Pairs(torch.cat([before, grids[0]], 1), action, torch.cat([after, grids[1]], 1), torch.zeros(500))
+    model = Standard(Spec((Part("state", (5,)), Part("seen", (2, 2, 2))), 3), 2, 2)
+    model.fit_statistics(pairs)
+    return model, pairs
+
+
+def test_what_numbers_tell_of_headings_and_places_is_found_and_told_in_words():
+    model, _ = of_a_cart()
+    assert sorted(re.findall(r"state (\d) and state (\d) (tell a heading|a place)", model.found())) in (
+        [("0", "3", "a place"), ("1", "4", "tell a heading")],
+    )
+    assert Standard(Spec((Part("seen", (2, 2, 2)),), 3), 2, 2).found() == ""
+
+
+def test_changes_are_told_as_a_cart_heads_and_undone():
+    model, pairs = of_a_cart()
+    change = model.bearings.change(pairs.before[:, :5], pairs.after[:, :5])
+    assert not torch.allclose(change, (pairs.after - pairs.before)[:, :5], atol=0.05)
+    delta = model.delta(pairs.before, pairs.after)
+    assert torch.allclose(delta[:, :5].sinh() * model.scale[:5], change, atol=1e-4)
+    assert torch.allclose(change.pow(2).mean(0).sqrt(), model.scale[:5], atol=1e-4)
+    assert torch.allclose(model.advance(pairs.before, delta), pairs.after, atol=1e-3)
+    window = torch.stack([pairs.before, pairs.after], 1)
+    told = model.dynamics(window, torch.zeros(500, 2, 3), 2)
+    assert torch.allclose(told[:, -6 - 13 : -6], delta, atol=1e-4)

@@ -20,6 +20,7 @@ from glocal.models.arrangements import (
     uneased,
 )
 from glocal.models.bodies import ROOM
+from tests.core.test_compasses import driven
 from tests.models.test_bodies import REACH
 from tests.models.test_bodies import recorded as seen_from_above
 
@@ -333,3 +334,31 @@ def test_of_many_points_the_same_pairs_are_chosen_again():
         {tuple(x) for x in pairs.T.tolist()}
     )
     assert (pairs[0] < pairs[1]).all() and len(set(pairs.flatten().tolist())) > 30
+
+
+def test_numbers_that_tell_how_the_robot_heads_are_found_beside_points():
+    """A cart that drives as it heads, by its numbers, and a dot on it, seen from above among others."""
+    before, action, after = driven()
+    spec = Spec((Part("cart", (5,)), Part("top", (4, 2))), 3)
+    crowd = torch.rand(500, 3, 2)
+    top = [torch.cat([0.1 * cart[:, [3, 0]].unsqueeze(1), crowd], 1).flatten(1) for cart in (before, after)]
+    pairs = Pairs(torch.cat([before, top[0]], 1), action, torch.cat([after, top[1]], 1), torch.arange(500) / 500)
+    model = ArrangementConfig().build(spec, WINDOW, 2)
+    model.fit_statistics(pairs)
+    assert "cart 1 and cart 4 tell a heading" in model.found().replace("cart 4 and cart 1", "cart 1 and cart 4")
+    assert "1 point heading where numbers say, its steps" in model.found()
+    change = model.bearings.change(before, after)
+    delta = model.delta(pairs.before, pairs.after)
+    assert torch.allclose(delta[:, :5].sinh() * model.scale[:5], change, atol=1e-4)
+    assert torch.allclose(model.advance(pairs.before, delta), pairs.after, atol=1e-3)
+    told = model.dynamics(torch.stack([pairs.before, pairs.after], 1), torch.zeros(500, 2, 3), 2)
+    assert torch.allclose(told[:, 13 + 4 * 5 : 13 + 5 * 5], delta[:, :5], atol=1e-4)
+    bodies = model.pictures[0]
+    (body,) = (bodies.oriented & ~bodies.firm).nonzero()[0].tolist()
+    heading = bodies.frames(pairs.before[:, 5:].unflatten(1, (4, 2)), before).heading[:, body]
+    cos, sin = model.bearings._turning().heading(before)[:, 0].T  # but for mirrors and quarter turns the same
+    assert torch.allclose(heading.abs().amax(1), torch.maximum(cos.abs(), sin.abs()), atol=1e-3)
+    moved = delta.clone()
+    moved[:, :5] = 0
+    assert torch.allclose(model.advance(pairs.before, moved)[:, :5], before, atol=1e-4)
+    assert torch.allclose(model.to_action(pairs.before, action), action)

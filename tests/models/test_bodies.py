@@ -201,6 +201,39 @@ def test_a_body_that_shows_no_heading_heads_where_numbers_say(mirrored):
     assert "1 point heading where numbers say, its steps 100% by actions in its own axes" in bodies.described()
 
 
+def test_of_a_quaternion_a_body_takes_twice_the_angle_and_rows_are_those_of_its_points():
+    """More rows than are looked at, of which the first alone would not do."""
+    torch.manual_seed(0)
+    angle, action = torch.rand(9000) * 2 * math.pi, torch.rand(9000, 2) * 2 - 1
+    before = torch.rand(9000, 1, 2) - 0.5
+    after = before + rotate(action @ REACH.T, torch.stack([angle.cos(), angle.sin()], 1))[:, None]
+    numbers = torch.stack([(angle / 2).cos(), (angle / 2).sin()], 1)
+    bodies = Bodies(1, 2, 2)
+    bodies.find(before, action, after, numbers)
+    assert bodies.steered[0] and bodies.driven[0] > 0.99 and bodies.doubled[0] == 1
+
+
+def test_a_body_that_always_goes_ahead_heads_where_numbers_say():
+    before, _, _, numbers = told_where_it_heads(False)
+    heading = torch.stack([numbers[:, 3], numbers[:, 1] / 1.5], 1)
+    action, after = 0.8 + 0.2 * torch.rand(400, 2), before.clone()
+    after[:, 0] += rotate(0.1 * action[:, :1] * torch.tensor([1.0, 0.0]), heading) + 0.003 * torch.randn(400, 2)
+    bodies = Bodies(4, 2, 4)
+    bodies.find(before, action, after, numbers)
+    assert bodies.oriented[1] and not bodies.firm[1]
+
+
+def test_a_body_that_shows_its_heading_is_not_told_another():
+    torch.manual_seed(0)
+    angle, action = torch.rand(400) * 2 * math.pi, torch.rand(400, 2) * 2 - 1
+    heading = torch.stack([angle.cos(), angle.sin()], 1)
+    before = placed(HAMMER, 400)
+    after = before + rotate(action @ REACH.T, heading)[:, None]
+    bodies = Bodies(5, 2, 2)
+    bodies.find(before, action, after, heading)
+    assert bodies.firm[0] and bodies.oriented[0] and not bodies.gain.any()
+
+
 def test_numbers_say_nothing_where_actions_explain_no_more_by_them():
     before, action, after, numbers = told_where_it_heads(False)
     after[:, 0] = before[:, 0] + action @ REACH.T
