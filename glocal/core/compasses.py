@@ -194,6 +194,11 @@ class Bearings(nn.Module):
             found = (part.abs().argmax(-1)[part.flatten(1).any(1)].tolist() for part in (self.turn, self.place))
             self._told_of(*found)
 
+    @property
+    def any(self) -> bool:
+        """Whether there are headings or places."""
+        return bool(self.headings or self.places)
+
     def _told_of(self, headings: list[list[int]], places: list[list[int]]) -> None:
         self.headings, self.places = headings, places
         device = self.turn.device

@@ -174,8 +174,11 @@ class Standard(Featurizer):
     def advance(self, before: Tensor, delta: Tensor) -> Tensor:
         limit = 1.5 * self.largest
         change = delta.clamp(-limit, limit).sinh() * self.scale
-        numbers = self.bearings.changed(before[:, : self.numbers], change[:, : self.numbers])
-        return torch.cat([numbers, (before + change)[:, self.numbers :]], dim=1)
+        after = before + change
+        if self.bearings.any:
+            numbers = self.bearings.changed(before[:, : self.numbers], change[:, : self.numbers])
+            after = torch.cat([numbers, after[:, self.numbers :]], dim=1)
+        return after
 
     def found(self) -> str:
         names = [f"{part.name} {i}" for part in self.spec.parts if len(part.shape) == 1 for i in range(part.size)]
@@ -189,8 +192,11 @@ class Standard(Featurizer):
 
     def _change(self, before: Tensor, after: Tensor) -> Tensor:
         """What happened between two observations (B, d)."""
-        numbers = self.bearings.change(before[:, : self.numbers], after[:, : self.numbers])
-        return torch.cat([numbers, (after - before)[:, self.numbers :]], dim=1)
+        told = after - before
+        if self.bearings.any:
+            numbers = self.bearings.change(before[:, : self.numbers], after[:, : self.numbers])
+            told = torch.cat([numbers, told[:, self.numbers :]], dim=1)
+        return told
 
 
 def _typical(squared: Tensor) -> Tensor:
