@@ -255,8 +255,8 @@ def _with_room(groups: list[Tensor], seen: Seen, told: Sequence[Compass]) -> lis
 def _told(rows: Tensor, seen: Seen, told: Sequence[Compass]) -> Compass | None:
     """By which numbers a body heads, if by any."""
     outside, *inside = _shares(rows, seen, told)
-    best = max(inside, default=0.0)
-    return told[inside.index(best)] if best > outside + CLEARER else None
+    clear = [share > max(outside, 0.0) + CLEARER for share in inside]
+    return told[inside.index(max(inside))] if any(clear) else None
 
 
 def _shares(rows: Tensor, seen: Seen, told: Sequence[Compass]) -> list[float]:

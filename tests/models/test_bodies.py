@@ -250,3 +250,12 @@ def test_what_drives_where_numbers_say_has_room():
     bodies = Bodies(4 + ROOM + 2, 2, 4)
     bodies.find(torch.cat([crowd, before], 1), action, torch.cat([crowd, after], 1), numbers)
     assert bodies.member[:, ROOM + 2].sum() == 1 and bodies.steered.sum() == 1
+
+
+@pytest.mark.parametrize("numbers", [0, 3])
+def test_of_few_moments_actions_explain_less_than_nothing_and_nobody_heads(numbers):
+    torch.manual_seed(0)
+    for _ in range(20):
+        bodies = Bodies(6, 4, numbers)
+        bodies.find(torch.rand(12, 6, 2), torch.rand(12, 4), torch.rand(12, 6, 2), torch.rand(12, numbers))
+        assert not bodies.gain.any()
