@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glocal.core.compasses import Bearings
+from glocal.core.bearings import Bearings
 from glocal.core.nets import harmonics, outcome_head
 from glocal.core.spec import Spec
 from glocal.core.types import Pairs, Segment

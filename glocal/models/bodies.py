@@ -14,7 +14,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from torch import Tensor, nn
 
-from glocal.core.compasses import Compass, all_ways, compasses, fitted, rotate, spread, unrotate
+from glocal.core.compasses import CLEARER, LOOKED_AT, Compass, all_ways, compasses, fitted, rotate, spread, unrotate
 
 ROOM = 4
 """For bodies, in each picture."""
@@ -28,16 +28,12 @@ RESTS = 0.01
 """Points that travel less than this, root mean square, are at rest: what they lie on cannot be told."""
 FIRM = 0.1
 """A body has a heading where its points stray from its shape by less than this, of how far they are from its centre."""
-CLEARER = 0.2
-"""A body heads where numbers say when actions, told in those axes, explain so much more of its steps."""
 DRIVEN = 0.5
 """An action drives a body where it explains more than this of what nothing else explains of its steps."""
 WAYS = 96
 """Ways from loose points, at most, that networks are told."""
 PULLED = 0.5
 """Actions say where a body goes, and not how far, where its own place takes back more than this of it in a step."""
-LOOKED_AT = 4096
-"""Recorded moments that bodies are looked for in."""
 
 
 class Frames(NamedTuple):
@@ -116,7 +112,7 @@ class Bodies(nn.Module):
         self.register_buffer("driven", torch.zeros(ROOM))
         self.register_buffer("steered", torch.zeros(ROOM, dtype=torch.bool))
         self.register_load_state_dict_post_hook(_restored)
-        self.told = False
+        self.headed = False
         self._told_of(ROOM, torch.arange(points))
 
     @torch.no_grad()
@@ -159,7 +155,7 @@ class Bodies(nn.Module):
     def take_stock(self) -> None:
         """See how many bodies there are, and which points are loose; none of either where nothing was looked for."""
         if not self.member.is_meta:
-            self.told = bool((self.oriented & ~self.firm).any())
+            self.headed = bool((self.oriented & ~self.firm).any())
             self._told_of(int(self.member.any(1).sum()), (self.member.sum(0) == 0).nonzero()[:, 0])
 
     def _told_of(self, count: int, rows: Tensor) -> None:
@@ -188,7 +184,7 @@ class Bodies(nn.Module):
     def frames(self, points: Float[Tensor, "*batch k 2"], numbers: Float[Tensor, "*batch d"]) -> Frames:
         """Where the bodies are that points lie on; one without a heading has the picture's axes."""
         centre, heading = self._placed(points)
-        if self.told:
+        if self.headed:
             told = Compass(self.gain, self.offset, self.doubled).heading(numbers)
             heading = torch.where(self.firm[:, None], heading, told)
         return Frames(centre, torch.where(self.oriented[:, None], heading, heading.new_tensor([1.0, 0.0])))

@@ -1,11 +1,12 @@
-"""Headings among numbers are found, and nothing else is taken for one."""
+"""Headings among numbers are found, nothing else is taken for one, and changes are told by them."""
 
 import math
 
 import pytest
 import torch
 
-from glocal.core.compasses import Bearings, Compass, all_ways, compasses, fitted, places, rotate, spread
+from glocal.core.bearings import Bearings
+from glocal.core.compasses import Compass, all_ways, compasses, fitted, places, rotate, spread
 
 
 def angles(count: int = 500, most: float = math.pi) -> torch.Tensor:
