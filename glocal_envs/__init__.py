@@ -1,11 +1,13 @@
-"""Gymnasium environments that stand for real robots; importing this registers `glocal/PushCube-v0`.
+"""Gymnasium environments that stand for real robots; importing this registers those of `IDS`.
 
 glocal itself never imports them: it is told their names, as of any other plug-in of Gymnasium.
 """
 
 import gymnasium
 
-PUSH_CUBE = "glocal/PushCube-v0"
+IDS = {"glocal/PushCube-v0": ("push_cube:PushCube", 300), "glocal/GraspLift-v0": ("grasp_lift:GraspLift", 100)}
+"""Where each is, and how many control steps its episodes have."""
 
-if PUSH_CUBE not in gymnasium.registry:
-    gymnasium.register(PUSH_CUBE, entry_point="glocal_envs.push_cube:PushCube", max_episode_steps=300)
+for _name, (_where, _steps) in IDS.items():
+    if _name not in gymnasium.registry:
+        gymnasium.register(_name, entry_point=f"glocal_envs.{_where}", max_episode_steps=_steps)

@@ -1,27 +1,15 @@
 """Push-Cube: a quadruped is told how fast to walk, and is to push a cube to a place on the floor of a walled arena."""
 
-import weakref
 from collections import deque
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
-import gymnasium
 import numpy as np
 
-from glocal_envs.quadruped import (
-    FENCE,
-    FOOT_RADIUS,
-    HEIGHT,
-    ROBOT,
-    STANDING,
-    WORLD,
-    Array,
-    actuators_mjcf,
-    defaults_mjcf,
-    leg_angles,
-    quadruped_mjcf,
-)
+from glocal_envs.arena import HIDDEN, RADIUS, SIM_DT, USUAL, arena_mjcf
+from glocal_envs.quadruped import FOOT_RADIUS, HEIGHT, STANDING, leg_angles
+from glocal_envs.scene import Array, Cube, Look, Observation, Scene, free_joint, heading
 from glocal_envs.trot import DT, PERIOD, Gait, Trunk, trot
 
 mujoco: Any = import_module("mujoco")  # it has no types
@@ -32,22 +20,10 @@ SLEW = np.array([1.5, 1.5, 5.0])
 """How fast the command follows the action, per second: in jumps the trot would fall."""
 GAIT_STEPS = 10
 """Steps of the trot in a control step, which lasts 0.2 s."""
-SIM_DT = 0.004
-WALL = 2.0
-"""Distance of the walls from the arena's centre, m."""
-EDGE = 0.15
-"""Half of the cube's, m."""
-FREE = 1.3
-"""From the centre, the cube's faces are kept within this by a fence that the robot does not feel, so that the robot can
-always walk round it, m."""
-RADIUS = 0.2
-"""Success: the cube's centre within this of the goal, m."""
 HELD_STEPS = 5
 """Control steps (1 s) of success on end that count as held."""
 BEHIND, PLACED = 0.5, 0.25
 """From where the cube is pushed: m behind its centre; and what a metre from there costs."""
-ABOVE = 8.0
-"""Height of the camera that shows the whole arena, m."""
 UPRIGHT, LOWEST = 0.5, 0.12
 """The robot has fallen where the trunk's axis has less than this upwards, or its centre is lower than this, m."""
 
@@ -101,7 +77,7 @@ class Pose:
         return np.append(self.position - before.position, turned)
 
 
-class PushCube(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
+class PushCube(Scene):
     """A quadruped pushes a cube of 30 cm and 1.5 kg to a goal; 5 control steps a second.
 
     Action (3,): velocity forward and leftward (m/s) and turning (rad/s), held for 0.2 s by a trot at 50 Hz. They trade
@@ -126,35 +102,43 @@ class PushCube(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     `info["is_success"]`: the cube's centre is within 0.2 m of the goal; `info["held"]`: it was for the last 1 s.
     An episode is terminated when the robot falls, which costs nothing by itself. Robot, cube and goal are drawn from
-    the seed by `reset`, or given by `reset(options={"state": Start(...)})`.
+    the seed by `reset`, or given by `reset(options={"state": Start(...)})`; where the environment was made with
+    `varied=True` so are the cube's size, mass and friction and the light, given as `options["cube"]` (`Cube`).
 
-    `render()`, where it was made with `render_mode="rgb_array"`: the whole arena from above, x to the right and y up,
-    (height, width, 3) bytes; the cube is orange, the goal a green disc on the floor.
+    With `head=64` what the robot's own camera sees is observed as well, `head` (64, 64, 3) bytes: the cube is orange,
+    the goal a green disc on the floor over which a green beacon hangs, and each wall has a colour.
+
+    `render()`, where it was made with `render_mode="rgb_array"`: what `camera` sees, (height, width, 3) bytes. `above`
+    shows the whole arena, x to the right and y up, and no beacon; `chase` follows the robot; `head` is its own.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012  (Gymnasium's own)
-
-    def __init__(self, render_mode: str | None = None, width: int = 96, height: int = 96) -> None:
-        self.render_mode, self.shape, self.renderer = render_mode, (height, width), None
-        spaces: dict[str, gymnasium.Space[Any]] = {name: _unbounded(len(numbers)) for name, numbers in NAMES.items()}
-        self.observation_space: Any = gymnasium.spaces.Dict(spaces)
-        high = LIMITS.astype(np.float32)
-        self.action_space = gymnasium.spaces.Box(-high, high)
-        self.model = mujoco.MjModel.from_xml_string(_arena_mjcf())
-        self.data = mujoco.MjData(self.model)
+    def __init__(
+        self,
+        render_mode: str | None = None,
+        width: int = 96,
+        height: int = 96,
+        camera: Literal["above", "chase", "head"] = "above",
+        head: int = 0,
+        varied: bool = False,
+    ) -> None:
+        super().__init__(arena_mjcf(), NAMES, LIMITS, USUAL, HIDDEN, Look(render_mode, camera, width, height, head))
+        self.varied = varied
         self.trunk, self.disc = self.model.body("trunk").id, self.model.site("goal").id
         self._place(Start((-1.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.9, 0.0)))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    ) -> tuple[Observation, dict[str, Any]]:
         """Begin an episode: the robot steps in place somewhere, at least 0.8 m from the cube, 0.5 m of the goal."""
         super().reset(seed=seed)
-        self._place((options or {}).get("state") or _drawn(self.np_random))
+        given = options or {}
+        start = given.get("state") or _start(self.np_random)
+        self.settle(given.get("cube") or (_cube(self.np_random) if self.varied else USUAL))
+        self._place(start)
         self._walk(np.zeros(3))
         return self._observed(), self._info()
 
-    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Hold an action for 0.2 s."""
         before = self.cube
         self._walk(_within(np.asarray(action, np.float64)))
@@ -163,21 +147,6 @@ class PushCube(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.arrived = self.arrived + 1 if arrived else 0
         reward = reward_of(self.robot.position, self.cube.position, self.goal)
         return self._observed(), reward, self.fallen, False, self._info()
-
-    def render(self) -> Any:
-        """The arena from above, (height, width, 3) bytes; None where pictures were not asked for."""
-        if self.render_mode is None:
-            return None
-        if self.renderer is None:
-            self.renderer = mujoco.Renderer(self.model, *self.shape)
-            weakref.finalize(self, self.renderer.close)  # at the interpreter's end it would be too late
-        self.renderer.update_scene(self.data, camera="above")
-        return self.renderer.render()
-
-    def close(self) -> None:
-        if self.renderer is not None:
-            self.renderer.close()
-            self.renderer = None
 
     @property
     def robot(self) -> Pose:
@@ -196,11 +165,11 @@ class PushCube(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     def _place(self, start: Start) -> None:
         mujoco.mj_resetData(self.model, self.data)
-        self.data.qpos[:7] = _free(start.cube, EDGE)
-        self.data.qpos[7:14] = _free(start.robot, HEIGHT + FOOT_RADIUS)
+        for first, (x, y, turned), z in ((0, start.cube, self.now.edge), (7, start.robot, HEIGHT + FOOT_RADIUS)):
+            self.data.qpos[first : first + 7] = free_joint(x, y, z, turned)
         self.data.qpos[14:] = leg_angles(STANDING).reshape(-1)
         self.goal = np.array(start.goal)
-        self.model.site_pos[self.disc, :2] = self.goal
+        self.model.site_pos[self.disc, :2] = self.data.mocap_pos[0, :2] = self.goal
         mujoco.mj_forward(self.model, self.data)
         self.gait, self.command, self.cube_velocity, self.arrived = Gait(), np.zeros(3), np.zeros(3), 0
         self.velocities: deque[Array] = deque(maxlen=round(PERIOD / DT))
@@ -219,7 +188,7 @@ class PushCube(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         velocity = np.append(self.robot.turned(self.data.qvel[6:8]), self.data.qvel[11])
         return Trunk(velocity, float(np.arcsin(np.clip(up[1], -1, 1))), -float(np.arcsin(np.clip(up[0], -1, 1))))
 
-    def _observed(self) -> dict[str, np.ndarray]:
+    def _observed(self) -> Observation:
         robot, cube = self.robot, self.cube
         down = -self.data.xmat[self.trunk, 6:8]
         stride, apart = 2 * np.pi * self.gait.phase, cube.heading - robot.heading
@@ -230,7 +199,7 @@ class PushCube(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             "place": [robot.position, np.sin(robot.heading), np.cos(robot.heading)],
             "task": [robot.seen(cube.position), np.sin(apart), np.cos(apart), moving, robot.seen(self.goal)],
         }
-        return {name: np.hstack(numbers).astype(np.float32) for name, numbers in entries.items()}
+        return self.observed(entries)
 
     def _info(self) -> dict[str, Any]:
         return {"is_success": self.arrived > 0, "held": self.arrived >= HELD_STEPS}
@@ -243,7 +212,7 @@ def reward_of(robot: Array, cube: Array, goal: Array) -> float:
     return -left - PLACED * min(1.0, left / RADIUS) * float(np.linalg.norm(robot - stand))
 
 
-def _drawn(rng: np.random.Generator) -> Start:
+def _start(rng: np.random.Generator) -> Start:
     while True:
         robot, cube, goal = rng.uniform(-1.3, 1.3, 2), rng.uniform(-1, 1, 2), rng.uniform(-0.9, 0.9, 2)
         if np.linalg.norm(robot - cube) > 0.8 and np.linalg.norm(cube - goal) > 0.5:
@@ -251,58 +220,13 @@ def _drawn(rng: np.random.Generator) -> Start:
             return Start((*robot, headings[0]), (*cube, headings[1]), tuple(goal))
 
 
+def _cube(rng: np.random.Generator) -> Cube:
+    return USUAL.grown(rng.uniform(0.12, 0.17), rng.uniform(0.2, 0.4), rng.uniform(0.6, 1.3))
+
+
 def _within(action: Array) -> Array:
     return action / max(1.0, float(np.linalg.norm(action / LIMITS)))
 
 
-def _unbounded(size: int) -> gymnasium.spaces.Box:
-    return gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
-
-
-def _free(pose: tuple[float, float, float], height: float) -> list[float]:
-    """What a free joint's seven numbers are."""
-    x, y, heading = pose
-    return [x, y, height, np.cos(heading / 2), 0.0, 0.0, np.sin(heading / 2)]
-
-
 def _pose(free: Array) -> Pose:
-    w, x, y, z = free[3:7]
-    return Pose(free[:2].copy(), float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))))
-
-
-def _arena_mjcf() -> str:
-    sides = ((1, 0), (-1, 0), (0, 1), (0, -1))
-    walls = "".join(_barrier(side, WALL, f'contype="{WORLD}" conaffinity="{ROBOT}"') for side in sides)
-    unseen = 'rgba="0 0 0 0"'
-    fence = f'{unseen} contype="{FENCE}" conaffinity="{FENCE}" friction=".05"'
-    return f"""
-<mujoco>
-  <option timestep="{SIM_DT}" integrator="implicitfast" cone="pyramidal" iterations="20"/>
-  <compiler angle="radian" autolimits="true"/>
-  <visual>
-    <quality shadowsize="0" offsamples="0"/>
-    <headlight ambient=".6 .6 .6" diffuse=".4 .4 .4" specular="0 0 0"/>
-  </visual>
-  <default>{defaults_mjcf()}</default>
-  <worldbody>
-    <camera name="above" pos="0 0 {ABOVE}" fovy="{np.degrees(2 * np.arctan(1.05 * WALL / ABOVE)):.2f}"/>
-    <site name="goal" type="cylinder" size="{RADIUS} .002" pos="0 0 .002" rgba=".2 .75 .3 1"/>
-    <geom type="plane" size="{WALL} {WALL} .1" rgba=".85 .85 .85 1" friction=".8"
-          contype="{WORLD}" conaffinity="{ROBOT | FENCE}"/>
-    {walls}{"".join(_barrier(side, FREE, fence) for side in sides)}
-    <body name="cube">
-      <freejoint/>
-      <geom type="box" size="{EDGE} {EDGE} {EDGE}" mass="1.5" friction=".3 .005 .0001" priority="1" rgba=".95 .45 .1 1"
-            contype="{WORLD | FENCE}" conaffinity="{ROBOT | FENCE}"/>
-    </body>
-    {quadruped_mjcf()}
-  </worldbody>
-  <actuator>{actuators_mjcf()}</actuator>
-</mujoco>"""
-
-
-def _barrier(side: tuple[int, int], distance: float, contact: str) -> str:
-    """An upright slab whose inner face is so far from the centre, on one side of it."""
-    x, y = (distance + 0.05) * side[0], (distance + 0.05) * side[1]
-    half_x, half_y = (0.05, WALL) if side[0] else (WALL, 0.05)
-    return f'<geom type="box" pos="{x} {y} .3" size="{half_x} {half_y} .3" {contact}/>'
+    return Pose(free[:2].copy(), heading(free))

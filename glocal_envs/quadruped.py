@@ -29,7 +29,10 @@ ROBOT, WORLD, FENCE = 1, 2, 4
 
 
 def quadruped_mjcf() -> str:
-    """The body `trunk` with its free joint and twelve leg joints, for a `worldbody`."""
+    """The body `trunk` with its free joint, twelve leg joints and two cameras, for a `worldbody`.
+
+    `head` looks ahead and a little down, and sways with the trot; `chase` follows from where x is less.
+    """
     return f"""
 <body name="trunk" pos="0 0 {HEIGHT}">
   <freejoint/>
@@ -37,6 +40,8 @@ def quadruped_mjcf() -> str:
   <geom type="box" size=".188 .047 .057" class="robot"/>
   <geom type="cylinder" size=".05 .045" pos=".285 0 .01" class="robot"/>
   <geom size=".047" pos=".293 0 -.06" class="robot"/>
+  <camera name="head" pos=".335 0 .06" xyaxes="0 -1 0 .26 0 .966" fovy="75"/>
+  <camera name="chase" mode="trackcom" pos="-1.3 0 1" xyaxes="0 -1 0 .55 0 .83"/>
   {"".join(_leg_mjcf(*leg) for leg in zip(LEGS, HIPS, SIDE, strict=True))}
 </body>"""
 

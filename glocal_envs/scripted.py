@@ -1,15 +1,21 @@
-"""A script that pushes the cube, by what `PushCube` lets be observed: for recording play, and for tests."""
+"""Scripts that push a cube and lift one, by what is observed: for recording play, and for tests."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from glocal_envs.push_cube import LIMITS, WALL
-from glocal_envs.quadruped import Array
+from glocal_envs.arena import WALL
+from glocal_envs.grasp_lift import LIMITS as HAND_LIMITS
+from glocal_envs.push_cube import LIMITS
+from glocal_envs.scene import Array
 
 Observation = Mapping[str, Array]
 ALMOST = 0.08
 """Where the cube lies this near its target, m, there is nothing left to push."""
+OVER = np.array([0.0, 0.0, 0.1])
+"""The hand comes to a cube from there, as seen from the cube, m."""
+GRIPPED = 0.006
+"""By how much fingers have travelled when they meet a cube, m, or a little less."""
 ROOM = 0.45
 """From a wall, m, nearer than which the script does not walk on towards it."""
 
@@ -46,6 +52,27 @@ def from_robot(obs: Observation, point: Array) -> Array:
     """A point of the arena (2,) as it lies from the robot, forward and to the left."""
     x, y, s, c = obs["place"].astype(np.float64)
     return np.array([[c, s], [-s, c]]) @ (point - [x, y])
+
+
+def lift(obs: Observation) -> Array:
+    """The action (4,) that brings the hand over the cube, down to it, closes it, and lifts.
+
+    A hand that closed beside the cube opens, and begins again from above.
+    """
+    cube, command = obs["task"][:3].astype(np.float64), obs["command"].astype(np.float64)
+    aside, gripped = np.linalg.norm(cube[:2]), np.mean(obs["joints"][8:]) > GRIPPED
+    if command[3] > 0:
+        held = np.linalg.norm(cube) < 0.03
+        return move_hand(obs, np.array([0.0, 0.0, 0.05 * gripped]), 1.0 if held else -1.0)
+    if aside > 0.03 or (aside > 0.012 and cube[2] < -0.04):
+        return move_hand(obs, cube + OVER, -1.0)
+    return move_hand(obs, cube, 1.0 if cube[2] > -0.012 else -1.0)
+
+
+def move_hand(obs: Observation, way: Array, grip: float) -> Array:
+    """The action (4,) that sends the hand along a way (3,) from where it is, m."""
+    change = obs["hand"].astype(np.float64) + way - obs["command"][:3]
+    return np.clip(np.append(change, grip), -HAND_LIMITS, HAND_LIMITS)
 
 
 def _round(cube: Array, across: float) -> Array:

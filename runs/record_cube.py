@@ -1,21 +1,23 @@
 """Play on Push-Cube, as a person with a joystick would record it: LeRobotDataset v3.0, 5 steps a second.
 
     python runs/record_cube.py out/push_cube --episodes 200 --steps 200
-    MUJOCO_GL=egl python runs/record_cube.py out/push_cube_seen --episodes 200 --steps 200 --camera
+    MUJOCO_GL=egl python runs/record_cube.py out/push_cube_seen --episodes 200 --steps 200 --camera above
+    MUJOCO_GL=egl python runs/record_cube.py out/push_cube_ego --episodes 200 --steps 200 --camera head
 
 A script holds the joystick, and sees what the environment lets be observed. Its intent changes every few seconds: to
 push the cube to the goal, or elsewhere, or past the middle of the cube so that it slips away; to walk
 straight into it, with whichever side of the body; to walk about, or up to a wall and back; to jerk the joystick at
 random, or to leave it alone. Its hand trembles and drifts, to different degrees. Every episode begins where the
 environment resets to, and lasts `--steps`, or until the robot falls. Rewards, success and falls (`next.done`) are the
-environment's own. With `--camera` a camera from above is recorded in place of the tracked cube and the goal.
+environment's own. With `--camera` pictures are recorded in place of the tracked cube and the goal: of a camera above
+the arena, or of the one in the robot's head. With `--varied` cubes and light differ from episode to episode.
 """
 
 from collections.abc import Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -34,11 +36,8 @@ FEATURES = OBSERVED | {
     "next.success": Feature((1,), "bool"),
     "next.done": Feature((1,), "bool"),
 }
-CAMERA = "observation.images.above"
-SEEN = {name: one for name, one in FEATURES.items() if name != "observation.task"} | {
-    CAMERA: Feature((96, 96, 3), "uint8", picture=True, names=("height", "width", "channels"))
-}
-"""What is recorded where a camera shows cube and goal."""
+SIDES = {"above": 96, "head": 64}
+"""Of each camera's pictures, in pixels."""
 INTENTS = {
     "goal": 0.24, "elsewhere": 0.18, "slip": 0.1, "shove": 0.2, "walk": 0.06, "wall": 0.05,
     "jerk": 0.13, "pause": 0.04,
@@ -139,18 +138,29 @@ def _pause() -> Hand:
         yield np.zeros(3)
 
 
-def record_episode(seed: int, steps: int, camera: bool, number: int) -> dict[str, Array]:
+def features(camera: str | None) -> dict[str, Feature]:
+    """What is recorded."""
+    if camera is None:
+        return FEATURES
+    told = {name: one for name, one in FEATURES.items() if name != "observation.task"}
+    shape = (SIDES[camera], SIDES[camera], 3)
+    picture = Feature(shape, "uint8", picture=True, names=("height", "width", "channels"))
+    return told | {f"observation.images.{camera}": picture}
+
+
+def record_episode(seed: int, steps: int, camera: Any, varied: bool, number: int) -> dict[str, Array]:
     """An episode's features, (steps, ...), or fewer where the robot fell."""
-    rng, env = np.random.default_rng([seed, number]), PushCube("rgb_array" if camera else None)
-    features = SEEN if camera else FEATURES
-    rows: dict[str, list[Any]] = {name: [] for name in FEATURES | features}
+    side, recorded = SIDES.get(camera, 0), features(camera)
+    env = PushCube("rgb_array" if camera else None, side, side, camera or "above", varied=varied)
+    rng = np.random.default_rng([seed, number])
+    rows: dict[str, list[Any]] = {name: [] for name in FEATURES | recorded}
     hand = player(rng)
     next(hand)
     obs, _ = env.reset(seed=int(rng.integers(2**31)))
     fallen = False
     while len(rows["action.velocity"]) < steps and not fallen:
         if camera:
-            rows[CAMERA].append(env.render())
+            rows[f"observation.images.{camera}"].append(env.render())
         action = hand.send(obs).astype(np.float32)
         after, reward, fallen, _, info = env.step(action)
         told = (*(obs[name] for name in NAMES), action, [reward], [info["is_success"]], [fallen])
@@ -158,7 +168,7 @@ def record_episode(seed: int, steps: int, camera: bool, number: int) -> dict[str
             rows[name].append(value)
         obs = after
     env.close()
-    return {name: np.array(rows[name], feature.dtype) for name, feature in features.items()}
+    return {name: np.array(rows[name], feature.dtype) for name, feature in recorded.items()}
 
 
 def main(
@@ -167,7 +177,8 @@ def main(
     steps: int = 200,
     seed: int = 0,
     processes: int = 2,
-    camera: bool = False,
+    camera: Literal["above", "head"] | None = None,
+    varied: bool = False,
 ) -> None:
     """Record play.
 
@@ -177,11 +188,12 @@ def main(
         steps: Of each at most, at 5 a second.
         seed: Of everything that is drawn.
         processes: That record at once.
-        camera: Record what a camera shows from above in place of cube and goal.
+        camera: Record what this camera shows in place of cube and goal.
+        varied: Draw the cube's size, mass and friction and the light with each episode.
     """
     with ProcessPoolExecutor(processes) as pool, Ticker("record", episodes, unit="steps", per_iteration=steps) as tick:
-        work = pool.map(partial(record_episode, seed, steps, camera), range(episodes))
-        write_lerobot(out, _counted(work, tick), Layout(FPS, SEEN if camera else FEATURES, "push the cube to the goal"))
+        work = pool.map(partial(record_episode, seed, steps, camera, varied), range(episodes))
+        write_lerobot(out, _counted(work, tick), Layout(FPS, features(camera), "push the cube to the goal"))
 
 
 def _counted(work: Iterator[dict[str, Array]], tick: Ticker) -> Iterator[dict[str, Array]]:

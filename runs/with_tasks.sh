@@ -1,5 +1,6 @@
 # Sourced by scripts that need the environments of Fetch, Meta-World and Push-Cube: set-up, from the repository's root.
 set -euo pipefail
+export LP_NUM_THREADS=${LP_NUM_THREADS:-1} # Mesa's, which draws pictures on CPUs: its threads wait for one another
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 make setup
 .venv/bin/python -c 'import gymnasium_robotics, metaworld, mujoco' 2>/dev/null ||

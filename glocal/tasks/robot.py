@@ -1,5 +1,6 @@
 """A robot that is known by its logs alone, and where there is one, a Gymnasium environment that stands for it."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -162,6 +163,7 @@ def make(name: str, **options: Any) -> gymnasium.Env[Any, Any]:
     Raises `UserError` where there is none of that name, what it needs is not installed, or it cannot be made with
     these options.
     """
+    os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's, which draws on CPUs: its threads wait for one another
     for plugin in PLUGINS:
         try:
             gymnasium.register_envs(__import__(plugin))

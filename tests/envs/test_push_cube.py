@@ -8,6 +8,7 @@ from glocal.tasks.robot import make
 
 pytest.importorskip("mujoco", reason="mujoco is not installed, which Push-Cube needs: pip install -e '.[tasks]'")
 
+from glocal_envs.arena import USUAL
 from glocal_envs.push_cube import LIMITS, PushCube, Start, reward_of
 from glocal_envs.scripted import push
 
@@ -120,3 +121,32 @@ def test_the_reward_is_told_by_distances():
     assert reward_of(np.array([0.5, 0.0]), cube, goal) == pytest.approx(-1.25)
     assert reward_of(np.array([0.5, 0.0]), cube, goal / 10) == pytest.approx(-0.1 - 0.125)
     assert reward_of(np.array([0.5, 0.0]), cube, cube) == 0
+
+
+def test_where_cubes_vary_the_seed_says_how_and_the_start_stays():
+    plain, varied = PushCube(), PushCube(varied=True)
+    same, other = (env.reset(seed=3)[0] for env in (plain, varied))
+    assert np.array_equal(same["place"], other["place"]) and np.allclose(same["task"], other["task"], atol=0.02)
+    found = {(varied.reset(seed=seed), varied.now)[1] for seed in (1, 2, 1)}
+    assert len(found) == 2 and USUAL not in found
+    assert varied.model.geom("cube").size == pytest.approx([varied.now.edge] * 3)
+    assert varied.model.body("cube").mass == pytest.approx(1.5 * (varied.now.edge / 0.15) ** 3)
+    varied.reset(seed=1, options={"cube": USUAL})
+    assert varied.now == USUAL and varied.data.qpos[2] == pytest.approx(0.15, abs=1e-3)
+
+
+def test_a_larger_cube_is_met_sooner():
+    met = []
+    for edge in (0.1, 0.2):
+        env = PushCube()
+        cube = USUAL.grown(edge, 0.3, 1.0)
+        env.reset(options={"state": Start((-0.8, 0.0, 0.0), (0.0, 0.0, 0.0), (0.9, 0.0)), "cube": cube})
+        while env.cube.position[0] < 0.01:
+            env.step(np.array([0.6, 0, 0]))
+        met.append(env.robot.position[0])
+    assert met[0] - met[1] == pytest.approx(0.1, abs=0.06)
+
+
+def test_a_camera_that_it_does_not_have_is_refused():
+    with pytest.raises(ValueError, match=r"no camera 'side'; expected one of above, head, chase"):
+        PushCube(camera="side")  # pyright: ignore[reportArgumentType]

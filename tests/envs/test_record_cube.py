@@ -36,7 +36,7 @@ def test_with_a_camera_cube_and_goal_are_seen_and_not_told(tmp_path):
     tried = subprocess.run([sys.executable, "-c", drawn], capture_output=True, text=True, check=False, env=env)
     if tried.returncode:
         pytest.skip(f"nothing can be drawn here: {tried.stderr.splitlines()[-1]}")
-    command = [sys.executable, str(ROOT / "runs" / "record_cube.py"), str(folder), "--camera"]
+    command = [sys.executable, str(ROOT / "runs" / "record_cube.py"), str(folder), "--camera", "above"]
     short = ("--episodes", "2", "--steps", "12", "--processes", "1")
     subprocess.run([*command, *short], capture_output=True, check=True, env=env)
     dataset = open_dataset(folder)
