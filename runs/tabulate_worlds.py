@@ -2,8 +2,8 @@
 
     python runs/tabulate_worlds.py out/worlds/*/
 
-Drift is that of the block after 20 control steps, in pixels, medians over held-out windows, beside a block that stays and
-other windows' actions. What a run has not come to yet is left empty.
+Drift is that of the block after 20 control steps, in pixels, medians over held-out windows, beside a block that stays
+and other windows' actions. What a run has not come to yet is left empty.
 """
 
 import json
