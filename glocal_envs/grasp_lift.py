@@ -16,7 +16,7 @@ LIMITS = np.array([0.05, 0.05, 0.05, 1.0])
 """Largest action: by how much the hand's target moves along x, y and z (m), and the grip."""
 TABLE = 0.76
 """Its height, m."""
-LOW, HIGH = np.array([0.20, -0.26, TABLE + 0.02]), np.array([0.42, 0.10, TABLE + 0.26])
+LOW, HIGH = np.array([0.21, -0.26, TABLE + 0.02]), np.array([0.39, 0.05, TABLE + 0.24])
 """Where the hand's target is kept, m."""
 START = np.array([0.28, -0.1, TABLE + 0.2])
 """The hand's first target, m."""

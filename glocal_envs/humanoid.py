@@ -26,8 +26,10 @@ SWAY_RATES = (2.1, 3.7)
 """Rad/s."""
 REACH, TWIST, TWIST_WEIGHT = 0.04, 0.3, 0.25
 """Largest step of the hand towards its target (m) and turn (rad) in 20 ms, and what a rad counts in m."""
-DAMPING, FOLLOW, RETURN = 1e-3, 0.9, 0.05
+DAMPING, FOLLOW, RETURN = 1e-3, 0.9, 0.2
 """Of the least squares (m^2), the share of its answer that is commanded, and of the way to the home pose beside it."""
+PASSES = 3
+"""Of the least squares, each without the joints that would leave their range."""
 
 
 def body_mjcf() -> str:
@@ -69,7 +71,7 @@ def _hand_mjcf() -> str:
   <joint name="wrist_roll" class="body" axis="0 0 1" range="-2 2"/>
   <geom class="body" size=".027" mass=".2"/>
   <body gravcomp="1">
-    <joint name="wrist_pitch" class="body" axis="0 1 0" range="-1.7 2.4"/>
+    <joint name="wrist_pitch" class="body" axis="0 1 0" range="-1.7 2.9"/>
     <geom class="body" size=".02" mass=".1"/>
     <body gravcomp="1">
       <joint name="wrist_yaw" class="body" axis="1 0 0" range="-1.7 1.7"/>
@@ -117,7 +119,7 @@ class Arm:
         self.model, self.tip = model, model.site("tip").id
         self.dofs = [int(model.joint(name).dofadr[0]) for name in ARM]
         self.places = [int(model.joint(name).qposadr[0]) for name in ARM]
-        self.limits = np.stack([model.joint(name).range for name in ARM])
+        self.low, self.high = np.stack([model.joint(name).range for name in ARM], axis=1)
         self.jacobian = np.zeros((6, model.nv))
 
     def towards(self, data: Any, target: Array) -> Array:
@@ -126,13 +128,26 @@ class Arm:
         axes = data.site_xmat[self.tip].reshape(3, 3)
         twist = 0.5 * (np.cross(axes[:, 2], [0, 0, 1]) + np.cross(axes[:, 1], [0, 1, 0]))
         way = np.clip(target - data.site_xpos[self.tip], -REACH, REACH)
-        wanted = np.concatenate([way, TWIST_WEIGHT * np.clip(twist, -TWIST, TWIST)])
+        wanted = np.append(way, TWIST_WEIGHT * np.clip(twist, -TWIST, TWIST))
         jacobian = self.jacobian[:, self.dofs] * np.repeat([1.0, TWIST_WEIGHT], 3)[:, None]
         angles = data.qpos[self.places]
-        home = RETURN * (HOME[1:8] - angles)
-        inverse = np.linalg.solve(jacobian @ jacobian.T + DAMPING * np.eye(6), jacobian).T
-        change = home + inverse @ (wanted - jacobian @ home)
-        return np.clip(angles + FOLLOW * change, *self.limits.T)
+        change = self._change(jacobian, wanted, angles, RETURN * (HOME[1:8] - angles))
+        return np.clip(angles + FOLLOW * change, self.low, self.high)
+
+    def _change(self, jacobian: Array, wanted: Array, angles: Array, rest: Array) -> Array:
+        """Of the joints, nearest to `rest` of those that do what is wanted; joints that would leave their range stop at
+        its end, and the others do without them."""
+        moving, change = np.ones(len(ARM)), rest
+        for _ in range(PASSES):
+            free = jacobian * moving
+            inverse = np.linalg.solve(free @ free.T + DAMPING * np.eye(6), free).T
+            change = rest + inverse @ (wanted - jacobian @ rest)
+            kept = np.clip(angles + change, self.low, self.high) - angles
+            over = (moving > 0) & (np.abs(change - kept) > 1e-6)
+            if not over.any():
+                break
+            moving, rest = np.where(over, 0.0, moving), np.where(over, kept, rest)
+        return change
 
 
 def sway(seconds: float) -> float:

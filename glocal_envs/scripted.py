@@ -64,7 +64,7 @@ def lift(obs: Observation) -> Array:
     if command[3] > 0:
         held = np.linalg.norm(cube) < 0.03
         return move_hand(obs, np.array([0.0, 0.0, 0.05 * gripped]), 1.0 if held else -1.0)
-    if aside > 0.03 or (aside > 0.012 and cube[2] < -0.04):
+    if aside > 0.03 or (aside > 0.012 and cube[2] < -0.08):
         return move_hand(obs, cube + OVER, -1.0)
     return move_hand(obs, cube, 1.0 if cube[2] > -0.012 else -1.0)
 

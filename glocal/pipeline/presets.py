@@ -288,6 +288,7 @@ TASKS = (
     _metaworld("drawer-open"),
     _metaworld("pick-place"),
     _on_task("push-cube", EnvConfig("glocal/PushCube-v0"), control_steps=300, episode=48),
+    _on_task("grasp-lift", EnvConfig("glocal/GraspLift-v0"), control_steps=100, episode=32),
 )
 """The preset `robot` on tasks that environments stand for."""
 _ALL = (

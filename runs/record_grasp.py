@@ -1,0 +1,136 @@
+"""Play on grasp and lift, as a person would teleoperate it: LeRobotDataset v3.0, 5 steps a second.
+
+    python runs/record_grasp.py out/grasp_lift --episodes 200 --steps 200
+    python runs/record_grasp.py out/grasp_lift_ego --episodes 200 --steps 200 --camera head
+
+(`playing.py`). The intent is to lift the cube and hold it, or carry it somewhere and let go there; to grasp beside it;
+to shove it with the closed or the open hand; to drag it away from the rim; to move about with the gripper opening
+and closing; to jerk the joystick, or to leave it alone. Pictures need `MUJOCO_GL=egl` where there is no screen.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+from playing import Hand, Intent, Play, jerk, pause, record
+
+from glocal.data.dataset import Array
+from glocal_envs.grasp_lift import HIGH, LIMITS, LOW, NAMES, TABLE, GraspLift
+from glocal_envs.scripted import lift, move_hand
+
+OPEN, SHUT = -1.0, 1.0
+RESTING = TABLE + 0.03
+"""Height of the hand where it holds a cube that lies on the table, m."""
+
+
+def _hold(rng: np.random.Generator) -> Hand:
+    """Lift the cube, and hold it."""
+    del rng
+    obs = yield np.zeros(4)
+    while True:
+        obs = yield lift(obs)
+
+
+def _carry(rng: np.random.Generator) -> Hand:
+    """Lift the cube, bring it somewhere, and open the hand there, however high that is."""
+    return _brought(rng.uniform(LOW + 0.02, HIGH - 0.02))
+
+
+def _drag(rng: np.random.Generator) -> Hand:
+    """Grasp the cube and pull it over the table to somewhere near the tray's middle."""
+    x, y = rng.uniform([0.26, -0.18], [0.37, 0.0])
+    return _brought(np.array([x, y, RESTING]))
+
+
+def _brought(place: Array) -> Hand:
+    obs = yield np.zeros(4)
+    while not _holds(obs):
+        obs = yield lift(obs)
+    while _holds(obs) and np.linalg.norm(place - obs["hand"]) > 0.02:
+        obs = yield move_hand(obs, place - obs["hand"], SHUT)
+    for _ in range(3):
+        obs = yield move_hand(obs, np.zeros(3), OPEN)
+
+
+def _beside(rng: np.random.Generator) -> Hand:
+    """Grasp as if the cube were some centimetres from where it is."""
+    aside = np.append(rng.normal(0, 0.03, 2), 0.0)
+    obs = yield np.zeros(4)
+    while True:
+        obs = yield lift(obs | {"task": obs["task"] + np.pad(aside, (0, 6))})
+
+
+def _shove(rng: np.random.Generator) -> Hand:
+    """Down beside the cube, and through where it is."""
+    bearing, grip, height = rng.uniform(-np.pi, np.pi), rng.choice([OPEN, SHUT]), rng.uniform(-0.02, 0.02)
+    away = np.array([np.cos(bearing), np.sin(bearing), 0.0])
+    obs = yield np.zeros(4)
+    for offset, down in ((-0.09 * away, 0.1), (-0.09 * away, height), (0.06 * away, height)):
+        for _ in range(8):
+            way = obs["task"][:3] + offset + [0.0, 0.0, down]
+            if np.linalg.norm(way) < 0.02:
+                break
+            obs = yield move_hand(obs, way, grip)
+
+
+def _wander(rng: np.random.Generator) -> Hand:
+    """To places within reach, with the gripper as it happens to be."""
+    obs = yield np.zeros(4)
+    while True:
+        place, grip = rng.uniform(LOW, HIGH), rng.choice([OPEN, SHUT])
+        for _ in range(int(rng.integers(3, 9))):
+            obs = yield move_hand(obs, place - obs["hand"], grip)
+
+
+def _holds(obs: dict[str, Array]) -> bool:
+    return bool(obs["command"][3] > 0 and np.linalg.norm(obs["task"][:3]) < 0.03 and np.mean(obs["joints"][8:]) > 0.006)
+
+
+PLAY = Play(
+    env=GraspLift,
+    names=NAMES,
+    actions={"delta": ("x", "y", "z"), "gripper": ("grip",)},
+    limits=LIMITS,
+    buttons=(3,),
+    sides={"head": 64},
+    intents={
+        "hold": Intent(0.2, (10, 30), _hold),
+        "carry": Intent(0.2, (15, 40), _carry),
+        "drag": Intent(0.14, (12, 30), _drag),
+        "beside": Intent(0.14, (8, 20), _beside),
+        "shove": Intent(0.12, (8, 24), _shove),
+        "wander": Intent(0.1, (5, 20), _wander),
+        "jerk": Intent(0.07, (5, 12), partial(jerk, LIMITS), trembles=False),
+        "pause": Intent(0.03, (2, 7), partial(pause, LIMITS), trembles=False),
+    },
+    task="lift the cube from the tray",
+)
+
+
+def main(
+    out: tyro.conf.Positional[Path],
+    episodes: int = 200,
+    steps: int = 200,
+    seed: int = 0,
+    processes: int = 2,
+    camera: Literal["head"] | None = None,
+    varied: bool = False,
+) -> None:
+    """Record play.
+
+    Args:
+        out: The folder to write; it must not exist.
+        episodes: How many.
+        steps: Of each, at 5 a second.
+        seed: Of everything that is drawn.
+        processes: That record at once.
+        camera: Record what this camera shows in place of the tracked cube.
+        varied: Draw the cube's size, mass and friction and the light with each episode.
+    """
+    record(PLAY, out, episodes, steps, seed, processes, camera, varied)
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)
