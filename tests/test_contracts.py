@@ -14,6 +14,7 @@ from glocal.core.spec import Part, Spec
 from glocal.core.types import Pairs, Segment, World
 from glocal.models.arrangements import ArrangementConfig
 from glocal.models.codecs.cameras import CamerasCodec
+from glocal.models.codecs.compact import CompactCodecConfig
 from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.codecs.identity import IdentityCodec
 from glocal.models.codecs.keypoints import KeypointCodec, KeypointCodecConfig
@@ -23,8 +24,9 @@ from glocal.models.rigid2d.scene import SceneConfig, scene_spec
 from glocal.models.surrogates.mlp import MLPSurrogate, MLPSurrogateConfig
 from glocal.models.surrogates.rssm import RSSM, RSSMConfig
 from glocal.models.worlds.cameras import CamerasWorld, CamerasWorldConfig
-from glocal.models.worlds.diffusion import DiffusionWorld
+from glocal.models.worlds.diffusion import Denoiser
 from glocal.models.worlds.ensemble import EnsembleConfig, EnsembleWorld
+from glocal.models.worlds.memory import MemoryConfig, MemoryWorld
 from glocal.models.worlds.motion import MotionConfig, MotionWorld
 from glocal.models.worlds.pixels import PixelConfig, PixelWorld
 from glocal.models.worlds.shortcut import ShortcutConfig, ShortcutWorld
@@ -49,6 +51,7 @@ FILMS = {FILMED: 32 * 32 * 3, FILMED_PAIR: 2 * 32 * 32 * 3, FILMED_ARM: 3 * (32 
 """Bytes of the pictures that worlds which draw pictures begin from."""
 SHORT = ShortcutConfig(context=3, back=4, window=5, size=0, finest=8, bootstrap=0.5)
 TOKENS = TokenizerConfig(tokens=3, channels=2, size=0)
+NARROW = CompactCodecConfig(numbers=6, width=8)
 DOTTED = PointsCodecConfig(points=3, side=16, width=8)
 SMALL = KeypointCodecConfig(points=5, width=8)
 WORLDS = {
@@ -56,6 +59,8 @@ WORLDS = {
     "vectors, loose points": (lambda: VectorWorld(VectorWorldConfig(size=0), LOOSE, POINTS), LOOSE),
     "vectors": (lambda: VectorWorld(VectorWorldConfig(size=0), ARM, PLAIN), ARM),
     "vectors, points of cameras": (lambda: VectorWorld(VectorWorldConfig(size=0), DOTS, PLACES), DOTS),
+    "memory": (lambda: MemoryWorld(MemoryConfig(context=3, window=6, size=0), ARM, PLAIN), ARM),
+    "memory, tokens": (lambda: MemoryWorld(MemoryConfig(context=2, window=6, size=0), WORDS, PLAIN), WORDS),
     "ensemble": (lambda: EnsembleWorld(EnsembleConfig(context=3, members=3, size=0), ARM, PLAIN), ARM),
     "cameras": (lambda: CamerasWorld(CamerasWorldConfig(size=0), SEEN), SEEN),
     "motion": (lambda: MotionWorld(MotionConfig(size=0, parts=2), FILMED, SHOWN), FILMED),
@@ -106,6 +111,11 @@ CODECS = {
     ),
     "cameras, tokens": (
         lambda: CamerasCodec(TOKENS, (Part("joints", (7,)),), {"keys": 64, "wrist": 32}),
+        {"joints": (7,), "keys": (64, 64, 3), "wrist": (32, 32, 3)},
+        7 + 2 * 6,
+    ),
+    "cameras, narrow": (
+        lambda: CamerasCodec(NARROW, (Part("joints", (7,)),), {"keys": 64, "wrist": 32}),
         {"joints": (7,), "keys": (64, 64, 3), "wrist": (32, 32, 3)},
         7 + 2 * 6,
     ),
@@ -182,7 +192,7 @@ class TestWorlds:
         after = still.clone()
         after[3] += 0.5  # one in fifty moves, and far
         world.fit_statistics(Pairs(still, torch.zeros(50, spec.action_dim), after, torch.zeros(50)))
-        if isinstance(world, DiffusionWorld):
+        if isinstance(world, Denoiser):
             assert world.first_sigma >= world.delta(still, after).abs().max()
 
     def test_its_loss_is_a_finite_scalar(self, name):

@@ -12,6 +12,7 @@ from glocal.core.spec import Part, Spec
 from glocal.core.types import Codec
 from glocal.models.arrangements import ArrangementConfig
 from glocal.models.codecs.cameras import CamerasCodec, PictureCodecConfig
+from glocal.models.codecs.compact import CompactCodecConfig
 from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.codecs.identity import IdentityCodec
 from glocal.models.codecs.keypoints import KeypointCodec
@@ -27,6 +28,7 @@ from glocal.models.surrogates.rssm import RSSM, RSSMConfig
 from glocal.models.worlds.cameras import CamerasWorld, CamerasWorldConfig
 from glocal.models.worlds.diffusion import DiffusionWorld
 from glocal.models.worlds.ensemble import EnsembleConfig, EnsembleWorld
+from glocal.models.worlds.memory import MemoryConfig, MemoryWorld
 from glocal.models.worlds.motion import MotionConfig, MotionWorld
 from glocal.models.worlds.pictures import PictureWorld
 from glocal.models.worlds.pixels import PixelConfig, PixelWorld
@@ -38,7 +40,7 @@ from glocal.runtime.checkpoints import Checkpoint
 from glocal.runtime.files import UserError
 from glocal.tasks.pusht import IMAGE_SIZE, KEYPOINTS, TABLE, PushTConfig
 
-GlobalModel = DiffusionWorld | EnsembleWorld | PictureWorld | ShortcutWorld
+GlobalModel = DiffusionWorld | MemoryWorld | EnsembleWorld | PictureWorld | ShortcutWorld
 
 
 def build_spec(config: Config) -> Spec:
@@ -69,9 +71,10 @@ def _cameras(task: PushTConfig | RobotConfig) -> dict[str, int]:
 
 def build_features(config: Config) -> FeaturesConfig:
     """How models look at what they see: as plain numbers, as points, or as a rigid body and an agent in a plane."""
-    if isinstance(config.codec, PointsCodecConfig) and config.task.images and _cameras(config.task):
+    seen = isinstance(config.codec, PictureCodecConfig) and config.task.images and bool(_cameras(config.task))
+    if seen and isinstance(config.codec, PointsCodecConfig):
         return ArrangementConfig()
-    return StandardConfig() if isinstance(config.task, RobotConfig) else build_scene(config.task)
+    return StandardConfig() if seen or isinstance(config.task, RobotConfig) else build_scene(config.task)
 
 
 def build_scene(task: PushTConfig) -> SceneConfig:
@@ -106,6 +109,8 @@ def build_world(config: Config, codec: Codec) -> GlobalModel:
         return ShortcutWorld(cfg, spec)
     if isinstance(cfg, EnsembleConfig):
         return EnsembleWorld(cfg, spec, build_features(config))
+    if isinstance(cfg, MemoryConfig):
+        return MemoryWorld(cfg, spec, build_features(config))
     return VectorWorld(cfg, spec, build_features(config))
 
 
@@ -115,8 +120,8 @@ def _sees(cfg: WorldConfig, spec: Spec, codec: Codec) -> bool:
         return True
     if not isinstance(codec, CamerasCodec):
         return not isinstance(cfg, CamerasWorldConfig | PictureWorldConfig)
-    if isinstance(cfg, VectorWorldConfig | EnsembleConfig):
-        return isinstance(codec.cfg, PointsCodecConfig)
+    if isinstance(cfg, VectorWorldConfig | MemoryConfig | EnsembleConfig):
+        return isinstance(codec.cfg, PointsCodecConfig | CompactCodecConfig)
     return isinstance(cfg, PictureWorldConfig) or (isinstance(cfg, CamerasWorldConfig) and _is_grid(spec))
 
 

@@ -27,6 +27,7 @@ from glocal.models.surrogates.mlp import MLPSurrogateConfig
 from glocal.models.surrogates.rssm import RSSMConfig
 from glocal.models.worlds.cameras import CamerasWorldConfig
 from glocal.models.worlds.ensemble import EnsembleConfig
+from glocal.models.worlds.memory import MemoryConfig
 from glocal.models.worlds.motion import MotionConfig
 from glocal.models.worlds.pixels import PixelConfig
 from glocal.models.worlds.shortcut import ShortcutConfig
@@ -40,7 +41,9 @@ from glocal.tasks.pusht import PushTConfig
 
 PictureWorldConfig = MotionConfig | PixelConfig
 """Of worlds that draw pictures."""
-WorldConfig = VectorWorldConfig | EnsembleConfig | CamerasWorldConfig | ShortcutConfig | PictureWorldConfig
+WorldConfig = (
+    VectorWorldConfig | MemoryConfig | EnsembleConfig | CamerasWorldConfig | ShortcutConfig | PictureWorldConfig
+)
 
 
 @dataclass(frozen=True)

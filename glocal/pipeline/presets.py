@@ -6,12 +6,14 @@ from typing import Any
 from glocal.core.improve import ImproveConfig
 from glocal.core.matching import MatchingConfig
 from glocal.evaluate.gates import GateConfig
+from glocal.models.codecs.compact import CompactCodecConfig
 from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.codecs.points import PointsCodecConfig
 from glocal.models.codecs.tokenizer import TokenizerConfig
 from glocal.models.surrogates.rssm import RSSMConfig
 from glocal.models.worlds.cameras import CamerasWorldConfig
 from glocal.models.worlds.ensemble import EnsembleConfig
+from glocal.models.worlds.memory import MemoryConfig
 from glocal.models.worlds.motion import MotionConfig
 from glocal.models.worlds.pixels import PixelConfig
 from glocal.models.worlds.shortcut import ShortcutConfig
@@ -186,6 +188,20 @@ def _robot_pixels() -> Config:
     return replace(_robot_motion(), preset="robot-pixels", world=PATCHES)
 
 
+def _memory(config: Config, name: str) -> Config:
+    """A narrow code of each picture, and a world that remembers, in place of a preset's codec and global model."""
+    world = MemoryConfig()
+    return replace(
+        config,
+        preset=name,
+        codec=CompactCodecConfig(),
+        codec_fit=FitConfig(updates=8000, batch=64, lr=1e-3, average=0.999),
+        world=world,
+        world_fit=FitConfig(updates=6000, batch=64),
+        learn=replace(config.learn, warm_up=world.context),
+    )
+
+
 def _dreamer(config: Config, name: str) -> Config:
     """Dreamer 4's tokenizer and dynamics in place of a preset's codec and global model."""
     world = ShortcutConfig()
@@ -224,7 +240,7 @@ def debug(config: Config) -> Config:
         warm_start=min(20, config.warm_start),
         learn=replace(
             learn,
-            warm_up=min(4, learn.warm_up) if isinstance(config.world, ShortcutConfig) else learn.warm_up,
+            warm_up=min(4, learn.warm_up) if isinstance(config.world, ShortcutConfig | MemoryConfig) else learn.warm_up,
             iterations=12,
             critics_first=min(2, learn.critics_first),
             envs=8,
@@ -247,6 +263,8 @@ def _tiny(codec: Any) -> Any:
         return replace(codec, channels=2, width=8, blocks=1)
     if isinstance(codec, PointsCodecConfig):
         return replace(codec, points=4, side=16, width=8)
+    if isinstance(codec, CompactCodecConfig):
+        return replace(codec, numbers=8, width=8)
     if isinstance(codec, TokenizerConfig):
         return replace(codec, tokens=4, channels=2, size=0)
     return replace(codec, points=4, width=8)
@@ -255,6 +273,8 @@ def _tiny(codec: Any) -> Any:
 def _small(world: Any) -> Any:
     if isinstance(world, ShortcutConfig):
         return replace(world, size=0, context=4, back=6, window=6)
+    if isinstance(world, MemoryConfig):
+        return replace(world, size=0, context=4, window=6)
     return replace(world, size=0)
 
 
@@ -301,6 +321,7 @@ _ALL = (
     _pusht_points(),
     _pusht_motion(),
     _pusht_pixels(),
+    _memory(_pusht_motion(), "pusht-memory"),
     _dreamer(_pusht_motion(), "pusht-dreamer"),
     _robot(),
     _robot_ensemble(),
@@ -308,6 +329,7 @@ _ALL = (
     _robot_points(),
     _robot_motion(),
     _robot_pixels(),
+    _memory(_robot_images(), "robot-memory"),
     _dreamer(_robot_images(), "robot-dreamer"),
     *TASKS,
 )

@@ -29,6 +29,7 @@ from glocal.models.policies.cloning import chunk_loss, cloning_loss
 from glocal.models.policies.ppo import PPOActor, PPOConfig, PPOIteration
 from glocal.models.surrogates.mlp import MLPSurrogate
 from glocal.models.worlds.diffusion import DiffusionWorld
+from glocal.models.worlds.memory import MemoryWorld
 from glocal.models.worlds.pictures import PictureWorld
 from glocal.models.worlds.pixels import PixelWorld
 from glocal.models.worlds.shortcut import ShortcutWorld
@@ -184,6 +185,8 @@ def compile_answers(world: Any, device: torch.device) -> None:
     """Let what a world does at each step be one compiled program, on a GPU."""
     if isinstance(world, DiffusionWorld | PixelWorld | ShortcutWorld):
         world.sample = build.compiled(world.sample, device)
+    elif isinstance(world, MemoryWorld):
+        world.drawn = build.compiled(world.drawn, device)
     elif isinstance(world, PictureWorld):
         world.answer = build.compiled(world.answer, device)
 

@@ -10,12 +10,13 @@ from glocal.core.pictures import packed
 from glocal.core.spec import Part, Spec
 from glocal.core.types import LearnedCodec
 from glocal.models.codecs.autoencoder import PictureAutoencoder
+from glocal.models.codecs.compact import CompactCodecConfig
 from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.codecs.points import PointsCodecConfig
 from glocal.models.codecs.standard import StandardCodec
 from glocal.models.codecs.tokenizer import TokenizerConfig
 
-PictureCodecConfig = GridCodecConfig | TokenizerConfig | PointsCodecConfig
+PictureCodecConfig = GridCodecConfig | TokenizerConfig | PointsCodecConfig | CompactCodecConfig
 """Of autoencoders of pictures."""
 
 

@@ -66,8 +66,8 @@ class Context(Batched):
     key: int
 
 
-class DiffusionWorld(nn.Module, ABC):
-    """Answers actions. Each step is a draw from p(next observation | last `context` of them and their actions)."""
+class Denoiser(nn.Module, ABC):
+    """What all of these worlds have in common: the units of changes, the noise on them, and how one is drawn."""
 
     first_sigma: Tensor
     """The noise that a sample begins with: above every recorded change."""
@@ -76,16 +76,6 @@ class DiffusionWorld(nn.Module, ABC):
         super().__init__()
         self.cfg, self.spec = cfg, spec
         self.register_buffer("first_sigma", torch.tensor(cfg.sigma_max))
-
-    @property
-    def length(self) -> int:
-        """Rows of a window that its loss reads."""
-        return self.cfg.context + 1
-
-    @property
-    def acted(self) -> int:
-        """Control steps that windows of its loss end with, where episodes have as many."""
-        return 1
 
     @torch.no_grad()
     def fit_statistics(self, pairs: Pairs) -> None:
@@ -100,16 +90,8 @@ class DiffusionWorld(nn.Module, ABC):
         """Take the units of changes, and whatever else a world needs, from recorded control steps."""
 
     @abstractmethod
-    def outcome(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Reward (*batch,) and the logit of continuation (*batch,) of observations (*batch, d)."""
-
-    @abstractmethod
-    def see(self, obs: Tensor, action: Tensor, noise: Tensor) -> Any:
-        """What the network makes of a context and of the noise (B, 1) on it; the same at every noise level."""
-
-    @abstractmethod
     def denoise(self, noisy: Tensor, sigma: Tensor, seen: Any) -> Tensor:
-        """The clean change (B, d) expected behind `noisy` at noise `sigma` (B, 1)."""
+        """The clean change (B, d) expected behind `noisy` at noise `sigma` (B, 1), after what was seen."""
 
     @abstractmethod
     def delta(self, before: Tensor, after: Tensor) -> Tensor:
@@ -118,6 +100,41 @@ class DiffusionWorld(nn.Module, ABC):
     @abstractmethod
     def advance(self, before: Tensor, delta: Tensor) -> Tensor:
         """The observation (B, d) after a change."""
+
+    def drawn(self, before: Float[Tensor, "b d"], seen: Any, noise: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """The next observation, made of unit noise."""
+        sigmas = self.cfg.schedule(self.first_sigma)
+        return self.advance(before, solved(lambda x, sigma: self.denoise(x, sigma, seen), noise, sigmas))
+
+    def errors(self, change: Float[Tensor, "b d"], seen: Any) -> Float[Tensor, "b d"]:
+        """Squared errors at random noise, weighted so that every level counts the same (arXiv 2206.00364, Eq. 8)."""
+        cfg = self.cfg
+        sigma = (cfg.sigma_mean + cfg.sigma_std * torch.randn_like(change[:, :1])).exp()
+        clean = self.denoise(change + sigma * torch.randn_like(change), sigma, seen)
+        weight = (sigma**2 + cfg.sigma_data**2) / (sigma * cfg.sigma_data) ** 2
+        return weight * (clean - change).pow(2)
+
+
+class DiffusionWorld(Denoiser):
+    """Answers actions. Each step is a draw from p(next observation | last `context` of them and their actions)."""
+
+    @property
+    def length(self) -> int:
+        """Rows of a window that its loss reads."""
+        return self.cfg.context + 1
+
+    @property
+    def acted(self) -> int:
+        """Control steps that windows of its loss end with, where episodes have as many."""
+        return 1
+
+    @abstractmethod
+    def outcome(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Reward (*batch,) and the logit of continuation (*batch,) of observations (*batch, d)."""
+
+    @abstractmethod
+    def see(self, obs: Tensor, action: Tensor, noise: Tensor) -> Any:
+        """What the network makes of a context and of the noise (B, 1) on it; the same at every noise level."""
 
     def outcomes(self, segment: Segment) -> tuple[Tensor, Tensor]:
         """Rewards (B, T) and logits of continuation (B, T) of what was recorded."""
@@ -141,31 +158,27 @@ class DiffusionWorld(nn.Module, ABC):
         self, obs: Float[Tensor, "b w d"], action: Float[Tensor, "b w a"], noise: Float[Tensor, "b d"]
     ) -> Float[Tensor, "b d"]:
         """The next observation, made of unit noise."""
-        seen = self.see(obs, action, torch.zeros_like(obs[:, 0, :1]))
-        sigmas = self.cfg.schedule(self.first_sigma)
-        return self.advance(obs[:, -1], solved(lambda x, sigma: self.denoise(x, sigma, seen), noise, sigmas))
+        return self.drawn(obs[:, -1], self.see(obs, action, torch.zeros_like(obs[:, 0, :1])), noise)
 
     def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
         """The denoising loss of the last step of each segment (B, context + 1, ...), and the heads' losses."""
         obs, after = segment.obs[:, :-1], segment.obs[:, -1]
-        noise = self.cfg.context_noise * torch.rand_like(obs[:, :1, :1]) * (torch.rand_like(obs[:, :1, :1]) < 0.5)
+        noise = context_noise(self.cfg, obs)
         blurred = obs + noise * torch.randn_like(obs)
         seen = self.see(blurred, segment.action[:, 1:], noise[:, 0])
-        diffusion = self._denoising_loss(self.delta(blurred[:, -1], after), seen)
+        diffusion = self.averaged(self.errors(self.delta(blurred[:, -1], after), seen))
         outcome = outcome_losses(self.outcome(after), segment[:, -1])
         return diffusion + outcome["reward"] + outcome["cont"], {"diffusion": diffusion, **outcome}
-
-    def _denoising_loss(self, change: Tensor, seen: Any) -> Tensor:
-        """EDM's loss, weighted so that every noise level counts the same (arXiv 2206.00364, Eq. 8)."""
-        cfg = self.cfg
-        sigma = (cfg.sigma_mean + cfg.sigma_std * torch.randn_like(change[:, :1])).exp()
-        clean = self.denoise(change + sigma * torch.randn_like(change), sigma, seen)
-        weight = (sigma**2 + cfg.sigma_data**2) / (sigma * cfg.sigma_data) ** 2
-        return self.averaged(weight * (clean - change).pow(2))
 
     def averaged(self, squared: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
         """The mean of squared errors that is minimised."""
         return squared.mean()
+
+
+def context_noise(cfg: DiffusionConfig, obs: Float[Tensor, "b w d"]) -> Float[Tensor, "b 1 1"]:
+    """How much noise there is on each window's context in training; on half of them none."""
+    like = obs[:, :1, :1]
+    return cfg.context_noise * torch.rand_like(like) * (torch.rand_like(like) < 0.5)
 
 
 def unit_noise(key: int, shape: tuple[int, ...], device: torch.device) -> Tensor:

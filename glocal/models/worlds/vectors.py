@@ -31,7 +31,7 @@ class VectorWorldConfig(DiffusionConfig):
     """Wavelengths of the positional features, halving from one to the next."""
 
 
-class Denoiser(nn.Module):
+class DenoisingNet(nn.Module):
     """Residual blocks on the noisy change, the noise level, and the features of what was seen."""
 
     def __init__(self, width: int, blocks: int, obs_dim: int, seen_dim: int):
@@ -56,7 +56,7 @@ class VectorWorld(DiffusionWorld):
     def __init__(self, cfg: VectorWorldConfig, spec: Spec, features: FeaturesConfig):
         super().__init__(cfg, spec)
         self.features = features.build(spec, cfg.context, cfg.scales)
-        self.denoiser = Denoiser(*SIZES[cfg.size], spec.obs_dim, self.features.dynamics_dim() + 1)
+        self.denoiser = DenoisingNet(*SIZES[cfg.size], spec.obs_dim, self.features.dynamics_dim() + 1)
         self.head = self.features.outcome(cfg.head_width)
 
     @torch.no_grad()
