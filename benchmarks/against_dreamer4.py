@@ -293,7 +293,7 @@ def show_agreement(dynamics: Any, worlds: dict[str, ShortcutWorld], seen: Segmen
     _difference("transformers, theirs and alike", net(tokens, times)[0], dynamics.transformer(tokens))
     for name, world in worlds.items():
         noise = torch.randn(2, len(tokens), LATENTS * CHANNELS)
-        cached, _ = world.sample(world.begin(seen[:, :-1], 0), seen.action[:, -1], noise)
+        cached, _, _ = world.sample(world.begin(seen[:, :-1], 0), seen.action[:, -1], noise)
         past = noised(world, seen.obs[:, :-1], 0)
         _difference(f"samples, {name}, window and cache", whole_window(world, past, seen.action, noise[0]), cached)
 

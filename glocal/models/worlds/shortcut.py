@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from glocal.core.features import PlainOutcome, outcome_losses
-from glocal.core.nets import half_precision
+from glocal.core.features import outcome_losses
+from glocal.core.nets import half_precision, outcome_head
 from glocal.core.ranges import Part, Range, Small, Width
 from glocal.core.spec import Part as Seen
 from glocal.core.spec import Spec
@@ -26,6 +26,9 @@ SIZES = ((32, 2, 2, 2), (128, 4, 4, 2), (256, 8, 4, 4), (512, 12, 8, 4), (1024, 
 """Width, layers, heads, and of how many layers one looks back, by `size`."""
 FINEST_WEIGHT, WEIGHT_RISE = 0.1, 0.9
 """The weight of a loss at signal level tau is 0.9 tau + 0.1: what is nearly clean counts more (Eq. 8)."""
+PULL = 0.1
+"""Share of the gradient of rewards and ends that reaches the transformer: enough that what they depend on is
+remembered, and too little to make its pictures worse (ours)."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ class ShortcutWorld(nn.Module):
         self.stride = nn.Embedding(cfg.finest.bit_length(), width)
         self.registers = nn.Parameter(0.5 * torch.randn(cfg.registers, width))
         self.net = BlockCausal(width, heads, layers, every, cfg.back)
-        self.head = PlainOutcome(spec.obs_dim, cfg.head_width)
+        self.head = outcome_head(spec.obs_dim + width, cfg.head_width)
 
     @property
     def length(self) -> int:
@@ -162,8 +165,11 @@ class ShortcutWorld(nn.Module):
                 buffer[columns] = each.expand(shape).flatten()
 
     def outcomes(self, segment: Segment) -> tuple[Tensor, Tensor]:
-        """Rewards (B, T) and logits of continuation (B, T) of what was recorded."""
-        return self.head(segment.obs)
+        """Rewards (B, T) and logits of continuation (B, T) of what was recorded, as far back as it looks."""
+        obs = self._normal(segment.obs)
+        times = torch.arange(obs.shape[1], device=obs.device).expand(len(obs), -1)
+        hidden, _ = self._told(obs, segment.action, unit_noise(0, obs.shape, obs.device), times, None)
+        return self._outcome(obs, hidden)
 
     def begin(self, segment: Segment, key: int) -> Context:
         """See `World.begin`; needs at least `context` steps."""
@@ -178,33 +184,35 @@ class ShortcutWorld(nn.Module):
     def step(self, context: Context, action: Float[Tensor, "b a"]) -> tuple[Context, Step]:
         """See `World.step`."""
         noise = unit_noise(context.key, (2, len(action), self.spec.obs_dim), action.device)
-        obs, seen = self.sample(context, action, noise)
-        reward, cont = self.head(obs)
+        obs, hidden, seen = self.sample(context, action, noise)
+        reward, cont = (one[:, 0] for one in self._outcome(self._normal(obs)[:, None], hidden))
         cache = context.cache.with_step(seen)
         return Context(cache, context.now + 1, context.key + 1), Step(obs, reward, cont.sigmoid())
 
     def sample(
         self, context: Context, action: Float[Tensor, "b a"], noise: Float[Tensor, "2 b d"]
-    ) -> tuple[Float[Tensor, "b d"], Cache]:
-        """The next observation, made of unit noise, and what it leaves to be looked back at."""
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b 1 n w"], Cache]:
+        """The next observation, made of unit noise, what the tokens of its step hold, and what it leaves to be looked
+        back at."""
         finest, steps = self.cfg.finest, self.cfg.sampling_steps
         times, action, x = context.now[:, None], action[:, None], noise[0, :, None]
         for k in range(steps):
             levels = Levels(torch.full_like(times, k * finest // steps), torch.full_like(times, finest // steps))
             clean, _ = self._clean(x, action, levels, times, context.cache)
             x = x + (clean - x) / (steps - k)
-        _, seen = self._told(x, action, noise[1, :, None], times, context.cache)
-        return self._within(x[:, 0] * self.scale + self.mean), seen
+        hidden, seen = self._told(x, action, noise[1, :, None], times, context.cache)
+        return self._within(x[:, 0] * self.scale + self.mean), hidden, seen
 
     def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
-        """The losses of shortcut forcing (Eq. 7) on windows (B, window, ...), and the heads' losses."""
+        """The losses of shortcut forcing (Eq. 7) on windows (B, window, ...), and the head's losses."""
         obs, count = self._normal(segment.obs), len(segment.obs)
         times = torch.arange(obs.shape[1], device=obs.device).expand(count, -1)
         some = min(count - 1, max(1, round(self.cfg.bootstrap * count))) if self.cfg.bootstrap else 0
         levels, noise = self._levels(count, obs.shape[1], some, obs.device), torch.randn_like(obs)
         signal = levels.signal[..., None] / self.cfg.finest
         x = (1 - signal) * noise + signal * obs
-        clean, _ = self._clean(x, segment.action, levels, times, None)
+        hidden, _ = self._hidden(x, segment.action, levels, times, None)
+        clean = self._read(hidden)
         weight = FINEST_WEIGHT + WEIGHT_RISE * signal
         flow = (weight * (clean - obs).pow(2))[some:].mean() if some < count else clean.new_zeros(())
         ahead = clean.new_zeros(())
@@ -212,7 +220,7 @@ class ShortcutWorld(nn.Module):
             chosen, left = slice(some), 1 - signal[:some]
             far = self._two_halves(x[chosen], segment.action[chosen], Levels(*(one[chosen] for one in levels)))
             ahead = (weight[chosen] * left.pow(2) * ((clean[chosen] - x[chosen]) / left - far).pow(2)).mean()
-        outcome = outcome_losses(self.outcomes(segment), segment)
+        outcome = outcome_losses(self._outcome(obs, hidden), segment)
         share = some / count
         loss = (1 - share) * flow + share * ahead + outcome["reward"] + outcome["cont"]
         return loss, {"flow": flow, "bootstrap": ahead, **outcome}
@@ -240,27 +248,52 @@ class ShortcutWorld(nn.Module):
 
     def _told(
         self, obs: Tensor, action: Tensor, noise: Tensor, times: Int[Tensor, "b t"], cache: Cache | None
-    ) -> tuple[Tensor, Cache]:
-        """What steps that were seen (B, T, d) leave to be looked back at, slightly noised."""
+    ) -> tuple[Float[Tensor, "b t n w"], Cache]:
+        """What the tokens of steps that were seen (B, T, d) hold, and what they leave to be looked back at, slightly
+        noised."""
         finest = self.cfg.finest
         signal = min(finest - 1, round((1 - self.cfg.context_noise) * finest))
         x = signal / finest * obs + (1 - signal / finest) * noise
         levels = Levels(torch.full_like(times, signal), torch.ones_like(times))
-        return self._clean(x, action, levels, times, cache)
+        return self._hidden(x, action, levels, times, cache)
 
     def _clean(
         self, x: Float[Tensor, "b t d"], action: Tensor, levels: Levels, times: Int[Tensor, "b t"], cache: Cache | None
     ) -> tuple[Float[Tensor, "b t d"], Cache]:
         """What is expected behind noisy steps, and what these leave to be looked back at."""
+        hidden, seen = self._hidden(x, action, levels, times, cache)
+        return self._read(hidden), seen
+
+    def _hidden(
+        self, x: Float[Tensor, "b t d"], action: Tensor, levels: Levels, times: Int[Tensor, "b t"], cache: Cache | None
+    ) -> tuple[Float[Tensor, "b t n w"], Cache]:
+        """What the tokens of noisy steps hold, and what these leave to be looked back at."""
         told = self.signal(levels.signal) + self.stride(levels.stride.float().log2().round().long())
         registers = self.registers.expand(*times.shape, -1, -1)
         tokens = torch.cat([self.action(action)[:, :, None], told[:, :, None], registers, self.tokens(x)], dim=2)
         with half_precision(x.device):
             hidden, seen = self.net(tokens, times, cache)
-        return self.tokens.read(hidden[:, :, 2 + self.cfg.registers :].float()), seen
+        return hidden.float(), seen
+
+    def _read(self, hidden: Float[Tensor, "b t n w"]) -> Float[Tensor, "b t d"]:
+        """The observations that the tokens of steps expect."""
+        return self.tokens.read(hidden[:, :, self._beside :])
+
+    def _outcome(
+        self, obs: Float[Tensor, "b t d"], hidden: Float[Tensor, "b t n w"]
+    ) -> tuple[Float[Tensor, "b t"], Float[Tensor, "b t"]]:
+        """Rewards and logits of continuation, by what is seen, normalised, and by what tokens hold, which look back."""
+        told = hidden.detach() + PULL * (hidden - hidden.detach())
+        reward, cont = self.head(torch.cat([obs, told.mean(2)], dim=-1)).unbind(-1)
+        return reward, cont
+
+    @property
+    def _beside(self) -> int:
+        """Tokens of a step beside those of its observation: the action, its level, and the registers."""
+        return 2 + self.cfg.registers
 
     def _empty(self, count: int, device: torch.device) -> Cache:
-        tokens = 2 + self.cfg.registers + sum(self.tokens.counts)
+        tokens = self._beside + sum(self.tokens.counts)
         with half_precision(device):
             dtype = self.action(torch.zeros(1, self.spec.action_dim, device=device)).dtype
         return self.net.empty(count, tokens, device, dtype)

@@ -10,6 +10,7 @@ from glocal.core.types import Segment
 from glocal.models.transformer import NEVER, BlockCausal
 from glocal.models.worlds.shortcut import Levels, ShortcutConfig, ShortcutWorld, Tokens
 from glocal.runtime.files import UserError
+from glocal.runtime.trainer import Fit, FitConfig
 from tests.toys import control_steps
 
 SPEC = Spec((Part("place", (2,)),), 2)
@@ -147,7 +148,7 @@ def test_a_loss_is_of_flow_and_of_longer_strides_by_their_shares_and_levels():
     strides[:2] = 4
     signal = (torch.arange(6) % 2 * 4).expand(8, -1)
     world._levels = lambda *told: Levels(signal, strides)  # pyright: ignore[reportAttributeAccessIssue]
-    world._clean = lambda x, *told: (torch.zeros_like(x), None)  # pyright: ignore[reportAttributeAccessIssue]
+    world._read = lambda hidden: torch.zeros(*hidden.shape[:2], 2)  # pyright: ignore[reportAttributeAccessIssue]
     loss, metrics = world.loss(segment)
     weight = 0.9 * signal / 8 + 0.1
     expected = (weight[2:, :, None] * segment.obs[2:].pow(2)).mean()
@@ -174,8 +175,8 @@ def test_the_rows_of_every_minibatch_are_divided_between_both_losses():
 @pytest.mark.parametrize(("noise", "signal"), [(0.0, 7), (0.1, 7), (0.25, 6), (0.9, 1)])
 def test_what_was_seen_is_told_as_noisy_as_it_is(noise, signal):
     world, told = ShortcutWorld(replace(SMALL, context_noise=noise), SPEC), []
-    clean = world._clean
-    world._clean = lambda x, a, levels, *more: (told.append((x, levels)), clean(x, a, levels, *more))[1]  # pyright: ignore
+    hidden = world._hidden
+    world._hidden = lambda x, a, levels, *more: (told.append((x, levels)), hidden(x, a, levels, *more))[1]  # pyright: ignore
     segment = moved(4, 3)
     world._told(segment.obs, segment.action, torch.ones(4, 3, 2), torch.arange(3).expand(4, -1), None)
     x, levels = told[0]
@@ -203,14 +204,14 @@ def test_a_sample_ends_at_what_the_last_evaluation_expects():
     world = ShortcutWorld(SMALL, SPEC).requires_grad_(False)
     world.scale.fill_(2.0), world.mean.fill_(1.0)
     segment = moved(3, 3)
-    begun, clean, last = world.begin(segment, 0), world._clean, []
+    begun, hidden, last = world.begin(segment, 0), world._hidden, []
 
     def kept(x, action, levels, times, cache):
-        found = clean(x, action, levels, times, cache)
-        last.append((levels.signal.flatten().tolist(), levels.stride.flatten().tolist(), found[0]))
+        found = hidden(x, action, levels, times, cache)
+        last.append((levels.signal.flatten().tolist(), levels.stride.flatten().tolist(), world._read(found[0])))
         return found
 
-    world._clean = kept  # pyright: ignore[reportAttributeAccessIssue]
+    world._hidden = kept  # pyright: ignore[reportAttributeAccessIssue]
     after, seen = world.step(begun, torch.zeros(3, 2))
     assert [one[0][0] for one in last] == [0, 2, 4, 6, 7] and [one[1][0] for one in last] == [2, 2, 2, 2, 1]
     assert torch.allclose(seen.obs, last[3][2][:, 0] * 2 + 1, atol=1e-5)
@@ -223,10 +224,10 @@ def test_squares_that_do_not_divide_a_grid_are_refused():
 
 
 def moved(count: int, length: int) -> Segment:
-    """A place that an action moves by half of it; rewarded for being right."""
+    """A place that an action moves by half of it; rewarded a little for being right."""
     action = torch.rand(count, length, 2) * 2 - 1
     obs = torch.rand(count, 1, 2) + 0.5 * action.cumsum(1)
-    return Segment(obs, action, obs[..., 0], torch.ones(count, length))
+    return Segment(obs, action, 0.1 * obs[..., 0], torch.ones(count, length))
 
 
 def test_it_learns_what_actions_do():
@@ -249,3 +250,29 @@ def test_it_learns_what_actions_do():
             context, answer = world.step(context, action[:, t])
         off[name] = (answer.obs - held.obs[:, -1]).norm(dim=-1).median()
     assert off["true"] < 0.6 * off["shuffled"]
+
+
+def recalled(count: int) -> Segment:
+    """A light that is seen at the first two moments of six, and is worth its colour from the third on."""
+    colour = torch.randint(0, 2, (count, 1)) * 2.0 - 1
+    light, reward = torch.zeros(count, 6, 2), torch.zeros(count, 6)
+    light[:, :2, 0], light[..., 1] = colour, torch.arange(6) / 5
+    reward[:, 2:] = colour
+    return Segment(light, torch.zeros(count, 6, 2), reward, torch.ones(count, 6))
+
+
+def test_rewards_follow_what_was_seen_before():
+    torch.manual_seed(0)
+    cfg = replace(SMALL, context=3, back=6, finest=4, sampling_steps=2, context_noise=0.0, bootstrap=0.0)
+    world, seen = ShortcutWorld(cfg, SPEC), recalled(512)
+    world.fit_statistics(control_steps(seen.obs[:, 0], seen.obs[:, 5], seen.reward[:, 5]))
+    fit = Fit(FitConfig(updates=200, batch=64, lr=5e-3, average=0.9), world, lambda: world.loss(recalled(64)))
+    for _ in range(200):
+        fit.iterate()
+    world, held = fit.model.requires_grad_(False), recalled(64)
+    assert isinstance(world, ShortcutWorld)
+    assert (world.outcomes(held)[0][:, 5] - held.reward[:, 5]).abs().mean() < 0.3
+    context = world.begin(held[:, :3], 0)
+    for t in range(3, 6):
+        context, step = world.step(context, held.action[:, t])
+    assert (step.reward - held.reward[:, 5]).abs().mean() < 0.3
