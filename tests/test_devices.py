@@ -15,7 +15,7 @@ from glocal.core.improve import PolicyIteration
 from glocal.core.types import Segment
 from glocal.data.segments import Recorded
 from glocal.data.streams import ActionPart, Camera, RobotMapping, Stream
-from glocal.models.worlds import diffusion, ensemble, pixels, shortcut
+from glocal.models.worlds import diffusion, ensemble, memory, pixels, shortcut
 from glocal.pipeline import build
 from glocal.pipeline.config import PictureWorldConfig, RobotConfig
 from glocal.pipeline.presets import PRESETS
@@ -28,7 +28,7 @@ DEBUG = [name for name, config in PRESETS.items() if name.endswith("-debug") and
 @pytest.fixture(autouse=True)
 def without_generators(monkeypatch):
     """There are none on `meta`."""
-    for world in (diffusion, ensemble, pixels, shortcut):
+    for world in (diffusion, ensemble, memory, pixels, shortcut):
         monkeypatch.setattr(world, "unit_noise", lambda key, shape, device: torch.randn(shape, device=device))
 
 
@@ -87,7 +87,9 @@ def test_fitting_the_models_stays_on_their_device(preset):
         assert fit.iterate()["train/loss"].device == META
 
 
-@pytest.mark.parametrize("preset", ["pusht-debug", "pusht-images-debug", "pusht-grid-debug", "pusht-dreamer-debug"])
+@pytest.mark.parametrize(
+    "preset", ["pusht-debug", "pusht-images-debug", "pusht-grid-debug", "pusht-memory-debug", "pusht-dreamer-debug"]
+)
 def test_fitting_a_codec_stays_on_its_device(preset):
     config = PRESETS[preset]
     codec = build.build_codec(config).to(META)
