@@ -124,7 +124,7 @@ def _pusht_points() -> Config:
         images,
         preset="pusht-points",
         codec=PointsCodecConfig(),
-        codec_fit=FitConfig(updates=8000, batch=32, lr=2e-3, average=0.999),
+        codec_fit=FitConfig(updates=5000, batch=32, lr=2e-3, average=0.999),
         world=VectorWorldConfig(scales=4),
         world_fit=FitConfig(updates=20_000, batch=256),
         surrogate_fit=FitConfig(updates=6000, batch=64, average=0.99),

@@ -23,6 +23,7 @@ from glocal.evaluate.gates import (
     drift,
     errors,
     moving,
+    reward_checks,
     shuffled,
     stream_checks,
     stream_drift,
@@ -196,8 +197,8 @@ def _tracked(run: Modelled) -> bool:
 
 @torch.no_grad()
 def reward_errors(world: GlobalModel, whole: Segment, answer: Step) -> dict[str, Any]:
-    """Mean errors of the reward head on what was recorded (n, T, ...), near the goal, and along the model's own
-    rollouts (n, horizon, ...), which end where the recorded windows do."""
+    """Mean errors of the reward head on what was recorded (n, T, ...), beside how far that is from its median, near the
+    goal, and along the model's own rollouts (n, horizon, ...), which end where the recorded windows do."""
     horizon = answer.reward.shape[1]
     parts = [whole[i : i + JUDGED_AT_ONCE] for i in range(0, len(whole.reward), JUDGED_AT_ONCE)]
     told = torch.cat([world.outcomes(part)[0] for part in parts])[:, -horizon:]
@@ -206,6 +207,7 @@ def reward_errors(world: GlobalModel, whole: Segment, answer: Step) -> dict[str,
     near = recorded > NEAR
     return {
         "mean_error": float(error.mean()),
+        "spread": float((recorded - recorded.median()).abs().mean()),
         "mean_error_near_goal": float(error[near].mean()) if near.any() else None,
         "rollout_error": {str(h): float(along[h - 1]) for h in HORIZONS},
     }
@@ -307,7 +309,7 @@ def check_robot_gates(run: Modelled) -> None:
     }
     if isinstance(run.codec, CamerasCodec):
         gates["cameras"] = draws_again(run, run.codec)
-    gates["checks"] = stream_checks(gates["drift"])
+    gates["checks"] = stream_checks(gates["drift"]) + reward_checks(gates["reward_head"])
     _keep_streams(run, last[:SHOWN], truth[:SHOWN], answer.obs[:SHOWN], filmed.pictures())
     write_json(run.folder / "gates.json", gates)
     console.print("gates: root mean square error of each stream, in its standard deviations (medians over windows)")

@@ -6,7 +6,7 @@ import torch
 
 from glocal.core.gradients import bptt, decouple, imagine
 from glocal.core.types import Segment, Step
-from glocal.evaluate.gates import GateConfig, Pose, checks, drift, moving, shuffled, summary, table
+from glocal.evaluate.gates import GateConfig, Pose, checks, drift, moving, reward_checks, shuffled, summary, table
 from glocal.evaluate.gradients import QUIET, Agreement, Question, agreement, recommended_horizon
 from tests.toys import LinearSurrogate, LinearWorld, resting
 
@@ -170,3 +170,13 @@ def test_limits_are_met_by_what_reaches_them(block, angle, mixed, failed):
     found = checks({"codec": {"agent_px": 9.0}, "drift_far": far}, GateConfig())
     assert [check["name"].removeprefix("global model: ") for check in found if not check["ok"]] == failed
     assert len(found) == 3 and checks({"drift_far": {}}, GateConfig()) == []
+
+
+@pytest.mark.parametrize(("error", "ok"), [(0.02, True), (0.0201, False)])
+def test_rewards_have_to_be_told_better_than_by_their_median(error, ok):
+    (check,) = reward_checks({"mean_error": error, "spread": 0.1})
+    assert check["ok"] == ok and check["found"] == pytest.approx(10 * error) and check["limit"] == 0.2
+
+
+def test_rewards_that_are_all_the_same_are_not_asked_for():
+    assert reward_checks({"mean_error": 0.1, "spread": 0.0}) == []

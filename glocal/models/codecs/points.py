@@ -4,8 +4,14 @@ The encoder is a spatial softmax (after arXiv 1509.06113): the expected coordina
 what differs from the background. The decoder sees each point as a bump and draws that difference. Any code that can be
 drawn again would do, a point beside a thing that says how the thing is turned, and motion would look contrived in it.
 So points are also held to move as the picture does where all that differs from the background is shifted and turned
-(after arXiv 1705.02193): then they stay on things. It asks of a scene that the camera stands still, and that what
-matters can be told by where things are: what changes without moving, a lamp that goes on, is not seen.
+(after arXiv 1705.02193): then they stay on things.
+
+All points would begin where most of a picture differs from the background, and what is small, or is next to a large
+arm, would never have one. So some begin on a colour each, the most different ones among those that differ from the
+background: a thing mostly has a colour of its own.
+
+It asks of a scene that the camera stands still, and that what matters can be told by where things are: what changes
+without moving, a lamp that goes on, is not seen.
 """
 
 from dataclasses import dataclass
@@ -17,7 +23,7 @@ from torch import Tensor, nn
 
 from glocal.core.nets import ResidualConv, half_precision
 from glocal.core.pictures import CHANNELS
-from glocal.core.ranges import Amount, Range, Width
+from glocal.core.ranges import Amount, Range, Share, Width
 from glocal.models.codecs.autoencoder import PictureAutoencoder
 from glocal.models.codecs.images import coordinates, drawing_loss, to_channels
 from glocal.runtime.files import UserError
@@ -31,6 +37,13 @@ SHIFT = 0.3
 """The farthest that pictures are shifted in training, of half their side; they are turned by any angle."""
 HAZE = 4.0
 """What differs from the background by less than so many times the median difference of recorded pictures is noise."""
+ALIKE, OFTEN, LOOKED_AT = 0.08, 0.001, 4000
+"""Colours this near one another, of 1, are alike; one that is not the like of such a share of what is apart from the
+background is noise; and of so many pixels this is asked."""
+PICKY = 4.0
+"""At first, the logarithm of how much less a point sees of a colour for the squared distance from its own."""
+UNLIKE = 1e-4
+"""What a cell of the wrong colour counts for at least."""
 LEFT_IN = 0.98
 """Of a moved picture so much of what is apart from the background has to be left in it for its points to count."""
 
@@ -43,6 +56,8 @@ class PointsCodecConfig:
     side: Literal[16, 32, 64] = 32
     """Cells along each side of the maps that points are found in."""
     width: Width = 32
+    coloured: Share = 0.5
+    """Share of the points that begin on a colour each; they may come to like another."""
     noise: Amount = 0.005
     """Standard deviation of the noise on points in training, of a range from -1 to 1: what is near looks alike."""
     moving: Amount = 10.0
@@ -84,13 +99,18 @@ class PointsAutoencoder(PictureAutoencoder):
         self.register_buffer("plan", coordinates(cfg.side), persistent=False)
         self.register_buffer("bumped", coordinates(cfg.side // 2), persistent=False)
         self.encoder, self.decoder = _encoder(cfg, self.cell), _decoder(cfg, self.cell)
+        count = round(cfg.coloured * cfg.points)
+        self.colours = nn.Parameter(torch.zeros(count, CHANNELS))
+        self.picky = nn.Parameter(torch.full((count,), PICKY))
 
     @torch.no_grad()
     def fit_statistics(self, images: UInt8[Tensor, "n h w 3"]) -> None:
-        """Take the background, the median, from recorded pictures, and how far noise strays from it."""
+        """Take the background, the median, from recorded pictures, how far noise strays from it, and the colours of
+        what is apart from it."""
         image = to_channels(images)
         self.background.copy_(image.median(0).values)
         self.haze.copy_((HAZE * (image - self.background).abs().amax(1).median()).clamp(max=CLEAR / 2))
+        self.colours.copy_(_different(image.movedim(1, -1)[self._apart(image)[:, 0] > CLEAR], len(self.colours)))
 
     def doubt(self) -> str:
         if self.haze < CLEAR / 2:
@@ -107,7 +127,8 @@ class PointsAutoencoder(PictureAutoencoder):
         with half_precision(image.device):
             heat = self.encoder(seen.contiguous(memory_format=torch.channels_last))
         apart = nn.functional.avg_pool2d(self._apart(image), self.cell) + FAINT
-        weight = (heat.float() + apart.log()).flatten(2).softmax(-1)  # in exact numbers: places would be rounded
+        exact = heat.float() + self._liked(image) + apart.log()  # places would be rounded
+        weight = exact.flatten(2).softmax(-1)
         return (weight[:, :, None] * self.plan.flatten(1)).sum(-1)
 
     def draw(self, latent: Float[Tensor, "b k 2"]) -> Float[Tensor, "b 3 h w"]:
@@ -133,6 +154,16 @@ class PointsAutoencoder(PictureAutoencoder):
         strayed = (off * left).sum() / left.sum().clamp_min(1)
         return loss + self.cfg.moving * strayed, metrics | {"strayed": strayed, "counted": left.float().mean()}
 
+    def _liked(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "#b #k #s #s"]:
+        """How much cells have the colour that a point begins on, as logarithms; 0 for points that begin on none."""
+        if not len(self.colours):
+            return image.new_zeros(1, 1, 1, 1)
+        own = self.colours[..., None, None]
+        away = image.pow(2).sum(1, keepdim=True) - 2 * nn.functional.conv2d(image, own) + own.pow(2).sum(1)
+        alike = (-self.picky.exp()[:, None, None] * away).exp()
+        liked = nn.functional.avg_pool2d(alike, self.cell).clamp_min(UNLIKE).log()
+        return nn.functional.pad(liked, (0, 0, 0, 0, 0, self.cfg.points - len(self.colours)))
+
     def _apart(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
         """How far pixels are from the background's, beyond noise."""
         return ((image - self.background).abs().amax(1, keepdim=True) - self.haze).clamp_min(0)
@@ -149,6 +180,21 @@ class PointsAutoencoder(PictureAutoencoder):
         whole = mask.sum((1, 2, 3))
         left = (whole > 0) & (moved[:, 3].sum((1, 2)) >= LEFT_IN * whole)
         return moved[:, :3] + (1 - moved[:, 3:]) * self.background, left
+
+
+def _different(seen: Float[Tensor, "n 3"], count: int) -> Float[Tensor, "count 3"]:
+    """The colours that differ most from one another among those that are seen often enough, the most typical first."""
+    if not len(seen) or not count:
+        return seen.new_zeros(count, CHANNELS)
+    seen = seen[:: max(1, len(seen) // LOOKED_AT)]
+    alike = (torch.cdist(seen, seen) < ALIKE).float().mean(1)
+    often = seen[alike >= min(OFTEN, float(alike.max()))]
+    chosen = [(often - often.mean(0)).norm(dim=1).argmin()]
+    nearest = torch.full((len(often),), torch.inf, device=seen.device)
+    for _ in range(count - 1):
+        nearest = nearest.minimum((often - often[chosen[-1]]).norm(dim=1))
+        chosen.append(nearest.argmax())
+    return often[torch.stack(chosen)]
 
 
 def _motions(image: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b 2 2"], Float[Tensor, "b 2"]]:

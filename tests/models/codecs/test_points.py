@@ -26,7 +26,7 @@ def squares(places: torch.Tensor) -> torch.Tensor:
 
 
 def test_the_background_is_the_median_and_only_what_differs_from_it_is_encoded_and_drawn():
-    model, dark = codec(), torch.rand(3, 3, SIZE, SIZE) / 2
+    model, dark = codec(coloured=0.0), torch.rand(3, 3, SIZE, SIZE) / 2
     on_black = model.compress(dark)
     drawn = model.draw(on_black)
     model.background.fill_(0.25)
@@ -52,7 +52,7 @@ def test_a_point_is_where_its_heat_map_is_hot():
 
 def test_points_lie_on_what_is_apart_from_the_background():
     """Where heat is the same everywhere, they are in the middle of it."""
-    model = codec()
+    model = codec(coloured=0.0)
     model.encoder = torch.nn.Module()
     model.encoder.forward = lambda seen: torch.zeros(len(seen), 3, 16, 16)  # pyright: ignore[reportAttributeAccessIssue]
     picture = torch.zeros(1, 3, SIZE, SIZE)
@@ -184,3 +184,46 @@ def test_pictures_of_any_multiple_are_taken(size, side):
     model = PointsAutoencoder(PointsCodecConfig(points=3, side=side, width=8), size)
     obs = model.encode(torch.zeros(2, size, size, 3, dtype=torch.uint8))
     assert obs.shape == (2, 6) and model.decode(obs).shape == (2, size, size, 3)
+
+
+def test_points_begin_on_the_colours_that_differ_most():
+    """A large grey thing that shades off, a small red one, and a green one that is seen once: noise."""
+    pictures = torch.full((40, SIZE, SIZE, 3), 200, dtype=torch.uint8)
+    for i, picture in enumerate(pictures):
+        x = i % 8
+        picture[4:20, x : x + 16] = 60 + i
+        picture[24:27, 25 - x : 28 - x] = torch.tensor([250, 20, 20], dtype=torch.uint8)
+    pictures[0, 30, 30] = torch.tensor([20, 250, 20], dtype=torch.uint8)
+    model = codec(points=6)
+    model.fit_statistics(pictures)
+    seen = (model.colours * 255).detach()
+    assert model.colours.shape == (3, 3)
+    assert ((seen - torch.tensor([250.0, 20, 20])).abs().amax(1) < 2).any()
+    assert not ((seen - torch.tensor([20.0, 250, 20])).abs().amax(1) < 60).any()
+
+
+def test_a_small_thing_has_a_point_of_its_own_before_anything_is_learned():
+    model = codec(points=4)
+    model.encoder = torch.nn.Module()
+    model.encoder.forward = lambda seen: torch.zeros(len(seen), 4, 16, 16)  # pyright: ignore[reportAttributeAccessIssue]
+    picture = torch.zeros(1, 3, SIZE, SIZE)
+    picture[:, :, 2:30, 2:14], picture[:, 0, 20:24, 24:28] = 0.5, 1.0
+    model.colours.data = torch.tensor([[0.5, 0.5, 0.5], [1.0, 0.0, 0.0]])
+    (found,) = model.compress(picture)
+    small, large = (torch.tensor(place) / SIZE * 2 - 1 for place in ((26.0, 22.0), (8.0, 16.0)))
+    assert torch.allclose(found[1], small, atol=0.05) and torch.allclose(found[0], large, atol=0.05)
+    assert torch.allclose(found[2], found[3]) and (found[2] - large).norm() < 0.2  # of any colour
+
+
+def test_where_nothing_is_apart_colours_are_as_they_were():
+    model = codec(points=4)
+    model.fit_statistics(torch.full((5, SIZE, SIZE, 3), 90, dtype=torch.uint8))
+    assert (model.colours == 0).all()
+    assert torch.isfinite(model.compress(torch.rand(2, 3, SIZE, SIZE))).all()
+
+
+def test_without_colours_all_points_are_of_any():
+    model = codec(points=4, coloured=0.0)
+    model.fit_statistics(squares(torch.tensor([[3, 4], [9, 9], [20, 3]])))
+    assert model.colours.shape == (0, 3)
+    assert model.compress(torch.rand(2, 3, SIZE, SIZE)).shape == (2, 4, 2)
