@@ -17,10 +17,11 @@ world() { # NAME [option ...]
         { tail -n 3 "$out/$name.log"; exit 1; }
 }
 
-for name in ${@:-points motion grid pixels dreamer}; do
+for name in ${@:-points motion memory grid pixels dreamer}; do
     case $name in
-        points) world points --codec-fit.updates 5000 --world-fit.updates 40000 ;;
+        points) world points --world-fit.updates 40000 ;;
         motion) world motion --codec-fit.updates 3600 --world.size 1 --world-fit.batch 16 --world-fit.updates 11000 ;;
+        memory) world memory --codec-fit.updates 5000 --world.size 1 --world-fit.updates 12000 ;;
         grid) world grid --no-task.agent --codec-fit.updates 3600 --world.size 1 --world-fit.updates 21000 ;;
         pixels) world pixels --codec-fit.updates 3600 --world-fit.batch 32 --world-fit.updates 3200 ;;
         dreamer) world dreamer --codec-fit.updates 1500 --world-fit.updates 2500 ;;
