@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,6 +26,26 @@ TREMBLES, DRIFTS = (0.05, 0.15, 0.35), (0.0, 0.0, 0.15)
 
 Hand = Generator[Array, dict[str, Array], None]
 """Sent what is observed, it yields actions."""
+
+
+Told = Literal["all", "own", "nothing"]
+"""Which numbers are recorded beside a camera's pictures: all that are not tracked, those that the robot feels of itself
+(not where it is), or none."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What is recorded, and how much."""
+
+    episodes: int
+    steps: int
+    """Of each at most."""
+    seed: int
+    camera: str | None
+    """Which one's pictures are recorded in place of what is tracked."""
+    told: Told = "all"
+    varied: bool = False
+    """Whether cube and light differ from episode to episode."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +68,8 @@ class Play:
     """Makes the environment, as `gymnasium.make` would; one of those of `glocal_envs`."""
     names: Mapping[str, tuple[str, ...]]
     """The numbers in each entry of its observation."""
+    own: tuple[str, ...]
+    """Which of these the robot feels of itself."""
     actions: Mapping[str, tuple[str, ...]]
     """The numbers of each part of its action, in their order."""
     limits: Array
@@ -60,10 +82,11 @@ class Play:
     task: str
     """In words, for the data set."""
 
-    def features(self, camera: str | None) -> dict[str, Feature]:
+    def features(self, camera: str | None, told: Told = "all") -> dict[str, Feature]:
         """What is recorded."""
-        told = [name for name in self.names if camera is None or name != "task"]
-        found = {f"observation.{name}": _numbers(self.names[name]) for name in told}
+        shown = [name for name in self.names if name != "task"]
+        names = list(self.names) if camera is None else {"all": shown, "own": self.own, "nothing": ()}[told]
+        found = {f"observation.{name}": _numbers(self.names[name]) for name in names}
         if camera is not None:
             shape = (self.sides[camera], self.sides[camera], 3)
             picture = Feature(shape, "uint8", picture=True, names=("height", "width", "channels"))
@@ -106,17 +129,18 @@ def player(play: Play, rng: np.random.Generator) -> Hand:
             obs = yield play.told(action)
 
 
-def record_episode(play: Play, seed: int, steps: int, camera: Any, varied: bool, number: int) -> dict[str, Array]:
+def record_episode(play: Play, what: Recording, number: int) -> dict[str, Array]:
     """An episode's features, (steps, ...), or fewer where the environment ended it."""
-    side, recorded = play.sides.get(camera, 0), play.features(camera)
+    camera, recorded = what.camera, play.features(what.camera, what.told)
+    side = play.sides[camera] if camera else 0
     looks = {"render_mode": "rgb_array", "width": side, "height": side, "camera": camera} if camera else {}
-    rng, env = np.random.default_rng([seed, number]), play.env(varied=varied, **looks)
+    rng, env = np.random.default_rng([what.seed, number]), play.env(varied=what.varied, **looks)
     rows: dict[str, list[Any]] = {name: [] for name in recorded}
     hand = player(play, rng)
     next(hand)
     obs, _ = env.reset(seed=int(rng.integers(2**31)))
     ended, ends = False, np.cumsum([len(words) for words in play.actions.values()])[:-1]
-    while len(rows["next.done"]) < steps and not ended:
+    while len(rows["next.done"]) < what.steps and not ended:
         picture = env.render()
         action = hand.send(obs).astype(np.float32)
         after, reward, ended, _, info = env.step(action)
@@ -131,13 +155,12 @@ def record_episode(play: Play, seed: int, steps: int, camera: Any, varied: bool,
     return {name: np.array(rows[name], feature.dtype) for name, feature in recorded.items()}
 
 
-def record(
-    play: Play, out: Path, episodes: int, steps: int, seed: int, processes: int, camera: str | None, varied: bool
-) -> None:
+def record(play: Play, out: Path, what: Recording, processes: int) -> None:
     """Record play into a folder, which must not exist."""
-    with ProcessPoolExecutor(processes) as pool, Ticker("record", episodes, unit="steps", per_iteration=steps) as tick:
-        work = pool.map(partial(record_episode, play, seed, steps, camera, varied), range(episodes))
-        write_lerobot(out, _counted(work, tick), Layout(FPS, play.features(camera), play.task))
+    tick = Ticker("record", what.episodes, unit="steps", per_iteration=what.steps)
+    with ProcessPoolExecutor(processes) as pool, tick:
+        work = pool.map(partial(record_episode, play, what), range(what.episodes))
+        write_lerobot(out, _counted(work, tick), Layout(FPS, play.features(what.camera, what.told), play.task))
 
 
 def _counted(work: Iterator[dict[str, Array]], tick: Ticker) -> Iterator[dict[str, Array]]:

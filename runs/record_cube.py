@@ -2,7 +2,7 @@
 
     python runs/record_cube.py out/push_cube --episodes 200 --steps 200
     python runs/record_cube.py out/push_cube_seen --episodes 200 --steps 200 --camera above
-    python runs/record_cube.py out/push_cube_ego --episodes 200 --steps 200 --camera head
+    python runs/record_cube.py out/push_cube_ego --episodes 200 --steps 200 --camera head --told own
 
 (`playing.py`). The intent is to push the cube to the goal, or elsewhere, or past the middle of the cube so that it
 slips away; to walk straight into it, with whichever side of the body; to walk about, or up to a wall and back; to jerk
@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 import tyro
-from playing import FPS, Hand, Intent, Play, jerk, pause, record
+from playing import FPS, Hand, Intent, Play, Recording, Told, jerk, pause, record
 
 from glocal.data.dataset import Array
 from glocal_envs.push_cube import LIMITS, NAMES, PushCube
@@ -89,6 +89,7 @@ def _to_and_back(rng: np.random.Generator) -> Hand:
 PLAY = Play(
     env=PushCube,
     names=NAMES,
+    own=("proprio", "command"),
     actions={"velocity": ("forward", "left", "turn")},
     limits=LIMITS,
     buttons=(),
@@ -114,6 +115,7 @@ def main(
     seed: int = 0,
     processes: int = 2,
     camera: Literal["above", "head"] | None = None,
+    told: Told = "all",
     varied: bool = False,
 ) -> None:
     """Record play.
@@ -125,9 +127,10 @@ def main(
         seed: Of everything that is drawn.
         processes: That record at once.
         camera: Record what this camera shows in place of cube and goal.
+        told: Numbers beside the camera's pictures: all that are not tracked, the robot's own, or none.
         varied: Draw the cube's size, mass and friction and the light with each episode.
     """
-    record(PLAY, out, episodes, steps, seed, processes, camera, varied)
+    record(PLAY, out, Recording(episodes, steps, seed, camera, told, varied), processes)
 
 
 if __name__ == "__main__":

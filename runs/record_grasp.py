@@ -1,7 +1,7 @@
 """Play on grasp and lift, as a person would teleoperate it: LeRobotDataset v3.0, 5 steps a second.
 
     python runs/record_grasp.py out/grasp_lift --episodes 200 --steps 200
-    python runs/record_grasp.py out/grasp_lift_ego --episodes 200 --steps 200 --camera head
+    python runs/record_grasp.py out/grasp_lift_ego --episodes 200 --steps 200 --camera head --told own
 
 (`playing.py`). The intent is to lift the cube and hold it, or carry it somewhere and let go there; to grasp beside it;
 to shove it with the closed or the open hand; to drag it away from the rim; to move about with the gripper opening
@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 import tyro
-from playing import Hand, Intent, Play, jerk, pause, record
+from playing import Hand, Intent, Play, Recording, Told, jerk, pause, record
 
 from glocal.data.dataset import Array
 from glocal_envs.grasp_lift import HIGH, LIMITS, LOW, NAMES, TABLE, GraspLift
@@ -91,6 +91,7 @@ def _holds(obs: dict[str, Array]) -> bool:
 PLAY = Play(
     env=GraspLift,
     names=NAMES,
+    own=("joints", "hand", "command"),
     actions={"delta": ("x", "y", "z"), "gripper": ("grip",)},
     limits=LIMITS,
     buttons=(3,),
@@ -116,6 +117,7 @@ def main(
     seed: int = 0,
     processes: int = 2,
     camera: Literal["head"] | None = None,
+    told: Told = "all",
     varied: bool = False,
 ) -> None:
     """Record play.
@@ -127,9 +129,10 @@ def main(
         seed: Of everything that is drawn.
         processes: That record at once.
         camera: Record what this camera shows in place of the tracked cube.
+        told: Numbers beside the camera's pictures: all that are not tracked, the robot's own, or none.
         varied: Draw the cube's size, mass and friction and the light with each episode.
     """
-    record(PLAY, out, episodes, steps, seed, processes, camera, varied)
+    record(PLAY, out, Recording(episodes, steps, seed, camera, told, varied), processes)
 
 
 if __name__ == "__main__":

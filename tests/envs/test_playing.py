@@ -1,0 +1,60 @@
+"""What recordings of play hold, and what a joystick can say."""
+
+import sys
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+from tests.logs import ROOT
+
+pytest.importorskip("mujoco", reason="mujoco is not installed, which the environments need: pip install -e '.[tasks]'")
+
+
+@pytest.fixture(params=["record_cube", "record_grasp"])
+def play(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "runs"))
+    yield import_module(request.param).PLAY
+    for name in ("record_cube", "record_grasp", "playing"):
+        sys.modules.pop(name, None)
+
+
+def test_intents_are_chosen_as_often_as_is_said(play):
+    assert sum(one.often for one in play.intents.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("told", ["all", "own", "nothing"])
+def test_beside_a_cameras_pictures_what_is_tracked_is_never_told(play, told):
+    numbers = [name for name in play.features("head", told) if name.startswith("observation.") and "images" not in name]
+    wanted = {"all": set(play.names) - {"task"}, "own": set(play.own), "nothing": set()}[told]
+    assert {name.removeprefix("observation.") for name in numbers} == wanted and "place" not in play.own
+    assert play.features("head", told)["observation.images.head"].shape == (64, 64, 3)
+
+
+def test_without_a_camera_everything_is_told(play):
+    found = play.features(None)
+    assert {f"observation.{name}" for name in play.names} <= set(found)
+    assert not any("images" in name for name in found)
+
+
+def test_a_switch_is_at_one_limit_or_the_other_and_the_rest_within_theirs(play):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        action = rng.normal(0, 2, len(play.limits)) * play.limits
+        told = play.told(action)
+        assert (np.abs(told) <= play.limits).all()
+        for i in range(len(told)):
+            switched = play.limits[i] * (1 if action[i] > 0 else -1)
+            assert told[i] == (switched if i in play.buttons else np.clip(action[i], -play.limits[i], play.limits[i]))
+
+
+def test_the_same_number_is_the_same_episode_and_shorter_ones_are_its_beginning(play):
+    recording = import_module("playing").Recording
+    record = import_module("playing").record_episode
+    whole, again, other = (
+        record(play, recording(9, 12, seed, None), number) for seed, number in ((0, 3), (0, 3), (0, 4))
+    )
+    short = record(play, recording(1, 5, 0, None), 3)
+    for name, rows in whole.items():
+        assert np.array_equal(rows, again[name]) and np.array_equal(rows[:5], short[name])
+    assert not np.array_equal(whole["observation.task"], other["observation.task"])
