@@ -3,6 +3,8 @@
 import ast
 import importlib.util
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -113,3 +115,17 @@ def test_what_small_wrong_edits_are_tried_on_is_there():
     root = BENCHMARKS.parent
     assert all(list(root.glob(place)) for place in (*places, *pages))
     assert all((root / "tests" / name).exists() for name in tests)
+
+
+def test_a_team_prints_what_it_holds_whole_and_sharded():
+    """The bytes that each process holds are as many as is predicted, of both ways."""
+    command = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    job = (str(BENCHMARKS / "team.py"), "pusht-dreamer-debug", "--batch", "2", "--repeats", "1")
+    env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    ran = subprocess.run([*command, *job], capture_output=True, text=True, check=True, env=env, timeout=300)
+    whole, sharded = ran.stdout.splitlines()
+    found = [re.search(r"([\d.]+) MiB held by one \(predicted ([\d.]+)\)", line) for line in (whole, sharded)]
+    held = [tuple(map(float, one.groups())) for one in found if one]
+    assert " weights whole, 2 processes: " in whole and " weights sharded, 2 processes: " in sharded
+    assert len(held) == 2 and all(abs(kept - predicted) <= 0.11 for kept, predicted in held)
+    assert held[1][0] < 0.7 * held[0][0]
