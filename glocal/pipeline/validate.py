@@ -126,7 +126,7 @@ def check_planar_gates(run: Modelled) -> None:
     }
     if images:
         gates["codec"] = check_codec(run, read)
-    gates["checks"] = checks(gates, run.config.gates)
+    gates["checks"] = checks(gates, run.config.gates) + reward_checks(gates["reward_head"])
     _keep_rollouts(run, filmed, whole, answer.obs)
     write_json(run.folder / "gates.json", gates)
     console.print("gates: agent px, block px, angle rad (medians over held-out windows in which the block moves)")

@@ -37,9 +37,9 @@ SHIFT = 0.3
 """The farthest that pictures are shifted in training, of half their side; they are turned by any angle."""
 HAZE = 4.0
 """What differs from the background by less than so many times the median difference of recorded pictures is noise."""
-ALIKE, OFTEN, LOOKED_AT = 0.08, 0.001, 4000
-"""Colours this near one another, of 1, are alike; one that is not the like of such a share of what is apart from the
-background is noise; and of so many pixels this is asked."""
+ALIKE, LIKES, OFTEN, LOOKED_AT = 0.08, 3, 0.001, 4000
+"""Colours this near one another, of 1, are alike; one that has fewer likes than this, or than such a share, among the
+pixels that are apart from the background is noise; and so many of these are looked at, by chance."""
 PICKY = 4.0
 """At first, the logarithm of how much less a point sees of a colour for the squared distance from its own."""
 UNLIKE = 1e-4
@@ -186,9 +186,10 @@ def _different(seen: Float[Tensor, "n 3"], count: int) -> Float[Tensor, "count 3
     """The colours that differ most from one another among those that are seen often enough, the most typical first."""
     if not len(seen) or not count:
         return seen.new_zeros(count, CHANNELS)
-    seen = seen[:: max(1, len(seen) // LOOKED_AT)]
-    alike = (torch.cdist(seen, seen) < ALIKE).float().mean(1)
-    often = seen[alike >= min(OFTEN, float(alike.max()))]
+    some = torch.randperm(len(seen), generator=torch.Generator().manual_seed(0))[:LOOKED_AT]
+    seen = seen[some.to(seen.device)]
+    others = (torch.cdist(seen, seen) < ALIKE).sum(1) - 1
+    often = seen[others >= min(max(LIKES, round(OFTEN * len(seen))), int(others.max()))]
     chosen = [(often - often.mean(0)).norm(dim=1).argmin()]
     nearest = torch.full((len(often),), torch.inf, device=seen.device)
     for _ in range(count - 1):

@@ -202,6 +202,26 @@ def test_points_begin_on_the_colours_that_differ_most():
     assert not ((seen - torch.tensor([20.0, 250, 20])).abs().amax(1) < 60).any()
 
 
+@pytest.mark.parametrize("grey", range(85, 96))
+def test_a_colour_is_found_wherever_its_pixels_come_in_a_picture(grey):
+    """However many others come before them: pixels are not counted off."""
+    pictures = torch.full((400, SIZE, SIZE, 3), 200, dtype=torch.uint8)
+    flat = pictures.view(400, -1, 3)
+    flat[:, :grey], flat[:, grey : grey + 9] = 60, torch.tensor([250, 20, 20], dtype=torch.uint8)
+    flat[::3] = 200  # most pixels are the background's
+    model = codec(points=4)
+    model.background.fill_(200 / 255)
+    seen = points._different(to_channels(pictures).movedim(1, -1)[model._apart(to_channels(pictures))[:, 0] > 0.12], 2)
+    assert ((seen * 255 - torch.tensor([250.0, 20, 20])).abs().amax(1) < 2).any()
+
+
+def test_a_colour_of_few_pixels_among_few_is_noise():
+    seen = torch.full((640, 3), 0.3)
+    seen[100], seen[200:204] = torch.tensor([0.1, 1.0, 0.1]), torch.tensor([1.0, 0.1, 0.1])
+    found = points._different(seen, 4)
+    assert found[1].tolist() == pytest.approx([1.0, 0.1, 0.1]) and not (found[:, 1] > 0.9).any()
+
+
 def test_a_small_thing_has_a_point_of_its_own_before_anything_is_learned():
     model = codec(points=4)
     model.encoder = torch.nn.Module()
