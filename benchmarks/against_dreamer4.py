@@ -174,7 +174,7 @@ def whole_window(world: ShortcutWorld, past: Tensor, action: Tensor, noise: Tens
         levels.signal[:, -1] = k * finest // steps
         clean, _ = world._clean(torch.cat([past, x], 1), action, levels, times, None)
         x = x + (clean[:, -1:] - x) / (steps - k)
-    return world._within(x[:, 0] * world.scale + world.mean)
+    return world.spec.bounded(x[:, 0] * world.scale + world.mean)
 
 
 def seen_level(world: ShortcutWorld) -> int:

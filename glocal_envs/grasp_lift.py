@@ -112,7 +112,7 @@ class GraspLift(Scene):
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Hold an action for 0.2 s."""
-        told, before = np.clip(np.asarray(action, np.float64), -LIMITS, LIMITS), self.cube
+        told, before = np.clip(self.told(action), -LIMITS, LIMITS), self.cube
         self.target = np.clip(self.target + told[:3], LOW, HIGH)
         self.grip = float(told[3] > 0)
         for _ in range(CONTROLS):

@@ -140,8 +140,8 @@ class PushCube(Scene):
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Hold an action for 0.2 s."""
-        before = self.cube
-        self._walk(_within(np.asarray(action, np.float64)))
+        told, before = _within(self.told(action)), self.cube
+        self._walk(told)
         self.cube_velocity = self.cube.since(before) / (GAIT_STEPS * DT)
         arrived = np.linalg.norm(self.cube.position - self.goal) < RADIUS
         self.arrived = self.arrived + 1 if arrived else 0

@@ -97,6 +97,13 @@ class Scene(gymnasium.Env[Observation, np.ndarray]):
             found["head"] = self.pictures.draw(self.data, "head", self.look.head, self.look.head)
         return found
 
+    def told(self, action: Any) -> Array:
+        """An action, in exact numbers; raises `ValueError` where it is not as many finite numbers as are asked for."""
+        told = np.asarray(action, np.float64)
+        if told.shape != self.action_space.shape or not np.isfinite(told).all():
+            raise ValueError(f"an action of {self.action_space.shape} finite numbers was expected, not {action!r}")
+        return told
+
     def settle(self, cube: Cube) -> None:
         """Make the cube and the light what they are in this episode."""
         if cube == self.now:
@@ -104,7 +111,7 @@ class Scene(gymnasium.Env[Observation, np.ndarray]):
         self.now, geom, body = cube, self.model.geom("cube"), self.model.body("cube")
         geom.size[:], geom.friction[0] = cube.edge, cube.friction
         geom.rbound[:] = np.sqrt(3) * cube.edge
-        self.model.geom_aabb[geom.id, 3:] = cube.edge
+        self.model.geom_aabb[geom.id, 3:] = self.model.bvh_aabb[self.model.body_bvhadr[body.id], 3:] = cube.edge
         body.mass[:], body.inertia[:] = cube.mass, cube.mass * (2 * cube.edge) ** 2 / 6
         self.pictures.light(cube.light)
         mujoco.mj_setConst(self.model, self.data)

@@ -60,13 +60,19 @@ def lift(obs: Observation) -> Array:
     A hand that closed beside the cube opens, and begins again from above.
     """
     cube, command = obs["task"][:3].astype(np.float64), obs["command"].astype(np.float64)
-    aside, gripped = np.linalg.norm(cube[:2]), np.mean(obs["joints"][8:]) > GRIPPED
+    aside = np.linalg.norm(cube[:2])
     if command[3] > 0:
-        held = np.linalg.norm(cube) < 0.03
-        return move_hand(obs, np.array([0.0, 0.0, 0.05 * gripped]), 1.0 if held else -1.0)
+        near = np.linalg.norm(cube) < 0.03
+        return move_hand(obs, np.array([0.0, 0.0, 0.05 * holds(obs)]), 1.0 if near else -1.0)
     if aside > 0.03 or (aside > 0.012 and cube[2] < -0.08):
         return move_hand(obs, cube + OVER, -1.0)
     return move_hand(obs, cube, 1.0 if cube[2] > -0.012 else -1.0)
+
+
+def holds(obs: Observation) -> bool:
+    """Whether the fingers have closed on the cube."""
+    near = np.linalg.norm(obs["task"][:3]) < 0.03
+    return bool(obs["command"][3] > 0 and near and np.mean(obs["joints"][8:]) > GRIPPED)
 
 
 def move_hand(obs: Observation, way: Array, grip: float) -> Array:

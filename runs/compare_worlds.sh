@@ -22,9 +22,10 @@ for name in ${@:-points motion memory grid pixels dreamer}; do
         points) world points --world-fit.updates 40000 ;;
         motion) world motion --codec-fit.updates 3600 --world.size 1 --world-fit.batch 16 --world-fit.updates 11000 ;;
         memory) world memory --codec-fit.updates 5000 --world.size 1 --world-fit.updates 12000 ;;
-        grid) world grid --no-task.agent --codec-fit.updates 3600 --world.size 1 --world-fit.updates 21000 ;;
+        grid) world grid --task.no-agent --codec-fit.updates 3600 --world.size 1 --world-fit.updates 21000 ;;
         pixels) world pixels --codec-fit.updates 3600 --world-fit.batch 32 --world-fit.updates 3200 ;;
         dreamer) world dreamer --codec-fit.updates 1500 --world-fit.updates 2500 ;;
+        *) echo "there is no world $name; expected points, motion, memory, grid, pixels or dreamer" >&2; exit 1 ;;
     esac
 done
 .venv/bin/python runs/tabulate_worlds.py "$out"/*/

@@ -7,6 +7,7 @@ as were asked for, or until the environment ends it. Rewards, success and ends a
 is recorded, what it shows takes the place of what is tracked (`observation.task`).
 """
 
+import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from typing import Any, Literal
 import numpy as np
 
 from glocal.data.dataset import Array, Feature
-from glocal.data.formats.lerobot_writer import Layout, write_lerobot
+from glocal.data.formats.lerobot_writer import Layout, check_new, write_lerobot
+from glocal.runtime.files import UserError
 from glocal.runtime.progress import Ticker
 
 FPS = 5
@@ -157,6 +159,13 @@ def record_episode(play: Play, what: Recording, number: int) -> dict[str, Array]
 
 def record(play: Play, out: Path, what: Recording, processes: int) -> None:
     """Record play into a folder, which must not exist."""
+    for name, count in {"episodes": what.episodes, "steps": what.steps, "processes": processes}.items():
+        if count < 1:
+            sys.exit(f"--{name} is {count}, expected at least 1")
+    try:
+        check_new(out)
+    except UserError as error:
+        sys.exit(str(error))
     tick = Ticker("record", what.episodes, unit="steps", per_iteration=what.steps)
     with ProcessPoolExecutor(processes) as pool, tick:
         work = pool.map(partial(record_episode, play, what), range(what.episodes))

@@ -14,11 +14,11 @@ from typing import Literal
 
 import numpy as np
 import tyro
-from playing import Hand, Intent, Play, Recording, Told, jerk, pause, record
+from playing import Hand, Intent, Play, Recording, Told, jerk, record
 
 from glocal.data.dataset import Array
 from glocal_envs.grasp_lift import HIGH, LIMITS, LOW, NAMES, TABLE, GraspLift
-from glocal_envs.scripted import lift, move_hand
+from glocal_envs.scripted import holds, lift, move_hand
 
 OPEN, SHUT = -1.0, 1.0
 RESTING = TABLE + 0.03
@@ -46,9 +46,9 @@ def _drag(rng: np.random.Generator) -> Hand:
 
 def _brought(place: Array) -> Hand:
     obs = yield np.zeros(4)
-    while not _holds(obs):
+    while not holds(obs):
         obs = yield lift(obs)
-    while _holds(obs) and np.linalg.norm(place - obs["hand"]) > 0.02:
+    while holds(obs) and np.linalg.norm(place - obs["hand"]) > 0.02:
         obs = yield move_hand(obs, place - obs["hand"], SHUT)
     for _ in range(3):
         obs = yield move_hand(obs, np.zeros(3), OPEN)
@@ -84,8 +84,12 @@ def _wander(rng: np.random.Generator) -> Hand:
             obs = yield move_hand(obs, place - obs["hand"], grip)
 
 
-def _holds(obs: dict[str, Array]) -> bool:
-    return bool(obs["command"][3] > 0 and np.linalg.norm(obs["task"][:3]) < 0.03 and np.mean(obs["joints"][8:]) > 0.006)
+def _pause(rng: np.random.Generator) -> Hand:
+    """Leave the joystick alone, and the grip as it is."""
+    del rng
+    obs = yield np.zeros(4)
+    while True:
+        obs = yield np.array([0.0, 0.0, 0.0, SHUT if obs["command"][3] > 0 else OPEN])
 
 
 PLAY = Play(
@@ -104,7 +108,7 @@ PLAY = Play(
         "shove": Intent(0.12, (8, 24), _shove),
         "wander": Intent(0.1, (5, 20), _wander),
         "jerk": Intent(0.07, (5, 12), partial(jerk, LIMITS), trembles=False),
-        "pause": Intent(0.03, (2, 7), partial(pause, LIMITS), trembles=False),
+        "pause": Intent(0.03, (2, 7), _pause, trembles=False),
     },
     task="lift the cube from the tray",
 )

@@ -15,6 +15,8 @@ import tyro
 
 from glocal.runtime.trainer import read_log
 
+SHOWN = ("global model", "nothing moves", "global, shuffled actions")
+"""Whose drift stands in a cell, in this order."""
 HEAD = (
     "world",
     "codec, s",
@@ -58,9 +60,9 @@ def row(run: Path) -> tuple[str, ...]:
 
 
 def _drift(found: dict[str, Any], name: str) -> str:
-    """Of the global model, with nothing moving and with other windows' actions, after the longest horizon."""
-    models = {model: rows[max(rows, key=int)][name] for model, rows in found.items()}
-    return ", ".join(f"{model} {value:.1f}" for model, value in models.items())
+    """Of each of `SHOWN`, after the longest horizon."""
+    models = [found[model] for model in SHOWN if model in found]
+    return ", ".join(f"{rows[max(rows, key=int)][name]:.1f}" for rows in models)
 
 
 def _imagined(run: Path) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from glocal.core.bearings import Bearings
 from glocal.core.nets import harmonics, outcome_head
+from glocal.core.returns import weighted_mean
 from glocal.core.spec import Spec
 from glocal.core.types import Pairs, Segment
 
@@ -44,13 +45,19 @@ class PlainOutcome(Outcome):
         return reward, cont
 
 
-def outcome_losses(found: tuple[Tensor, Tensor], happened: Segment) -> dict[str, Tensor]:
-    """How wrong a head's reward and logit of continuation, (B,) each, are about what happened (B, ...)."""
+def outcome_losses(
+    found: tuple[Tensor, Tensor], happened: Segment, weight: Float[Tensor, "*batch"] | None = None
+) -> dict[str, Tensor]:
+    """How wrong a head's reward and logit of continuation, (*batch,) each, are about what happened (*batch, ...);
+    `weight` says what counts."""
     reward, cont = found
-    return {
-        "reward": nn.functional.smooth_l1_loss(reward, happened.reward, beta=0.02),
-        "cont": nn.functional.binary_cross_entropy_with_logits(cont, happened.cont),
+    errors = {
+        "reward": nn.functional.smooth_l1_loss(reward, happened.reward, beta=0.02, reduction="none"),
+        "cont": nn.functional.binary_cross_entropy_with_logits(cont, happened.cont, reduction="none"),
     }
+    if weight is None:
+        return {name: error.mean() for name, error in errors.items()}
+    return {name: weighted_mean(error, weight) for name, error in errors.items()}
 
 
 class Featurizer(nn.Module, ABC):

@@ -57,6 +57,11 @@ class Spec:
         """The parts of observations, each (*batch, *shape)."""
         return {part.name: obs[..., self.columns(part.name)].unflatten(-1, part.shape) for part in self.parts}
 
+    def bounded(self, obs: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        """Observations whose grids, tokens and points are within what codecs make, from -1 to 1; vectors are free."""
+        parts = zip(self.parts, self.split(obs).items(), strict=True)
+        return self.join({name: x if len(part.shape) == 1 else x.clamp(-1, 1) for part, (name, x) in parts})
+
     def join(self, parts: Mapping[str, Tensor]) -> Float[Tensor, "*batch d"]:
         """The observations (*batch, d) that parts, each (*batch, *shape), make up."""
         return torch.cat([parts[part.name].flatten(-len(part.shape)) for part in self.parts], dim=-1)

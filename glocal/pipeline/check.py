@@ -16,6 +16,7 @@ from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.codecs.tokenizer import TokenizerConfig, missing_perceptual
 from glocal.models.policies.ppo import PPOConfig
 from glocal.models.worlds.diffusion import DiffusionConfig
+from glocal.models.worlds.memory import MemoryConfig
 from glocal.models.worlds.shortcut import ShortcutConfig
 from glocal.pipeline.build import build_codec, build_spec, build_surrogate, build_world, device_of
 from glocal.pipeline.config import Config, PictureWorldConfig, RobotConfig, typed
@@ -121,16 +122,16 @@ def _options(options: Sequence[str]) -> Iterator[str]:
 
 
 def _transforming(config: Config) -> Iterator[str]:
-    """What does not go together in a transformer world, or in what makes tokens for it."""
+    """What does not go together in a world that remembers, or in what makes tokens for it."""
     world, codec = config.world, config.codec
     if isinstance(codec, TokenizerConfig) and codec.perceptual and (missing := missing_perceptual()):
         yield missing
+    if isinstance(world, ShortcutConfig | MemoryConfig) and world.context > world.window:
+        yield f"--world.context is {world.context}, expected at most --world.window, {world.window}: what was trained"
     if not isinstance(world, ShortcutConfig):
         return
     if world.back > world.window:
         yield f"--world.back is {world.back}, expected at most --world.window, {world.window}: what was trained"
-    if world.context > world.window:
-        yield f"--world.context is {world.context}, expected at most --world.window, {world.window}: what was trained"
     if world.sampling_steps > world.finest:
         yield f"--world.sampling-steps is {world.sampling_steps}, expected at most --world.finest, {world.finest}"
     if not world.bootstrap and world.sampling_steps < world.finest:

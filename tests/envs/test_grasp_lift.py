@@ -8,7 +8,7 @@ from glocal.tasks.robot import make
 
 pytest.importorskip("mujoco", reason="mujoco is not installed, which the environment needs: pip install -e '.[tasks]'")
 
-from glocal_envs.grasp_lift import HIGH, LIMITS, LOW, TABLE, GraspLift, Start, reward_of
+from glocal_envs.grasp_lift import HIGH, LIMITS, LOW, TABLE, USUAL, GraspLift, Start, reward_of
 from glocal_envs.scene import Cube
 from glocal_envs.scripted import lift, move_hand
 
@@ -36,7 +36,10 @@ def test_the_seed_says_everything():
     for name in once[0]:
         assert all(np.array_equal(a[name], b[name]) for a, b in zip(again, once, strict=True))
     assert not np.allclose(other[0]["task"], once[0]["task"])
-    assert used.now == new.now or used.now != GraspLift().now
+    assert {(used.reset(seed=seed), used.now.light, used.now.friction)[1:] for seed in (5, 6, 5)} == {
+        (new.reset(seed=seed), new.now.light, new.now.friction)[1:] for seed in (6, 5)
+    }
+    assert used.now != USUAL and used.now.light != 1 and used.now.friction != 1
 
 
 def test_the_hand_goes_where_it_is_told_and_points_down():
@@ -124,3 +127,28 @@ def test_a_cube_that_is_given_is_the_one_that_is_there():
 def test_a_camera_that_it_does_not_have_is_refused():
     with pytest.raises(ValueError, match=r"no camera 'above'; expected one of head, side"):
         GraspLift(camera="above")  # pyright: ignore[reportArgumentType]
+
+
+def test_the_cubes_velocity_is_told_of_the_last_step():
+    env = GraspLift()
+    obs, _ = env.reset(options={"state": MIDDLE})
+    while env.rise < 0.05:
+        before = env.cube
+        obs, *_ = env.step(lift(obs))
+    assert obs["task"][6:] == pytest.approx((env.cube - before) / 0.2, abs=1e-4) and obs["task"][8] > 0.1
+
+
+def test_the_waist_sways_by_itself_and_the_hand_stays_where_it_was_told():
+    env = GraspLift()
+    seen = rollout(env, np.tile([0.0, 0.0, 0.0, -1.0], (20, 1)), options={"state": MIDDLE})
+    waist, hand = (np.array([obs[name] for obs in seen]) for name in ("joints", "hand"))
+    assert 0.05 < np.ptp(waist[:, 0]) < 0.13
+    assert np.ptp(hand, axis=0).max() < 0.02
+
+
+def test_actions_that_are_none_are_refused():
+    env = GraspLift()
+    env.reset(options={"state": MIDDLE})
+    with pytest.raises(ValueError, match=r"an action of \(4,\) finite numbers was expected, not "):
+        env.step(np.array([np.nan, 0, 0, 1]))
+    assert np.isfinite(env.target).all()

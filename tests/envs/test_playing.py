@@ -58,3 +58,26 @@ def test_the_same_number_is_the_same_episode_and_shorter_ones_are_its_beginning(
     for name, rows in whole.items():
         assert np.array_equal(rows, again[name]) and np.array_equal(rows[:5], short[name])
     assert not np.array_equal(whole["observation.task"], other["observation.task"])
+
+
+def test_left_alone_the_gripper_stays_as_it_is(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "runs"))
+    play = import_module("record_grasp").PLAY
+    hand = play.intents["pause"].hand(np.random.default_rng(0))
+    next(hand)
+    for grip in (1.0, 0.0, 1.0):
+        told = play.told(hand.send({"command": np.array([0.3, 0.0, 0.8, grip])}))
+        assert told.tolist() == [0, 0, 0, 1 if grip else -1]
+
+
+@pytest.mark.parametrize("what, said", [
+    ({"steps": 0}, "--steps is 0, expected at least 1"),
+    ({"episodes": -1}, "--episodes is -1, expected at least 1"),
+    ({}, "exists already; name a new folder"),
+])  # fmt: skip
+def test_a_recording_that_cannot_be_is_refused_before_anything_is_played(play, tmp_path, what, said):
+    playing = import_module("playing")
+    with pytest.raises(SystemExit, match=said):
+        playing.record(
+            play, tmp_path, playing.Recording(**{"episodes": 10**6, "steps": 10, "seed": 0, "camera": None, **what}), 1
+        )

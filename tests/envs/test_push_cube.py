@@ -9,7 +9,8 @@ from glocal.tasks.robot import make
 pytest.importorskip("mujoco", reason="mujoco is not installed, which Push-Cube needs: pip install -e '.[tasks]'")
 
 from glocal_envs.arena import USUAL
-from glocal_envs.push_cube import LIMITS, PushCube, Start, reward_of
+from glocal_envs.push_cube import LIMITS, PushCube, Start, mujoco, reward_of
+from glocal_envs.scene import Cube
 from glocal_envs.scripted import push
 
 FAR = Start((0.0, 0.0, 0.0), (-1.1, -1.1, 0.0), (0.9, 0.9))
@@ -135,16 +136,40 @@ def test_where_cubes_vary_the_seed_says_how_and_the_start_stays():
     assert varied.now == USUAL and varied.data.qpos[2] == pytest.approx(0.15, abs=1e-3)
 
 
-def test_a_larger_cube_is_met_sooner():
-    met = []
-    for edge in (0.1, 0.2):
+@pytest.mark.parametrize("edge", [0.12, 0.17])
+def test_a_cube_of_any_size_is_touched_where_it_is(edge: float):
+    """By the trunk, a few millimetres into its face; as many contacts as MuJoCo finds where it compares all pairs."""
+    env, found = PushCube(), []
+    env.reset(options={"state": FAR, "cube": USUAL.grown(edge, 0.3, 1.0)})
+    front = env.robot.position[0] + 0.188
+    for disabled in (0, 2**14):  # mjDSBL_MIDPHASE
+        env.model.opt.disableflags = disabled
+        env.data.qpos[:7] = [front + edge - 0.005, 0, env.data.qpos[9], 1, 0, 0, 0]
+        mujoco.mj_forward(env.model, env.data)
+        cube = env.model.geom("cube").id
+        found.append(sum(cube in (one.geom1, one.geom2) for one in env.data.contact[: env.data.ncon]))
+    assert found[0] == found[1] > 0
+
+
+def test_what_a_cube_is_like_decides_how_it_is_pushed():
+    ways = []
+    for friction, mass in ((0.3, 1.5), (0.05, 1.5), (0.3, 6.0)):
         env = PushCube()
-        cube = USUAL.grown(edge, 0.3, 1.0)
-        env.reset(options={"state": Start((-0.8, 0.0, 0.0), (0.0, 0.0, 0.0), (0.9, 0.0)), "cube": cube})
-        while env.cube.position[0] < 0.01:
-            env.step(np.array([0.6, 0, 0]))
-        met.append(env.robot.position[0])
-    assert met[0] - met[1] == pytest.approx(0.1, abs=0.06)
+        cube = Cube(0.15, mass, friction)
+        env.reset(options={"state": Start((-0.6, 0.0, 0.0), (0.0, 0.0, 0.0), (0.9, 0.0)), "cube": cube})
+        env.data.qvel[0] = 1.0  # slides by itself
+        env.step(np.zeros(3))
+        ways.append(env.cube.position[0])
+    assert ways[1] > ways[0] + 0.03 and ways[2] == pytest.approx(ways[0], abs=0.01)
+    assert env.model.body("cube").inertia == pytest.approx([6.0 * 0.3**2 / 6] * 3)
+
+
+@pytest.mark.parametrize("action", [[np.nan, 0, 0], [0, np.inf, 0], [0, 0], 0.0])
+def test_actions_that_are_none_are_refused(action):
+    env = PushCube()
+    env.reset(options={"state": FAR})
+    with pytest.raises(ValueError, match=r"an action of \(3,\) finite numbers was expected, not "):
+        env.step(np.array(action))
 
 
 def test_a_camera_that_it_does_not_have_is_refused():

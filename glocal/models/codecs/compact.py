@@ -60,9 +60,12 @@ class CompactAutoencoder(PictureAutoencoder):
         self.cfg, self.shape = cfg, cfg.shape
         halvings = (size // 2 // SIDE).bit_length() - 1
         if halvings < 1 or SIDE << (halvings + 1) != size:
-            raise UserError(f"a compact code is made of pictures of 16, 32, 64 ... pixels, not of {size}")
+            raise UserError(
+                f"a compact code is made of pictures of 16, 32, 64 ... pixels, not of {size}; choose another size in "
+                "the mapping"
+            )
         self.register_buffer("typical", torch.zeros(CHANNELS, size, size))
-        self.register_buffer("plan", coordinates(size // 2))
+        self.register_buffer("plan", coordinates(size // 2), persistent=False)
         widths = [min(2**i, 4) * cfg.width for i in range(halvings + 1)]
         self.encoder = _encoder(widths, cfg.blocks, cfg.numbers)
         self.decoder = _decoder(widths[::-1], cfg.blocks, cfg.numbers)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glocal.core.features import FeaturesConfig
+from glocal.core.features import FeaturesConfig, outcome_losses
 from glocal.core.nets import Narrow
 from glocal.core.ranges import Amount, Part, Range, Small, Width
 from glocal.core.returns import alive, weighted_mean
@@ -152,10 +152,7 @@ class EnsembleWorld(nn.Module):
             losses.append(weighted_mean(likelihood, seen * lived[:, t, None]))
             now = self.features.advance(now, mean.mean(1))
         prediction = torch.stack(losses).mean()
-        reward, cont = self.outcome(segment.obs[:, 1:])
-        off = nn.functional.smooth_l1_loss(reward, segment.reward[:, 1:], beta=0.02, reduction="none")
-        surprise = nn.functional.binary_cross_entropy_with_logits(cont, segment.cont[:, 1:], reduction="none")
-        metrics = {"reward": weighted_mean(off, lived[:, 1:]), "cont": weighted_mean(surprise, lived[:, 1:])}
+        metrics = outcome_losses(self.outcome(segment.obs[:, 1:]), segment[:, 1:], lived[:, 1:])
         loss = prediction + metrics["reward"] + metrics["cont"]
         return loss, {"likelihood": prediction, "forecast": losses[-1], **metrics}
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glocal.core.features import FeaturesConfig
+from glocal.core.features import FeaturesConfig, outcome_losses
 from glocal.core.nets import Narrow, outcome_head
 from glocal.core.ranges import Amount, Range
 from glocal.core.returns import alive, weighted_mean
@@ -87,8 +87,8 @@ class MemoryWorld(Denoiser):
         self.features.fit_statistics(pairs)
 
     def outcomes(self, segment: Segment) -> tuple[Tensor, Tensor]:
-        """Rewards (B, T) and logits of continuation (B, T) of what was recorded; of the first two rows, which nothing
-        is remembered of, by what is seen alone."""
+        """Rewards (B, T) and logits of continuation (B, T) of what was recorded. Before the first two rows nothing is
+        remembered, which is never so in training: what is said of them counts for little."""
         told = self._told(segment.obs, segment.action, torch.zeros_like(segment.obs[:, :1, :1]))
         empty = segment.obs.new_zeros(len(segment.obs), SEEN, self.recurrent.hidden_size)
         return self.outcome(segment.obs, torch.cat([empty, self._remembered(told)], dim=1))
@@ -107,26 +107,24 @@ class MemoryWorld(Denoiser):
         noise = unit_noise(context.key, (len(action), self.spec.obs_dim), action.device)
         actions = torch.stack([context.action, action], dim=1)
         told = self._features(context.obs, actions, torch.zeros_like(action[:, :1]))
-        memory = self._remembered(told[:, None], context.memory)[:, -1]
-        obs = self.drawn(context.obs[:, -1], self._seen(told, memory), noise)
+        memory = self._after(told, context.memory)
+        obs = self.spec.bounded(self.drawn(context.obs[:, -1], self._seen(told, memory), noise))
         reward, cont = self.outcome(obs, memory)
         after = torch.cat([context.obs[:, 1:], obs[:, None]], dim=1)
         return Remembered(memory, after, action, context.key + 1), Step(obs, reward, cont.sigmoid())
 
     def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
-        """The denoising loss of all control steps of segments (B, window, ...) but the first, and the head's losses."""
+        """The denoising loss of all control steps of segments (B, window, ...) but the first, and the head's losses.
+        Rows in which the agent rests before an episode are seen, and not counted."""
         noise = context_noise(self.cfg, segment.obs)
         blurred = segment.obs + noise * torch.randn_like(segment.obs)
         told = self._told(blurred, segment.action, noise)
         memory = self._remembered(told)
         change = self.delta(blurred[:, SEEN - 1 : -1].flatten(0, 1), segment.obs[:, SEEN:].flatten(0, 1))
         errors = self.errors(change, self._seen(told.flatten(0, 1), memory.flatten(0, 1)))
-        lived, after = alive(segment.cont)[:, SEEN:], segment[:, SEEN:]
-        diffusion = weighted_mean(errors.mean(-1).view_as(lived), lived)
-        reward, cont = self.outcome(after.obs, memory)
-        off = nn.functional.smooth_l1_loss(reward, after.reward, beta=0.02, reduction="none")
-        surprise = nn.functional.binary_cross_entropy_with_logits(cont, after.cont, reduction="none")
-        metrics = {"reward": weighted_mean(off, lived), "cont": weighted_mean(surprise, lived)}
+        after, counted = segment[:, SEEN:], (alive(segment.cont) * _moved(segment))[:, SEEN:]
+        diffusion = weighted_mean(errors.mean(-1).view_as(counted), counted)
+        metrics = outcome_losses(self.outcome(after.obs, memory), after, counted)
         return diffusion + metrics["reward"] + metrics["cont"], {"diffusion": diffusion, **metrics}
 
     def outcome(self, obs: Float[Tensor, "*b d"], memory: Float[Tensor, "*b h"]) -> tuple[Tensor, Tensor]:
@@ -161,11 +159,20 @@ class MemoryWorld(Denoiser):
     ) -> Float[Tensor, "b f"]:
         return torch.cat([self.features.dynamics(obs, action, self.cfg.scales), 100 * noise], dim=-1)
 
-    def _remembered(
-        self, told: Float[Tensor, "b s f"], memory: Float[Tensor, "b h"] | None = None
-    ) -> Float[Tensor, "b s h"]:
+    def _remembered(self, told: Float[Tensor, "b s f"]) -> Float[Tensor, "b s h"]:
         """The memory after each control step, before what came of it is seen."""
-        return self.recurrent(self.enter(told), None if memory is None else memory[None].contiguous())[0]
+        return self.recurrent(self.enter(told))[0]
+
+    def _after(self, told: Float[Tensor, "b f"], memory: Float[Tensor, "b h"]) -> Float[Tensor, "b h"]:
+        """The same, one step on; not by cuDNN, which has no gradient for networks that are not being trained."""
+        return torch.gru_cell(self.enter(told), memory, *self.recurrent.all_weights[0])
 
     def _seen(self, told: Float[Tensor, "b f"], memory: Float[Tensor, "b h"]) -> Float[Tensor, "b w"]:
         return self.net.seen(told) + self.recall(memory)
+
+
+def _moved(segment: Segment) -> Float[Tensor, "b t"]:
+    """1 in rows that a control step led to, 0 where the agent rests before an episode: nothing is done, and to the last
+    digit the same is seen."""
+    same = (segment.obs[:, 1:] == segment.obs[:, :-1]).all(-1) & (segment.action[:, 1:] == 0).all(-1)
+    return nn.functional.pad((~same).float(), (1, 0), value=1.0)

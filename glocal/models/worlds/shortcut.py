@@ -201,7 +201,7 @@ class ShortcutWorld(nn.Module):
             clean, _ = self._clean(x, action, levels, times, context.cache)
             x = x + (clean - x) / (steps - k)
         hidden, seen = self._told(x, action, noise[1, :, None], times, context.cache)
-        return self._within(x[:, 0] * self.scale + self.mean), hidden, seen
+        return self.spec.bounded(x[:, 0] * self.scale + self.mean), hidden, seen
 
     def loss(self, segment: Segment) -> tuple[Tensor, dict[str, Tensor]]:
         """The losses of shortcut forcing (Eq. 7) on windows (B, window, ...), and the head's losses."""
@@ -220,7 +220,8 @@ class ShortcutWorld(nn.Module):
             chosen, left = slice(some), 1 - signal[:some]
             far = self._two_halves(x[chosen], segment.action[chosen], Levels(*(one[chosen] for one in levels)))
             ahead = (weight[chosen] * left.pow(2) * ((clean[chosen] - x[chosen]) / left - far).pow(2)).mean()
-        outcome = outcome_losses(self._outcome(obs, hidden), segment)
+        pulled = hidden.detach() + PULL * (hidden - hidden.detach())
+        outcome = outcome_losses(self._outcome(obs, pulled), segment)
         share = some / count
         loss = (1 - share) * flow + share * ahead + outcome["reward"] + outcome["cont"]
         return loss, {"flow": flow, "bootstrap": ahead, **outcome}
@@ -283,8 +284,7 @@ class ShortcutWorld(nn.Module):
         self, obs: Float[Tensor, "b t d"], hidden: Float[Tensor, "b t n w"]
     ) -> tuple[Float[Tensor, "b t"], Float[Tensor, "b t"]]:
         """Rewards and logits of continuation, by what is seen, normalised, and by what tokens hold, which look back."""
-        told = hidden.detach() + PULL * (hidden - hidden.detach())
-        reward, cont = self.head(torch.cat([obs, told.mean(2)], dim=-1)).unbind(-1)
+        reward, cont = self.head(torch.cat([obs, hidden.mean(2)], dim=-1)).unbind(-1)
         return reward, cont
 
     @property
@@ -297,11 +297,6 @@ class ShortcutWorld(nn.Module):
         with half_precision(device):
             dtype = self.action(torch.zeros(1, self.spec.action_dim, device=device)).dtype
         return self.net.empty(count, tokens, device, dtype)
-
-    def _within(self, obs: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
-        """Observations whose grids and tokens are within what codecs make, from -1 to 1."""
-        parts = self.spec.split(obs)
-        return self.spec.join({name: x if x.ndim == 2 else x.clamp(-1, 1) for name, x in parts.items()})
 
     def _normal(self, obs: Tensor) -> Tensor:
         return (obs - self.mean) / self.scale

@@ -50,5 +50,5 @@ def test_untrained_it_draws_the_mean_of_what_was_recorded():
 
 @pytest.mark.parametrize("size", [8, 24, 48])
 def test_pictures_that_do_not_halve_are_refused(size: int):
-    with pytest.raises(UserError, match=f"pictures of 16, 32, 64 ... pixels, not of {size}"):
+    with pytest.raises(UserError, match=f"of 16, 32, 64 ... pixels, not of {size}; choose another size in"):
         CompactAutoencoder(CompactCodecConfig(), size)

@@ -118,3 +118,72 @@ def test_what_it_looks_at_is_the_memory_too():
     other = replace(context, memory=context.memory + 1.0)
     (_, one), (_, two) = world.step(context, action), world.step(other, action)
     assert not torch.allclose(one.obs, two.obs) and not torch.allclose(one.reward, two.reward)
+
+
+def test_rows_in_which_the_agent_rests_are_seen_and_not_counted():
+    torch.manual_seed(0)
+    world, seen = fitted(MemoryWorld(replace(TINY, context_noise=0.0), SPEC, StandardConfig())), recorded(4, 10)
+    begun = replace(seen, action=torch.ones_like(seen.action), obs=seen.obs.clone(), reward=seen.reward.clone())
+    begun.obs[:, :6], begun.action[:, 1:6] = begun.obs[:, 6:7], 0.0
+    losses = []
+    for extra in (0.0, 5.0):
+        one = replace(begun, reward=begun.reward.clone())
+        one.reward[:, 2:6] += extra
+        torch.manual_seed(1)
+        losses.append(world.loss(one)[0])
+    assert torch.equal(*losses)
+    begun.action[:, 4] = 0.1
+    begun.reward[:, 4] += 5.0
+    torch.manual_seed(1)
+    assert not torch.equal(world.loss(begun)[0], losses[0])
+
+
+def test_the_noise_on_what_is_seen_is_told_and_what_follows_is_clean():
+    torch.manual_seed(0)
+    world, seen = fitted(MemoryWorld(replace(TINY, context_noise=0.5), SPEC, StandardConfig())), recorded(4, 10)
+    told, kept = [], []
+    features, errors = world._features, world.errors
+    world._features = lambda obs, action, noise: (told.append((obs, noise)), features(obs, action, noise))[1]  # pyright: ignore
+    world.errors = lambda change, *more: (kept.append(change), errors(change, *more))[1]  # pyright: ignore
+    world.loss(seen)
+    (obs, noise), (change,) = told[0], kept
+    noise, blurred = noise.view(4, 8), obs.view(4, 8, 2, 2)
+    assert (noise == noise[:, :1]).all() and 0 < (noise[:, 0] > 0).sum() < 4
+    off = (blurred[:, :, 1] - seen.obs[:, 1:9]).abs().amax((1, 2))
+    assert ((off > 0) == (noise[:, 0] > 0)).all()
+    clean = world.delta(blurred[:, :, 1].flatten(0, 1), seen.obs[:, 2:].flatten(0, 1))
+    assert torch.allclose(change, clean)
+    plain = world._features(obs, torch.zeros(32, 2, 1), torch.zeros(32, 1))
+    assert (
+        torch.allclose(plain[:, -1], torch.zeros(32))
+        and world._features(obs, torch.zeros(32, 2, 1), torch.ones(32, 1))[0, -1] == 100
+    )
+
+
+def test_ends_are_learned_from():
+    torch.manual_seed(0)
+    world, seen = fitted(MemoryWorld(replace(TINY, context_noise=0.0), SPEC, StandardConfig())), recorded(4, 10)
+    seen = replace(seen, action=torch.ones_like(seen.action))
+    loss, found = world.loss(seen)
+    assert torch.allclose(loss, found["diffusion"] + found["reward"] + found["cont"]) and found["cont"] > 0
+    assert world.acted == 8 and world.length == 10
+
+
+def test_codes_stay_within_what_codecs_make():
+    spec = Spec((Part("joints", (1,)), Part("top", (1, 2))), 1)
+    torch.manual_seed(0)
+    world = MemoryWorld(replace(TINY, context=2), spec, StandardConfig())
+    world.advance = lambda before, delta: torch.full_like(before, 3.0)  # pyright: ignore[reportAttributeAccessIssue]
+    obs = torch.zeros(2, 2, 3)
+    begun = world.begin(Segment(obs, torch.zeros(2, 2, 1), torch.zeros(2, 2), torch.ones(2, 2)), 0)
+    assert world.step(begun, torch.zeros(2, 1))[1].obs[0].tolist() == [3.0, 1.0, 1.0]
+
+
+def test_its_answers_have_gradients_whether_it_is_being_trained_or_not():
+    torch.manual_seed(0)
+    world = fitted(MemoryWorld(TINY, SPEC, StandardConfig())).eval().requires_grad_(False)
+    for parameter in world.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    action = torch.zeros(2, 1, requires_grad=True)
+    _, step = world.step(world.begin(recorded(2, 5), 0), action)
+    assert torch.autograd.grad(step.reward.sum(), action)[0].abs().min() > 0

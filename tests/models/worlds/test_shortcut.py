@@ -195,7 +195,7 @@ def test_what_never_varies_keeps_its_scale_and_one_pair_is_enough():
 
 def test_what_codecs_bound_stays_within_and_vectors_are_free():
     world = ShortcutWorld(replace(SMALL, pack=2), MIXED)
-    parts = MIXED.split(world._within(torch.full((2, MIXED.obs_dim), 3.0)))
+    parts = MIXED.split(world.spec.bounded(torch.full((2, MIXED.obs_dim), 3.0)))
     assert (parts["joints"] == 3).all() and (parts["words"] == 1).all() and (parts["top"] == 1).all()
 
 
@@ -276,3 +276,23 @@ def test_rewards_follow_what_was_seen_before():
     for t in range(3, 6):
         context, step = world.step(context, held.action[:, t])
     assert (step.reward - held.reward[:, 5]).abs().mean() < 0.3
+
+
+def test_rewards_pull_a_tenth_at_what_is_remembered_and_whole_at_what_is_imagined():
+    torch.manual_seed(0)
+    world, seen = ShortcutWorld(SMALL, SPEC), moved(4, 6)
+    for parameter in world.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    told, outcome = [], world._outcome
+    world._outcome = lambda obs, hidden: (told.append(hidden), outcome(obs, hidden))[1]  # pyright: ignore
+    hidden, whole = world._hidden, []
+    world._hidden = lambda *given: (whole.append(hidden(*given)), whole[-1])[1]  # pyright: ignore
+    world.loss(seen)
+    reached = torch.autograd.grad(told[0].sum(), whole[0][0], retain_graph=True)[0]
+    assert torch.allclose(reached, torch.full_like(reached, 0.1)) and torch.equal(told[0], whole[0][0])
+    told.clear(), whole.clear()
+    context = world.begin(seen, 0)
+    whole.clear()
+    world.step(context, seen.action[:, 0])
+    reached = torch.autograd.grad(told[0].sum(), whole[-1][0])[0]
+    assert torch.equal(reached, torch.ones_like(reached))
