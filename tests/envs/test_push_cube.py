@@ -141,7 +141,7 @@ def test_a_cube_of_any_size_is_touched_where_it_is(edge: float):
     """By the trunk, a few millimetres into its face; as many contacts as MuJoCo finds where it compares all pairs."""
     env, found = PushCube(), []
     env.reset(options={"state": FAR, "cube": USUAL.grown(edge, 0.3, 1.0)})
-    front = env.robot.position[0] + 0.188
+    front = env.robot.position[0] + 0.34
     for disabled in (0, 2**14):  # mjDSBL_MIDPHASE
         env.model.opt.disableflags = disabled
         env.data.qpos[:7] = [front + edge - 0.005, 0, env.data.qpos[9], 1, 0, 0, 0]
