@@ -97,7 +97,7 @@ def test_sampling_over_the_whole_window_is_sampling_with_the_cache(monkeypatch):
     dreamer4 = imported("against_dreamer4")
     world, seen, noise = dreamer4.ours(0, 4), dreamer4.scenes(2, 5), torch.randn(2, 2, 512)
     with dreamer4.at("float32"), torch.no_grad():
-        cached, _ = world.sample(world.begin(seen[:, :-1], 0), seen.action[:, -1], noise)
+        cached, _, _ = world.sample(world.begin(seen[:, :-1], 0), seen.action[:, -1], noise)
         past = dreamer4.noised(world, seen.obs[:, :-1], 0)
         torch.testing.assert_close(dreamer4.whole_window(world, past, seen.action, noise[0]), cached)
 

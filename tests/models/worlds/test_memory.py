@@ -38,9 +38,9 @@ def fitted(world: MemoryWorld) -> MemoryWorld:
 @pytest.fixture(scope="module")
 def trained() -> MemoryWorld:
     torch.manual_seed(0)
-    world = fitted(MemoryWorld(replace(TINY, size=1, context_noise=0.0), SPEC, StandardConfig()))
-    fit = Fit(FitConfig(updates=250, batch=64, lr=3e-3, average=0.9), world, lambda: world.loss(recorded(64, 10)))
-    for _ in range(250):
+    world = fitted(MemoryWorld(replace(TINY, context_noise=0.0), SPEC, StandardConfig()))
+    fit = Fit(FitConfig(updates=500, batch=64, lr=1e-2, average=0.9), world, lambda: world.loss(recorded(64, 10)))
+    for _ in range(500):
         fit.iterate()
     return fit.model  # pyright: ignore[reportReturnType]
 
