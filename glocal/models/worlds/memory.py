@@ -122,7 +122,7 @@ class MemoryWorld(Denoiser):
         memory = self._remembered(told)
         change = self.delta(blurred[:, SEEN - 1 : -1].flatten(0, 1), segment.obs[:, SEEN:].flatten(0, 1))
         errors = self.errors(change, self._seen(told.flatten(0, 1), memory.flatten(0, 1)))
-        after, counted = segment[:, SEEN:], (alive(segment.cont) * _moved(segment))[:, SEEN:]
+        after, counted = segment[:, SEEN:], (alive(segment.cont) * _begun(segment))[:, SEEN:]
         diffusion = weighted_mean(errors.mean(-1).view_as(counted), counted)
         metrics = outcome_losses(self.outcome(after.obs, memory), after, counted)
         return diffusion + metrics["reward"] + metrics["cont"], {"diffusion": diffusion, **metrics}
@@ -171,8 +171,8 @@ class MemoryWorld(Denoiser):
         return self.net.seen(told) + self.recall(memory)
 
 
-def _moved(segment: Segment) -> Float[Tensor, "b t"]:
-    """1 in rows that a control step led to, 0 where the agent rests before an episode: nothing is done, and to the last
-    digit the same is seen."""
+def _begun(segment: Segment) -> Float[Tensor, "b t"]:
+    """0 in the rows that a window begins with in which the agent rests, as it does before an episode: nothing is done,
+    and to the last digit the same is seen. 1 from the first other row on, whatever comes then."""
     same = (segment.obs[:, 1:] == segment.obs[:, :-1]).all(-1) & (segment.action[:, 1:] == 0).all(-1)
-    return nn.functional.pad((~same).float(), (1, 0), value=1.0)
+    return 1 - nn.functional.pad(same.float().cumprod(1), (1, 0), value=1.0)

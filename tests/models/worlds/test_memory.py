@@ -132,6 +132,10 @@ def test_rows_in_which_the_agent_rests_are_seen_and_not_counted():
         torch.manual_seed(1)
         losses.append(world.loss(one)[0])
     assert torch.equal(*losses)
+    idle = replace(begun, action=begun.action.clone(), reward=begun.reward.clone())
+    idle.action[:, 2], idle.reward[:, 5] = 0.1, idle.reward[:, 5] + 5.0  # it rests after the episode has begun
+    torch.manual_seed(1)
+    assert not torch.equal(world.loss(idle)[1]["reward"], world.loss(replace(idle, reward=begun.reward))[1]["reward"])
     begun.action[:, 4] = 0.1
     begun.reward[:, 4] += 5.0
     torch.manual_seed(1)
