@@ -40,6 +40,13 @@ def test_a_checkpoint_that_cannot_be_gone_on_from_is_named(tmp_path, changes):
         train(fit(), tmp_path, "toy", {}, Clock())
 
 
+def test_a_run_of_another_architecture_is_not_gone_on_from(tmp_path):
+    other = nn.Linear(3, 1)
+    checkpoints.save(tmp_path, "toy", 2, {}, other.state_dict(), state_of(fit()))
+    with pytest.raises(UserError, match=r"do not fit .*1 of 2 tensors differ in shape \(weight has \(1, 3\), expected"):
+        train(fit(), tmp_path, "toy", {}, Clock())
+
+
 def test_a_checkpoint_from_beyond_the_end_is_named(tmp_path):
     job = fit()
     checkpoints.save(tmp_path, "toy", 5, {}, job.model.state_dict(), state_of(job))

@@ -119,11 +119,25 @@ def _training_state(folder: Path) -> Tree:
 
 def restore(module: nn.Module, checkpoint: Checkpoint) -> None:
     """Put a checkpoint's weights into a module; raises `UserError` where they do not fit."""
-    try:
-        module.load_state_dict(checkpoint.model)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"the weights in {checkpoint.path} do not fit this configuration: {reason}") from error
+    check_fit(module, checkpoint)
+    module.load_state_dict(checkpoint.model)
+
+
+def check_fit(module: nn.Module, checkpoint: Checkpoint) -> None:
+    """Raise `UserError` where a checkpoint's weights have other names or shapes than a module's."""
+    found, expected = _shapes(checkpoint.model), _shapes(module.state_dict())
+    differ = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
+    if differ:
+        first = f"{differ[0]} has {found.get(differ[0], 'none')}, expected {expected.get(differ[0], 'none')}"
+        raise UserError(
+            f"the weights in {checkpoint.path} do not fit this configuration: {len(differ)} of {len(expected)} tensors "
+            f"differ in shape ({first}), as from another architecture or an earlier version. Use the options and the "
+            "version that made them, or train this stage again"
+        )
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(x.shape) for name, x in weights.items()}
 
 
 def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:

@@ -247,6 +247,7 @@ def _resume(job: Trainable, folder: Path, kind: str) -> float:
     checkpoint = checkpoints.load(folder, kind, training=True)
     if checkpoint is None:
         return 0.0
+    checkpoints.check_fit(job.model, checkpoint)
     try:
         return _restore(job, checkpoint)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
