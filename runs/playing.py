@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import tyro
 
 from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, check_new, write_lerobot
@@ -39,15 +40,18 @@ Told = Literal["all", "own", "nothing"]
 class Recording:
     """What is recorded, and how much."""
 
-    episodes: int
-    steps: int
-    """Of each at most."""
-    seed: int
-    camera: str | None
-    """Which one's pictures are recorded in place of what is tracked."""
+    episodes: int = 200
+    """How many."""
+    steps: int = 200
+    """Of each at most, at 5 a second; fewer where the environment ends it."""
+    seed: int = 0
+    """Of everything that is drawn."""
+    camera: str | None = None
+    """Record what this camera shows in place of what is tracked."""
     told: Told = "all"
+    """Numbers beside the camera's pictures: all that are not tracked, the robot's own, or none."""
     varied: bool = False
-    """Whether cube and light differ from episode to episode."""
+    """Draw the cube's size, mass and friction and the light with each episode."""
 
 
 @dataclass(frozen=True)
@@ -157,11 +161,31 @@ def record_episode(play: Play, what: Recording, number: int) -> dict[str, Array]
     return {name: np.array(rows[name], feature.dtype) for name, feature in recorded.items()}
 
 
+def main(play: Play, about: str | None) -> None:
+    """The command line of a script that records play."""
+
+    def run(
+        out: tyro.conf.Positional[Path], recording: tyro.conf.OmitArgPrefixes[Recording], processes: int = 2
+    ) -> None:
+        """Record play.
+
+        Args:
+            out: The folder to write; it must not exist.
+            recording: What is recorded.
+            processes: How many record at once.
+        """
+        record(play, out, recording, processes)
+
+    tyro.cli(run, description=about)
+
+
 def record(play: Play, out: Path, what: Recording, processes: int) -> None:
     """Record play into a folder, which must not exist."""
     for name, count in {"episodes": what.episodes, "steps": what.steps, "processes": processes}.items():
         if count < 1:
             sys.exit(f"--{name} is {count}, expected at least 1")
+    if what.camera not in {None, *play.sides}:
+        sys.exit(f"--camera is {what.camera}, expected one of {', '.join(play.sides)}")
     try:
         check_new(out)
     except UserError as error:

@@ -9,12 +9,9 @@ and closing; to jerk the joystick, or to leave it alone. Pictures need `MUJOCO_G
 """
 
 from functools import partial
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
-import tyro
-from playing import Hand, Intent, Play, Recording, Told, jerk, record
+from playing import Hand, Intent, Play, jerk, main
 
 from glocal.data.dataset import Array
 from glocal_envs.grasp_lift import HIGH, LIMITS, LOW, NAMES, TABLE, GraspLift
@@ -114,30 +111,5 @@ PLAY = Play(
 )
 
 
-def main(
-    out: tyro.conf.Positional[Path],
-    episodes: int = 200,
-    steps: int = 200,
-    seed: int = 0,
-    processes: int = 2,
-    camera: Literal["head"] | None = None,
-    told: Told = "all",
-    varied: bool = False,
-) -> None:
-    """Record play.
-
-    Args:
-        out: The folder to write; it must not exist.
-        episodes: How many.
-        steps: Of each, at 5 a second.
-        seed: Of everything that is drawn.
-        processes: That record at once.
-        camera: Record what this camera shows in place of the tracked cube.
-        told: Numbers beside the camera's pictures: all that are not tracked, the robot's own, or none.
-        varied: Draw the cube's size, mass and friction and the light with each episode.
-    """
-    record(PLAY, out, Recording(episodes, steps, seed, camera, told, varied), processes)
-
-
 if __name__ == "__main__":
-    tyro.cli(main, description=__doc__)
+    main(PLAY, __doc__)

@@ -51,10 +51,8 @@ def test_a_switch_is_at_one_limit_or_the_other_and_the_rest_within_theirs(play):
 def test_the_same_number_is_the_same_episode_and_shorter_ones_are_its_beginning(play):
     recording = import_module("playing").Recording
     record = import_module("playing").record_episode
-    whole, again, other = (
-        record(play, recording(9, 12, seed, None), number) for seed, number in ((0, 3), (0, 3), (0, 4))
-    )
-    short = record(play, recording(1, 5, 0, None), 3)
+    whole, again, other = (record(play, recording(9, 12, seed), number) for seed, number in ((0, 3), (0, 3), (0, 4)))
+    short = record(play, recording(1, 5), 3)
     for name, rows in whole.items():
         assert np.array_equal(rows, again[name]) and np.array_equal(rows[:5], short[name])
     assert not np.array_equal(whole["observation.task"], other["observation.task"])
@@ -74,10 +72,9 @@ def test_left_alone_the_gripper_stays_as_it_is(monkeypatch):
     ({"steps": 0}, "--steps is 0, expected at least 1"),
     ({"episodes": -1}, "--episodes is -1, expected at least 1"),
     ({}, "exists already; name a new folder"),
+    ({"camera": "side"}, "--camera is side, expected one of .*head"),
 ])  # fmt: skip
 def test_a_recording_that_cannot_be_is_refused_before_anything_is_played(play, tmp_path, what, said):
     playing = import_module("playing")
     with pytest.raises(SystemExit, match=said):
-        playing.record(
-            play, tmp_path, playing.Recording(**{"episodes": 10**6, "steps": 10, "seed": 0, "camera": None, **what}), 1
-        )
+        playing.record(play, tmp_path, playing.Recording(**{"episodes": 10**6, "steps": 10, **what}), 1)
