@@ -118,7 +118,7 @@ class GraspLift(Scene):
         for _ in range(CONTROLS):
             self._control()
         self.velocity = (self.cube - before) / (CONTROLS * DT)
-        self.lifted = self.lifted + 1 if self.rise > LIFTED else 0
+        self.lifted = self.lifted + 1 if self.rise > LIFTED and not self.taken else 0
         return self._observed(), reward_of(self.hand, self.cube, self.rise), False, False, self._info()
 
     @property

@@ -143,7 +143,7 @@ class PushCube(Scene):
         told, before = _within(self.told(action)), self.cube
         self._walk(told)
         self.cube_velocity = self.cube.since(before) / (GAIT_STEPS * DT)
-        arrived = np.linalg.norm(self.cube.position - self.goal) < RADIUS
+        arrived = np.linalg.norm(self.cube.position - self.goal) < RADIUS and not self.taken
         self.arrived = self.arrived + 1 if arrived else 0
         reward = reward_of(self.robot.position, self.cube.position, self.goal)
         return self._observed(), reward, self.fallen, False, self._info()

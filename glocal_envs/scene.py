@@ -15,6 +15,8 @@ mujoco: Any = import_module("mujoco")  # it has no types
 
 Array = NDArray[np.float64]
 Observation = dict[str, np.ndarray]
+STUCK = 1e6
+"""Damping of the joint of a cube that was taken away: what is not there does not fall."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,30 @@ class Scene(gymnasium.Env[Observation, np.ndarray]):
         self.model = mujoco.MjModel.from_xml_string(mjcf)
         self.data = mujoco.MjData(self.model)
         self.pictures = Pictures(self.model, hidden)
+        self.taken, box = False, self.model.geom("cube")
+        self._whole = [(array, array.copy()) for array in (box.contype, box.conaffinity, box.rgba, self._damping)]
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Put the cube back where it was taken away; what else begins an episode is the environment's own."""
+        super().reset(seed=seed, options=options)
+        self.taken = False
+        for array, whole in self._whole:
+            array[:] = whole
+        return {}, {}
+
+    def take_cube(self) -> None:
+        """Take the cube away until the next reset: nothing shows or feels it, it counts as nowhere near its goal, and
+        what tracks it goes on telling where it was."""
+        box = self.model.geom("cube")
+        self.taken, box.contype[:], box.conaffinity[:], box.rgba[3], self._damping[:] = True, 0, 0, 0, STUCK
+        self.data.qvel[:6] = 0
+
+    @property
+    def _damping(self) -> Array:
+        """Of the cube's free joint."""
+        return self.model.dof_damping[:6]
 
     def render(self) -> Any:
         """What the camera shows, (height, width, 3) bytes; None where pictures were not asked for."""
