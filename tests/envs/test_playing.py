@@ -10,6 +10,8 @@ from tests.logs import ROOT
 
 pytest.importorskip("mujoco", reason="mujoco is not installed, which the environments need: pip install -e '.[tasks]'")
 
+from glocal_envs.pictures import Pictures
+
 
 @pytest.fixture(params=["record_cube", "record_grasp"])
 def play(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
@@ -56,6 +58,21 @@ def test_the_same_number_is_the_same_episode_and_shorter_ones_are_its_beginning(
     for name, rows in whole.items():
         assert np.array_equal(rows, again[name]) and np.array_equal(rows[:5], short[name])
     assert not np.array_equal(whole["observation.task"], other["observation.task"])
+
+
+def test_a_row_is_what_was_seen_before_its_action_and_what_that_was_worth(play, monkeypatch):
+    monkeypatch.setattr(Pictures, "draw", lambda _, data, *how: np.full((*how[1:], 3), round(data.time * 50), np.uint8))
+    playing = import_module("playing")
+    rows = playing.record_episode(play, playing.Recording(1, 4, 5, "head", "own"), 2)
+    env = play.env(render_mode="rgb_array", width=64, height=64, camera="head")
+    obs, _ = env.reset(seed=int(np.random.default_rng([5, 2]).integers(2**31)))
+    actions = np.concatenate([rows[f"action.{name}"] for name in play.actions], axis=1)
+    for t, action in enumerate(actions):
+        assert np.array_equal(rows["observation.images.head"][t], env.render())
+        for name in play.own:
+            assert np.array_equal(rows[f"observation.{name}"][t], obs[name])
+        obs, reward, *_ = env.step(action)
+        assert rows["next.reward"][t] == pytest.approx(reward)
 
 
 def test_left_alone_the_gripper_stays_as_it_is(monkeypatch):

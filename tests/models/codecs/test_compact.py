@@ -48,6 +48,16 @@ def test_untrained_it_draws_the_mean_of_what_was_recorded():
     assert (codec.decode(torch.randn(2, 6)) == 100).all()
 
 
+def test_numbers_are_blurred_in_training():
+    torch.manual_seed(0)
+    images = squares(8)[0]
+    losses = {}
+    for noise in (0.0, 0.5):
+        codec = CompactAutoencoder(CompactCodecConfig(numbers=6, width=8, noise=noise), 16)
+        losses[noise] = [codec.loss(images)[0] for _ in range(2)]
+    assert losses[0.0][0] == losses[0.0][1] and losses[0.5][0] != losses[0.5][1]
+
+
 @pytest.mark.parametrize("size", [8, 24, 48])
 def test_pictures_that_do_not_halve_are_refused(size: int):
     with pytest.raises(UserError, match=f"of 16, 32, 64 ... pixels, not of {size}; choose another size in"):

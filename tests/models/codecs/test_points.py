@@ -235,6 +235,14 @@ def test_a_small_thing_has_a_point_of_its_own_before_anything_is_learned():
     assert torch.allclose(found[2], found[3]) and (found[2] - large).norm() < 0.2  # of any colour
 
 
+def test_colours_and_how_near_to_them_counts_are_learned():
+    model = codec(points=4)
+    model.fit_statistics(squares(torch.tensor([[3, 4], [9, 9], [20, 3]])))
+    model.loss(squares(torch.tensor([[5, 6], [14, 9]])))[0].backward()
+    for weights in (model.colours, model.picky):
+        assert weights.grad is not None and weights.grad.abs().max() > 0
+
+
 def test_where_nothing_is_apart_colours_are_as_they_were():
     model = codec(points=4)
     model.fit_statistics(torch.full((5, SIZE, SIZE, 3), 90, dtype=torch.uint8))
