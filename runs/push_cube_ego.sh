@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
 # Push-Cube by the robot's own eye: pictures of the camera in its head, and what it feels of itself (TOLD=nothing for
-# pictures alone; TOLD=all says where in the arena it is, too). 200 episodes of play (40 000 control steps at 5 a second),
+# pictures alone; TOLD=all says where in the arena it is, too). 1080 episodes of play (216 000 control steps, 12 h),
 # judged in 100 episodes of 300 control steps (60 s). With MARKS=1 rewards are not the environment's: some frames of 60
 # episodes are marked as successes or failures, and a classifier of pictures tells all.
 # Then, between the same models: METHODS="decouple imagine ppo-same cloning" runs/push_cube_ego.sh
 source "$(dirname "$0")/with_tasks.sh"
 export MUJOCO_GL=${MUJOCO_GL:-egl}
 out=${OUT:-out/push_cube_ego}
-[ -e "$out/logs" ] ||
-    .venv/bin/python runs/record_cube.py "$out/logs" --episodes 200 --steps 200 --camera head --told "${TOLD:-own}"
+LOGS=${LOGS:-$out/logs}
+[ -e "$LOGS" ] ||
+    .venv/bin/python runs/record_cube.py "$LOGS" --episodes 1080 --steps 200 --camera head --told "${TOLD:-own}"
 if [ -n "${MARKS:-}" ]; then
-    marked=$out/marked
-    [ -e "$out/marks.csv" ] || .venv/bin/python runs/mark_frames.py "$out/logs" "$out/marks.csv"
-    [ -e "$marked/logs" ] ||
-        .venv/bin/glocal data label classifier "$out/logs" "$marked/logs" --marks "$out/marks.csv" --camera head
-    out=$marked
+    marked=$out/marked/logs
+    [ -e "$out/marks.csv" ] || .venv/bin/python runs/mark_frames.py "$LOGS" "$out/marks.csv"
+    [ -e "$marked" ] || .venv/bin/glocal data label classifier "$LOGS" "$marked" --marks "$out/marks.csv" --camera head
+    out=$out/marked LOGS=$marked
 fi
 seen "${PRESET:-robot-memory}" "$out" --env glocal/PushCube-v0 --env.options head=64 camera=chase \
     --env.senses 'observation.images.head=head' --task.control-steps 300 --learn.episode 48 "$@"
