@@ -5,9 +5,8 @@
 Two tables. Success in episodes of their own length, from the states that seeds draw, of a script that is told the
 tracked state and of uniformly random actions, with 95 % Wilson intervals: at any control step and at the last one.
 Control steps per CPU second under random actions: without pictures, with those of the head's camera (64 by 64), and
-with frames of 96 by 96 of each other camera; medians of rounds in which all are timed in turn. Pictures are drawn by
-Mesa on one thread where
-there is no GPU (`MUJOCO_GL=egl`).
+with frames of 96 by 96 of each other camera; medians of rounds in which all are timed in turn. Where there is no GPU
+pictures are drawn by Mesa, on one thread (`MUJOCO_GL=egl`).
 """
 
 import os
@@ -22,7 +21,7 @@ import tyro
 
 os.environ.setdefault("LP_NUM_THREADS", "1")
 
-from glocal.evaluate.intervals import wilson
+from glocal.evaluate.intervals import in_words, wilson
 from glocal.runtime.progress import Ticker
 from glocal_envs import IDS
 from glocal_envs.scripted import lift, push
@@ -48,12 +47,8 @@ def success(name: str, who: str, episodes: int) -> tuple[str, str]:
                 came[:, i] = came[0, i] or now, now
             tick(i + 1)
     env.close()
-    any_time, at_end = (wilson(int(found.sum()), episodes) for found in came)
-    return _told(any_time), _told(at_end)
-
-
-def _told(found: dict[str, float]) -> str:
-    return f"{found['k']}/{found['n']} [{found['low']:.2f}, {found['high']:.2f}]"
+    any_time, at_end = (in_words(wilson(int(found.sum()), episodes)) for found in came)
+    return any_time, at_end
 
 
 def speeds(name: str, seconds: float) -> dict[str, float]:

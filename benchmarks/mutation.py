@@ -266,7 +266,7 @@ def _tests_digest(copy: Path, tests: Sequence[str]) -> str:
 
 def tell(rows: Sequence[Mapping[str, Any]], total: int) -> None:
     """Print the score, by file and in all, and what was not noticed."""
-    from glocal.evaluate.intervals import wilson
+    from glocal.evaluate.intervals import in_words, wilson
 
     for file in sorted({row["file"] for row in rows}):
         own = [row["noticed"] for row in rows if row["file"] == file]
@@ -275,7 +275,7 @@ def tell(rows: Sequence[Mapping[str, Any]], total: int) -> None:
         if not row["noticed"]:
             print(f"survived {row['file']}:{row['line']}: {row['words']} ({row['reached']} tests)")
     score = wilson(sum(row["noticed"] for row in rows), len(rows))
-    print(f"{score['k']}/{score['n']} [{score['low']:.2f}, {score['high']:.2f}] noticed, of {total} possible edits")
+    print(f"{in_words(score)} noticed, of {total} possible edits")
 
 
 if __name__ == "__main__":

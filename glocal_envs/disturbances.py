@@ -13,10 +13,15 @@ class Disturbance:
     """Something that goes wrong, and stays so until the next reset."""
 
     about: str
-    begins: Callable[[gymnasium.Env[Any, Any]], None] = lambda _: None
-    """Done once, to the environment below all wrappers."""
-    shown: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda now, before: now
+    begins: str = ""
+    """What is called once, of the environment below all wrappers."""
+    shown: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     """Makes a picture that is observed of what the camera sees now, and of the last picture before it began."""
+
+    @property
+    def pictured(self) -> bool:
+        """Whether it is one of pictures alone."""
+        return self.shown is not None
 
 
 def _brighter(share: float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
@@ -27,16 +32,9 @@ def _brighter(share: float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     return shown
 
 
-def _taken(env: gymnasium.Env[Any, Any]) -> None:
-    take = getattr(env, "take_cube", None)
-    if take is None:
-        raise ValueError(f"{type(env).__name__} has no cube that could be taken away; expected one of glocal_envs")
-    take()
-
-
 DISTURBANCES = {
     "none": Disturbance("nothing goes wrong"),
-    "no-cube": Disturbance("the cube is taken away", begins=_taken),
+    "no-cube": Disturbance("the cube is taken away", begins="take_cube"),
     "frozen": Disturbance("cameras go on showing their last picture", shown=lambda now, before: before),
     "dark": Disturbance("pictures are four tenths as bright", shown=_brighter(0.4)),
     "bright": Disturbance("pictures are half as bright again", shown=_brighter(1.5)),
@@ -64,6 +62,9 @@ class Disturbed(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         if kind not in DISTURBANCES:
             raise ValueError(f"there is no disturbance {kind!r}; expected one of {', '.join(DISTURBANCES)}")
+        if (begins := DISTURBANCES[kind].begins) and not hasattr(env.unwrapped, begins):
+            made = type(env.unwrapped).__name__
+            raise ValueError(f"{made} has no cube that could be taken away; expected one of glocal_envs")
         if since < 1:
             raise ValueError(f"a disturbance begins after at least 1 step, not {since}")
         if not isinstance(env.action_space, gymnasium.spaces.Box):
@@ -84,8 +85,8 @@ class Disturbed(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """One step, before which it may begin."""
-        if self.steps == self.since:
-            self.disturbance.begins(self.env.unwrapped)
+        if self.steps == self.since and self.disturbance.begins:
+            getattr(self.env.unwrapped, self.disturbance.begins)()
         if self.steps >= self.since:
             share = (np.asarray(action) - self.middle) / self.largest
             self.past[-1].effort.append(float(np.sqrt(np.mean(share**2))))
@@ -110,4 +111,5 @@ class Disturbed(gymnasium.Wrapper[Any, Any, Any, Any]):
         if self.steps <= self.since:
             self.before[name] = entry.copy()
             return entry
-        return self.disturbance.shown(entry, self.before.get(name, entry))
+        shown = self.disturbance.shown
+        return entry if shown is None else shown(entry, self.before.get(name, entry))

@@ -19,7 +19,7 @@ import numpy as np
 import tyro
 
 from glocal.deploy.controllers import Controller, learned
-from glocal.evaluate.intervals import wilson
+from glocal.evaluate.intervals import in_words, wilson
 from glocal.evaluate.robot_episodes import run_robot_episodes
 from glocal.pipeline.config import RobotConfig
 from glocal.pipeline.real import open_robot, views
@@ -49,7 +49,10 @@ def disturbed(
     made: list[Disturbed] = []
 
     def put(env: Any) -> Disturbed:
-        made.append(Disturbed(env, kind, steps[1], rendered))
+        try:
+            made.append(Disturbed(env, kind, steps[1], rendered))
+        except ValueError as error:
+            raise UserError(str(error)) from error
         return made[-1]
 
     with Ticker(kind, steps[0], unit="steps", per_iteration=episodes) as tick:
@@ -58,12 +61,8 @@ def disturbed(
     effort = list(chain.from_iterable(one.effort for one in past))
     terminated = sum(one.terminated for one in past)
     told = f"{np.mean(effort):.2f}" if effort else ""
-    return DISTURBANCES[kind].about, _told(found.success), _told(found.at_end), f"{terminated}/{len(past)}", told
-
-
-def _told(happened: np.ndarray) -> str:
-    found = wilson(int(happened.sum()), len(happened))
-    return f"{found['k']}/{found['n']} [{found['low']:.2f}, {found['high']:.2f}]"
+    success, at_end = (in_words(wilson(int(one.sum()), len(one))) for one in (found.success, found.at_end))
+    return DISTURBANCES[kind].about, success, at_end, f"{terminated}/{len(past)}", told
 
 
 def table(folder: Path, kinds: tuple[str, ...], episodes: int, since: int) -> list[tuple[str, ...]]:
@@ -72,6 +71,12 @@ def table(folder: Path, kinds: tuple[str, ...], episodes: int, since: int) -> li
     task, cfg, policy = run.config.task, run.config.env, run.policy("policy")
     if not isinstance(task, RobotConfig) or not cfg.id:
         raise UserError(f"{folder} has no environment to disturb; expected the run of a robot with --env")
+    unseen = [kind for kind in kinds if DISTURBANCES[kind].pictured and not task.mapping.cameras]
+    if unseen:
+        raise UserError(
+            f"the policy of {folder} sees no camera, so that {', '.join(unseen)} would change nothing; name others "
+            "with --kinds"
+        )
     rendered = any(one.entry == RENDERED for one in views(task.mapping, cfg))
 
     def robots(put: Callable[[Any], Disturbed]) -> GymRobot:

@@ -13,6 +13,7 @@ from typing import Any
 
 import tyro
 
+from glocal.evaluate.intervals import in_words
 from glocal.runtime.trainer import read_log
 
 SHOWN = ("global model", "nothing moves", "global, shuffled actions")
@@ -55,7 +56,7 @@ def row(run: Path) -> tuple[str, ...]:
         _drift(gates.get("drift", {}), "block_px"),
         _drift(gates.get("drift_far", {}), "block_px"),
         _number(gates.get("codec", {}).get("block_px"), 1),
-        f"{pose['k']}/{pose['n']} [{pose['low']:.2f}, {pose['high']:.2f}]" if pose else "",
+        in_words(pose) if pose else "",
     )
 
 

@@ -31,6 +31,11 @@ def wilson(k: int, n: int) -> dict[str, float]:
     return {"k": k, "n": n, "low": float(found.low), "high": float(found.high)}
 
 
+def in_words(count: Mapping[str, float]) -> str:
+    """What `wilson` counts, as in 9/10 [0.60, 0.98]."""
+    return f"{count['k']}/{count['n']} [{count['low']:.2f}, {count['high']:.2f}]"
+
+
 def over_seeds(counts: Sequence[Count]) -> dict[str, Any]:
     """Mean of the success rates of all seeds, with its 95 % interval; None for its ends with fewer than three seeds.
 

@@ -2,10 +2,15 @@
 
 import sys
 from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from glocal.data.streams import RobotMapping
+from glocal.pipeline.config import EnvConfig, RobotConfig
+from glocal.runtime.files import UserError
 from glocal.tasks.robot import GymRobot, Sensed, make
 from tests.logs import ROOT
 
@@ -104,11 +109,8 @@ def test_what_cannot_be_is_named(kind, since, said):
 
 
 def test_an_environment_without_a_cube_has_none_to_take():
-    env = Disturbed(make("Pendulum-v1"), "no-cube", 1)
-    env.reset(seed=0)
-    env.step([0.0])
-    with pytest.raises(ValueError, match="no cube that could be taken away"):
-        env.step([0.0])
+    with pytest.raises(ValueError, match="PendulumEnv has no cube that could be taken away"):
+        Disturbed(make("Pendulum-v1"), "no-cube", 1)
 
 
 def test_the_table_tells_what_a_scripted_policy_comes_to(monkeypatch):
@@ -128,3 +130,15 @@ def test_the_table_tells_what_a_scripted_policy_comes_to(monkeypatch):
     sys.modules.pop("disturb")
     assert [row[1].split()[0] for row in rows] == ["3/3", "0/3"] and rows[0][3] == "0/3"
     assert 0.1 < float(rows[0][4]) < 1
+
+
+def test_what_a_policy_cannot_see_is_not_disturbed_in_silence(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "runs"))
+    script = import_module("disturb")
+    task = RobotConfig(RobotMapping(fps=5.0, rate=5.0))
+    config = SimpleNamespace(task=task, env=EnvConfig("glocal/PushCube-v0"))
+    run = SimpleNamespace(config=config, folder=Path("blind"), policy=lambda _: None)
+    monkeypatch.setattr(script, "open_run", lambda _: run)
+    with pytest.raises(UserError, match="the policy of blind sees no camera, so that frozen, dark would change"):
+        script.table(Path("blind"), ("none", "no-cube", "frozen", "dark"), 1, 15)
+    sys.modules.pop("disturb")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from glocal.evaluate import intervals
-from glocal.evaluate.intervals import Count, difference, over_seeds, wilson
+from glocal.evaluate.intervals import Count, difference, in_words, over_seeds, wilson
 
 MANY = 10**7
 """So many episodes that they leave nothing open."""
@@ -22,6 +22,7 @@ def test_wilson_against_the_textbook():
     found = wilson(8, 10)  # Wilson 1927: 0.4902 to 0.9433
     assert found["low"] == pytest.approx(0.4902, abs=1e-4) and found["high"] == pytest.approx(0.9433, abs=1e-4)
     assert wilson(0, 5)["low"] == 0.0 and wilson(5, 5)["high"] == 1.0
+    assert in_words(found) == "8/10 [0.49, 0.94]"
 
 
 @pytest.mark.parametrize("few", [counts(0.5), counts(0.0, 0.0, n=20), counts(0.2, 0.9)])

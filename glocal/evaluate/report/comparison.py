@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
+from glocal.evaluate.intervals import in_words
 from glocal.evaluate.report.page import figure_html, table_html, write_page
 from glocal.evaluate.scores import REACHED, Cells, Scored, compared, ranked
 from glocal.runtime.files import write_json
@@ -80,7 +81,7 @@ def _cells(row: Mapping[str, Any], scored: Scored) -> list[str]:
     for name in scored.names:
         pooled, seeds = row[name]["pooled"], row[name]["by_seed"]
         spread = TOO_FEW if seeds["low"] is None else f"[{seeds['low']:.2f}, {seeds['high']:.2f}]"
-        shown.append(f"{pooled['k']}/{pooled['n']} [{pooled['low']:.2f}, {pooled['high']:.2f}]")
+        shown.append(in_words(pooled))
         shown.append(f"{seeds['mean']:.2f} {spread}")
     steps = ["-" if steps is None else f"{steps / 1e6:.2f} M" for steps in row[scored.first]["steps_to"].values()]
     return [*shown, *steps, f"{row['seconds']:.0f}"]

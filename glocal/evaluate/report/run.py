@@ -13,6 +13,7 @@ from matplotlib.patches import Circle
 
 from glocal.data.store import EpisodeStore
 from glocal.evaluate.gates import HORIZONS
+from glocal.evaluate.intervals import in_words
 from glocal.evaluate.recording import describe, told, understood
 from glocal.evaluate.report.diagnosis import trust_section
 from glocal.evaluate.report.page import figure_html, table_html, write_page
@@ -64,7 +65,7 @@ def _passed(folder: Path) -> str:
 
 def _counted(results: Mapping[str, Any]) -> str:
     policy = results["policy"]
-    return ", ".join(f"{RATES[name].split(' (')[0]} {_rate(policy[name])}" for name in RATES if name in policy)
+    return ", ".join(f"{RATES[name].split(' (')[0]} {in_words(policy[name])}" for name in RATES if name in policy)
 
 
 def write_report(folder: Path, store: EpisodeStore) -> None:
@@ -247,7 +248,7 @@ def _results_table(results: Mapping[str, Any]) -> str:
     policy = results["policy"]
     counted, told = ([name for name in names if name in policy] for names in (RATES, NUMBERS))
     rows = [
-        [name, *(_rate(part[rate]) for rate in counted), *(_number(part[key]) for key in told)]
+        [name, *(in_words(part[rate]) for rate in counted), *(_number(part[key]) for key in told)]
         for name, part in ((name, results[name]) for name in METHODS if name in results)
     ]
     heads = ["", *(RATES[name] for name in counted), *(NUMBERS[name] for name in told)]
@@ -372,7 +373,3 @@ def _videos(folder: Path, results: Mapping[str, Any]) -> str:
             data = base64.b64encode(path.read_bytes()).decode()
             parts.append(f"<h3>{name}</h3><video controls loop muted src='data:video/mp4;base64,{data}'></video>")
     return "".join(parts)
-
-
-def _rate(count: Mapping[str, float]) -> str:
-    return f"{count['k']}/{count['n']} [{count['low']:.2f}, {count['high']:.2f}]"
