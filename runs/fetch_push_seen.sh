@@ -5,7 +5,7 @@
 source "$(dirname "$0")/with_tasks.sh"
 export MUJOCO_GL=${MUJOCO_GL:-egl}
 out=${OUT:-out/fetch_push_seen}
-[ -e "$out/logs" ] || .venv/bin/python runs/record_fetch.py "$out/logs" --env FetchPushDense-v4 --episodes 800 --camera
+[ -e "$out/logs" ] || .venv/bin/python runs/record_fetch.py "$out/logs" --env FetchPushDense-v4 --episodes 800 --told pictures
 view=$(cd runs && ../.venv/bin/python -c 'import json, record_fetch; print(json.dumps(record_fetch.VIEW))')
 seen "${PRESET:-robot-points}" "$out" --env FetchPush-v4 \
     --env.options width=96 height=96 "default_camera_config=$view" \

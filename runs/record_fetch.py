@@ -1,20 +1,22 @@
 """Play on Fetch, as a person would record it who tries this and that: LeRobotDataset v3.0, 25 steps a second.
 
     python runs/record_fetch.py out/fetch_push --env FetchPushDense-v4 --episodes 800
-    MUJOCO_GL=egl python runs/record_fetch.py out/fetch_push_seen --env FetchPushDense-v4 --episodes 800 --camera
+    python runs/record_fetch.py out/fetch_push_places --env FetchPushDense-v4 --episodes 800 --told places
+    MUJOCO_GL=egl python runs/record_fetch.py out/fetch_push_seen --env FetchPushDense-v4 --episodes 800 --told pictures
 
 A script holds the controls (Cartesian steps of the gripper, and its width). Its intent changes every second or two: to
 bring the object to the goal, or elsewhere, or to shove it about from any side and at any speed, or to wander, or to
 jerk the controls at random; it is clumsy to different degrees, and more or less in a hurry. Every episode begins where
-the environment resets to, and lasts `--steps`. Rewards and success are the environment's own. With `--camera` pictures
-are recorded in place of the tracked object and of the goal, which they show, and of the gripper its own numbers alone.
+the environment resets to, and lasts `--steps`. Rewards and success are the environment's own. It also tells where the object
+is as seen from the gripper. With `--told places` gripper, object and goal are recorded each in the room's axes, as a
+tracker would have them; with `--told pictures` the gripper's own numbers and what a camera shows of object and goal.
 """
 
 from collections.abc import Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -30,25 +32,29 @@ STEP = 0.05
 """Metres that an action of 1 asks for in a step."""
 TABLE = 0.425
 """Height of the middle of an object that lies on the table."""
-FEATURES = {
-    "observation.observation": Feature((25,), "float32"),
-    "observation.desired_goal": Feature((3,), "float32"),
+CAMERA = "observation.images.front"
+SIDE = 96
+VIEW = {"distance": 0.8, "azimuth": 180.0, "elevation": -55.0, "lookat": [1.33, 0.75, 0.44]}
+"""Of the table, from in front of the robot."""
+OWN = [*range(3), *range(9, 11), *range(20, 25)]
+"""Of the environment's numbers those of the gripper: where it is, its fingers, and how fast they move."""
+TRACKED = [*range(3, 6), *range(11, 14), *range(17, 20)]
+"""Those of the object: where it is, how it is turned, and how fast it turns."""
+GOAL = {"observation.desired_goal": Feature((3,), "float32")}
+GRIPPER = {"observation.gripper": Feature((len(OWN),), "float32")}
+DONE = {
     "action": Feature((4,), "float32", names=("dx", "dy", "dz", "gripper")),
     "next.reward": Feature((1,), "float32"),
     "next.success": Feature((1,), "bool"),
 }
-
-CAMERA, GRIPPER = "observation.images.front", "observation.gripper"
-OWN = [*range(3), *range(9, 11), *range(20, 25)]
-"""Of the environment's numbers those of the gripper: where it is, its fingers, and how fast they move."""
-SIDE = 96
-VIEW = {"distance": 0.8, "azimuth": 180.0, "elevation": -55.0, "lookat": [1.33, 0.75, 0.44]}
-"""Of the table, from in front of the robot."""
-SEEN = {
-    GRIPPER: Feature((len(OWN),), "float32"),
-    CAMERA: Feature((SIDE, SIDE, 3), "uint8", picture=True, names=("height", "width", "channels")),
-} | {name: one for name, one in FEATURES.items() if not name.startswith("observation.")}
-"""What is recorded where a camera shows object and goal."""
+PICTURE = Feature((SIDE, SIDE, 3), "uint8", picture=True, names=("height", "width", "channels"))
+FEATURES = {
+    "everything": {"observation.observation": Feature((25,), "float32"), **GOAL, **DONE},
+    "places": {**GRIPPER, "observation.object": Feature((len(TRACKED),), "float32"), **GOAL, **DONE},
+    "pictures": {**GRIPPER, CAMERA: PICTURE, **DONE},
+}
+"""What is recorded, by what is told."""
+Told = Literal["everything", "places", "pictures"]
 
 Hand = Generator[Array, dict[str, Any], None]
 """Sent what is observed, it yields actions (4,)."""
@@ -165,10 +171,10 @@ def _carry(aim: Array | None, rng: np.random.Generator) -> Hand:
             seen = yield np.r_[(above - hand) / STEP, 1.0]
 
 
-def record_episode(env_id: str, seed: int, steps: int, camera: bool, number: int) -> dict[str, Array]:
+def record_episode(env_id: str, seed: int, steps: int, told: Told, number: int) -> dict[str, Array]:
     """An episode's features, (steps, ...)."""
     rng = np.random.default_rng([seed, number])
-    features = SEEN if camera else FEATURES
+    features, camera = FEATURES[told], told == "pictures"
     env, rows = _env(env_id, camera), {name: [] for name in features}
     hand = player(rng, lifts="Pick" in env_id)
     next(hand)
@@ -178,17 +184,18 @@ def record_episode(env_id: str, seed: int, steps: int, camera: bool, number: int
         for _ in range(HOLD):
             picture = env.render() if camera else None
             after, reward, _, _, info = env.step(action)
-            told = {
+            row = {
                 "observation.observation": seen["observation"],
                 "observation.desired_goal": seen["desired_goal"],
-                GRIPPER: seen["observation"][OWN],
+                "observation.gripper": seen["observation"][OWN],
+                "observation.object": seen["observation"][TRACKED],
                 CAMERA: picture,
                 "action": action,
                 "next.reward": [reward],
                 "next.success": [info["is_success"]],
             }
             for name in features:
-                rows[name].append(told[name])
+                rows[name].append(row[name])
             seen = after
     return {name: np.array(rows[name][:steps], feature.dtype) for name, feature in features.items()}
 
@@ -211,7 +218,7 @@ def main(
     steps: int = 100,
     seed: int = 0,
     processes: int = 2,
-    camera: bool = False,
+    told: Told = "everything",
 ) -> None:
     """Record play.
 
@@ -222,12 +229,12 @@ def main(
         steps: Of each, at 25 a second.
         seed: Of everything that is drawn.
         processes: That record at once.
-        camera: Record what a camera shows in place of object and goal.
+        told: Of gripper, object and goal all numbers, or where each is, or the gripper's own numbers and pictures.
     """
     with ProcessPoolExecutor(processes) as pool, Ticker("record", episodes, unit="steps", per_iteration=steps) as tick:
-        work = pool.map(partial(record_episode, env, seed, steps, camera), range(episodes))
+        work = pool.map(partial(record_episode, env, seed, steps, told), range(episodes))
         task = "lift the object to the goal" if "Pick" in env else "push the object to the goal"
-        write_lerobot(out, _counted(work, tick), Layout(FPS, SEEN if camera else FEATURES, task))
+        write_lerobot(out, _counted(work, tick), Layout(FPS, FEATURES[told], task))
 
 
 def _counted(work: Iterator[dict[str, Array]], tick: Ticker) -> Iterator[dict[str, Array]]:

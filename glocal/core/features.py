@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from glocal.core.bearings import Bearings
 from glocal.core.nets import harmonics, outcome_head
+from glocal.core.relations import Relations
 from glocal.core.returns import weighted_mean
 from glocal.core.spec import Spec
 from glocal.core.types import Pairs, Segment
@@ -140,7 +141,8 @@ class Standard(Featurizer):
     """Numbers as they are, and their changes in units of the typical one, which the cells of a grid share.
 
     Where numbers tell a heading in the plane, or a place that moves as it heads, their changes are told in its axes
-    (`Bearings`); which do is found in what was recorded, among the vectors that an observation begins with.
+    (`Bearings`), and what is moved by others is told as it is seen from them, too (`Relations`); which do and are is
+    found in what was recorded, among the vectors that an observation begins with.
 
     Changes have heavy tails: most numbers rest most of the time, and move by many times their typical change when they
     do. What models predict is asinh(change / scale), which is linear for small changes and logarithmic for large ones,
@@ -155,20 +157,20 @@ class Standard(Featurizer):
         super().__init__(spec, window, scales)
         vectors = takewhile(lambda part: len(part.shape) == 1, spec.parts)
         self.numbers = sum(part.size for part in vectors)
-        self.bearings = Bearings(self.numbers)
+        self.bearings, self.relations = Bearings(self.numbers), Relations(self.numbers)
         self.register_buffer("scale", torch.ones(spec.obs_dim))
         self.register_buffer("largest", torch.ones(spec.obs_dim))
 
     @torch.no_grad()
     def fit_statistics(self, pairs: Pairs) -> None:
-        self._find_bearings(pairs)
+        self._look_at_numbers(pairs)
         before, after = pairs.before, pairs.after
         squared = self.spec.split(self._change(before, after).pow(2).mean(0))
         self.scale.copy_(self.spec.join({name: _typical(x) for name, x in squared.items()}))
         self.largest.copy_(self.delta(before, after).abs().amax(0))
 
     def dynamics(self, obs: Tensor, action: Tensor, scales: int) -> Tensor:
-        now = obs[:, -1]
+        now = torch.cat([obs[:, -1], self.relations(obs[:, -1, : self.numbers])], dim=-1)
         past = self.delta(obs[:, :-1].flatten(0, 1), obs[:, 1:].flatten(0, 1)).view(len(obs), -1)
         return torch.cat([now, harmonics(now / 4, scales), past, action.flatten(1)], dim=-1)
 
@@ -192,10 +194,12 @@ class Standard(Featurizer):
         found = (self.bearings.headings, self.bearings.places)
         headings, places = ([f"{names[i]} and {names[j]}" for i, j in pairs] for pairs in found)
         told = [*(f"{pair} tell a heading" for pair in headings), *(f"{pair} a place" for pair in places)]
-        return ", ".join(told)
+        return ", ".join([*told, *self.relations.found(names)])
 
-    def _find_bearings(self, pairs: Pairs) -> None:
-        self.bearings.find(pairs.before[:, : self.numbers], pairs.action, pairs.after[:, : self.numbers])
+    def _look_at_numbers(self, pairs: Pairs) -> None:
+        before, after = pairs.before[:, : self.numbers], pairs.after[:, : self.numbers]
+        self.bearings.find(before, pairs.action, after)
+        self.relations.find(before, after)
 
     def _change(self, before: Tensor, after: Tensor) -> Tensor:
         """What happened between two observations (B, d)."""

@@ -72,7 +72,7 @@ class Arrangement(Standard):
     @torch.no_grad()
     def fit_statistics(self, pairs: Pairs) -> None:
         self.goal.copy_(pairs.after[pairs.reward.argmax()])
-        self._find_bearings(pairs)
+        self._look_at_numbers(pairs)
         before, after = self._split(pairs.before), self._split(pairs.after)
         for bodies, here, there in zip(self._bodies(), before, after, strict=True):
             bodies.find(here, pairs.action, there, pairs.before[:, : self.numbers])
@@ -87,7 +87,8 @@ class Arrangement(Standard):
         now, numbers = obs[:, -1], obs[..., : self.numbers]
         moved = self.bearings.change(numbers[:, :-1].flatten(0, 1), numbers[:, 1:].flatten(0, 1))
         past = (moved.view(len(obs), self.window - 1, self.numbers) / self.scale[: self.numbers]).asinh()
-        told = [now, harmonics(numbers[:, -1] / 4, scales), past.flatten(1), action.flatten(1)]
+        plain = torch.cat([numbers[:, -1], self.relations(numbers[:, -1])], dim=-1)
+        told = [now, self.relations(numbers[:, -1]), harmonics(plain / 4, scales), past.flatten(1), action.flatten(1)]
         for bodies, points, scale in zip(self._bodies(), self._split(obs), self._split(self.scale), strict=True):
             if bodies.count:
                 seen = seen_by(bodies, points, numbers, action, scale[:, 0])

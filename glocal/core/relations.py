@@ -1,0 +1,161 @@
+"""How numbers are seen from others that move them: what contacts look like, found in what was recorded.
+
+Most things rest until something reaches them. While a thing is being moved, its place follows from where the robot is
+and which way it goes, but for a little; at all other times it does not. So the difference between the two says how the
+thing is seen from the robot, whatever the units and axes that each of them is told in. Networks that see places alone
+have to learn every contact at every place anew; seen from the robot it looks the same wherever it happens.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from glocal.core.compasses import fitted, spread
+
+MOST = 12
+"""Relations, at most; of more, those that moves tell the most of are taken."""
+FEW = 3
+"""Numbers that one is seen from, at most."""
+LOOKED_AT, ENOUGH = 4096, 100
+"""Moves of a number that are looked at, at most, and at least."""
+MOVES = 2.0
+"""Changes of more than so many times the typical one are moves."""
+BURSTS = 6.0
+"""Kurtosis from which on changes come in bursts, as those of what rests until it is moved do; noise has 3."""
+TOGETHER = 0.5
+"""Numbers of which so many moves are at the same time, at least, are of one thing."""
+HELPS = 0.85
+"""Another number has to leave less than this of what is off."""
+TELLS = 0.7
+"""Together they have to leave less than this of what is off without them, and of what they are off by at rest."""
+STILL = 1e-3
+"""What is off without a relation, and with it at rest, at least: what holds at all times says nothing of contacts."""
+TRIM, ROUNDS = 2.5, 3
+"""Rows that are off by more than so many deviations are left out of a fit, anew in every round."""
+WIDEST = 4.0
+"""Relations are told in twice what they are off by in moves, or in larger units so that they deviate by no more."""
+NORMAL = 0.6745
+"""The median of what a normal number is off by, in its deviations."""
+
+
+class Relation(NamedTuple):
+    """A number `thing` as seen from the numbers `by`: weight (d,) and offset (); `told` is how little is off in moves,
+    as a share of what it is at rest."""
+
+    thing: int
+    by: tuple[int, ...]
+    weight: Tensor
+    offset: Tensor
+    told: float
+
+
+class Relations(nn.Module):
+    """Numbers (d,) as seen from those that move them: `weight` and `offset` of linear combinations, in units of what
+    they are off by in moves. There are always as many; those that were not found are 0."""
+
+    weight: Tensor
+    offset: Tensor
+
+    def __init__(self, numbers: int):
+        super().__init__()
+        count = min(MOST, numbers)
+        self.register_buffer("weight", torch.zeros(count, numbers))
+        self.register_buffer("offset", torch.zeros(count))
+
+    @torch.no_grad()
+    def find(self, before: Float[Tensor, "n d"], after: Float[Tensor, "n d"]) -> None:
+        """Find relations in recorded numbers, which have a deviation of about one."""
+        self.weight.zero_()
+        self.offset.zero_()
+        if not self.weight.numel():
+            return
+        found = relations(before.double().cpu(), after.double().cpu())
+        for i, one in enumerate(found[: len(self.weight)]):
+            self.weight[i], self.offset[i] = one.weight, one.offset
+
+    def forward(self, numbers: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch r"]:
+        return numbers @ self.weight.T + self.offset
+
+    def found(self, names: Sequence[str]) -> list[str]:
+        """What was found, in words, of numbers with these names."""
+        told = []
+        for row in self.weight.tolist():
+            used = sorted((j for j, x in enumerate(row) if x), key=lambda j: -row[j])
+            if used:
+                told.append(f"{names[used[0]]} as seen from {' and '.join(names[j] for j in used[1:])}")
+        return told
+
+
+def relations(before: Float[Tensor, "n d"], after: Float[Tensor, "n d"]) -> list[Relation]:
+    """What is seen from what moves it, the most telling first."""
+    step = after - before
+    typical = step.pow(2).mean(0).sqrt().clamp_min(1e-9)
+    moves = step.abs() > MOVES * typical
+    count = moves.sum(0)
+    bursts = (step / typical).pow(4).mean(0) > BURSTS
+    together = moves.T.double() @ moves.double() / torch.minimum(count, count[:, None]).clamp_min(1)
+    varies = before.std(0) > STILL
+    found = []
+    for thing in (bursts & (count >= ENOUGH) & varies).nonzero().flatten().tolist():
+        apart = ~bursts | (together[thing] < TOGETHER)
+        others = (varies & apart).nonzero().flatten().tolist()
+        side = (step[:, thing] / typical[thing]).asinh()
+        one = _seen_from(thing, [j for j in others if j != thing], before, side, moves[:, thing])
+        found += [one] if one else []
+    return sorted(found, key=lambda one: one.told)
+
+
+def _seen_from(
+    thing: int, others: list[int], numbers: Float[Tensor, "n d"], side: Float[Tensor, " n"], moves: Bool[Tensor, " n"]
+) -> Relation | None:
+    """How a number is seen from some of the others; which way it goes says on which side of it they are."""
+    rows = moves.nonzero().flatten()
+    rows = rows[spread(len(rows), LOOKED_AT, rows.device)]
+    seen, plain = numbers[rows], torch.stack([side[rows], torch.ones_like(side[rows])], dim=1)
+    place = seen[:, thing]
+    by: list[int] = []
+    weight, off = _robust(plain, place)
+    alone = left = _spread(off)
+    while len(by) < FEW and len(others) > len(by):
+        candidates = [j for j in others if j not in by]
+        likely = candidates[int(_correlation(torch.cat([seen[:, by], plain], 1), seen[:, candidates], off).argmax())]
+        tried, missed = _robust(torch.cat([seen[:, [*by, likely]], plain], 1), place)
+        if _spread(missed) > HELPS * left:
+            break
+        by, weight, off, left = [*by, likely], tried, missed, _spread(missed)
+    if not by or alone < STILL:
+        return None
+    row = torch.zeros(numbers.shape[1], dtype=numbers.dtype)
+    row[thing], row[by], offset = 1.0, -weight[: len(by)], -weight[-1]
+    resting = _spread((numbers @ row)[~moves])
+    if resting < STILL or left > TELLS * min(alone, resting):
+        return None
+    unit = torch.maximum(2 * (seen @ row + offset).std(), (numbers @ row).std() / WIDEST)
+    return Relation(thing, tuple(by), (row / unit).float(), (offset / unit).float(), left / resting)
+
+
+def _robust(told: Float[Tensor, "n p"], place: Float[Tensor, " n"]) -> tuple[Float[Tensor, " p"], Float[Tensor, " n"]]:
+    """Coefficients of a least-squares fit to most of the rows, and what it leaves of all."""
+    weight = fitted(told, place[:, None])[0][:, 0]
+    for _ in range(ROUNDS - 1):
+        off = (place - told @ weight).abs()
+        keep = off <= TRIM * off.median() / NORMAL
+        weight = fitted(told[keep], place[keep, None])[0][:, 0]
+    return weight, place - told @ weight
+
+
+def _spread(off: Float[Tensor, " n"]) -> float:
+    """The deviation of most of them."""
+    return float((off - off.median()).abs().median() / NORMAL) if len(off) else 0.0
+
+
+def _correlation(
+    told: Float[Tensor, "n p"], others: Float[Tensor, "n q"], off: Float[Tensor, " n"]
+) -> Float[Tensor, " q"]:
+    """How much each of the others says of what is off beyond what is told already, from 0 to 1."""
+    own = others - told @ fitted(told, others)[0]
+    own, off = own - own.mean(0), off - off.mean()
+    return (own * off[:, None]).mean(0).abs() / (own.std(0) * off.std()).clamp_min(1e-9)
