@@ -7,9 +7,9 @@
 A script holds the controls (Cartesian steps of the gripper, and its width). Its intent changes every second or two: to
 bring the object to the goal, or elsewhere, or to shove it about from any side and at any speed, or to wander, or to
 jerk the controls at random; it is clumsy to different degrees, and more or less in a hurry. Every episode begins where
-the environment resets to, and lasts `--steps`. Rewards and success are the environment's own. It also tells where the object
-is as seen from the gripper. With `--told places` gripper, object and goal are recorded each in the room's axes, as a
-tracker would have them; with `--told pictures` the gripper's own numbers and what a camera shows of object and goal.
+the environment resets to, and lasts `--steps`. Rewards and success are the environment's own, and what is observed;
+that has the object as seen from the gripper, too. With `--told places` gripper, object and goal are recorded each in
+the room's axes, as a tracker would have them; with `--told pictures` the gripper's own numbers and what a camera shows.
 """
 
 from collections.abc import Generator, Iterator

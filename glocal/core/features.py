@@ -170,9 +170,10 @@ class Standard(Featurizer):
         self.largest.copy_(self.delta(before, after).abs().amax(0))
 
     def dynamics(self, obs: Tensor, action: Tensor, scales: int) -> Tensor:
-        now = torch.cat([obs[:, -1], self.relations(obs[:, -1, : self.numbers])], dim=-1)
+        now = obs[:, -1]
         past = self.delta(obs[:, :-1].flatten(0, 1), obs[:, 1:].flatten(0, 1)).view(len(obs), -1)
-        return torch.cat([now, harmonics(now / 4, scales), past, action.flatten(1)], dim=-1)
+        seen = self.relations(now[:, : self.numbers], scales)
+        return torch.cat([now, harmonics(now / 4, scales), past, action.flatten(1), seen], dim=-1)
 
     def policy(self, obs: Tensor, action: Tensor) -> Tensor:
         return self.dynamics(obs, action, POLICY_SCALES)

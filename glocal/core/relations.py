@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from glocal.core.compasses import fitted, spread
+from glocal.core.nets import harmonics
 
 MOST = 12
 """Relations, at most; of more, those that moves tell the most of are taken."""
@@ -54,7 +55,7 @@ class Relation(NamedTuple):
 
 class Relations(nn.Module):
     """Numbers (d,) as seen from those that move them: `weight` and `offset` of linear combinations, in units of what
-    they are off by in moves. There are always as many; those that were not found are 0."""
+    they are off by in moves; those that were not found are 0."""
 
     weight: Tensor
     offset: Tensor
@@ -76,8 +77,11 @@ class Relations(nn.Module):
         for i, one in enumerate(found[: len(self.weight)]):
             self.weight[i], self.offset[i] = one.weight, one.offset
 
-    def forward(self, numbers: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch r"]:
-        return numbers @ self.weight.T + self.offset
+    def forward(self, numbers: Float[Tensor, "b d"], scales: int) -> Float[Tensor, "b f"]:
+        """How numbers are seen, as it is and in `scales` waves; always as much, with zeros for what was not found."""
+        seen = numbers @ self.weight.T + self.offset
+        known = self.weight.any(1)
+        return torch.cat([seen, harmonics(seen / 4, scales) * known.repeat_interleave(scales).repeat(2)], dim=-1)
 
     def found(self, names: Sequence[str]) -> list[str]:
         """What was found, in words, of numbers with these names."""

@@ -87,8 +87,7 @@ class Arrangement(Standard):
         now, numbers = obs[:, -1], obs[..., : self.numbers]
         moved = self.bearings.change(numbers[:, :-1].flatten(0, 1), numbers[:, 1:].flatten(0, 1))
         past = (moved.view(len(obs), self.window - 1, self.numbers) / self.scale[: self.numbers]).asinh()
-        plain = torch.cat([numbers[:, -1], self.relations(numbers[:, -1])], dim=-1)
-        told = [now, self.relations(numbers[:, -1]), harmonics(plain / 4, scales), past.flatten(1), action.flatten(1)]
+        told = [now, harmonics(numbers[:, -1] / 4, scales), past.flatten(1), action.flatten(1)]
         for bodies, points, scale in zip(self._bodies(), self._split(obs), self._split(self.scale), strict=True):
             if bodies.count:
                 seen = seen_by(bodies, points, numbers, action, scale[:, 0])
@@ -96,6 +95,7 @@ class Arrangement(Standard):
                 told.append(harmonics(seen["near"].flatten(1), scales))
             if len(bodies.rows):
                 told += _loose(bodies, points, scale, scales)
+        told.append(self.relations(numbers[:, -1], scales))
         return torch.cat(told, dim=-1)
 
     def policy(self, obs: Tensor, action: Tensor) -> Tensor:

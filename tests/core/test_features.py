@@ -59,12 +59,15 @@ def test_models_of_motion_see_now_what_changed_and_what_is_done():
     obs = torch.tensor([[[0.0, 0.0, 0.0], [1.0, 2.0, 0.0]]])
     action = torch.tensor([[[0.1, 0.2], [0.3, 0.4]]])
     seen = features.dynamics(obs, action, 1)[0]
-    assert len(seen) == features.dynamics_dim() == 3 + 6 + 3 + 4
+    assert (
+        len(seen) == features.dynamics_dim() == 3 + 6 + 3 + 4 + 9
+    )  # and of three numbers as they are seen from others
     assert seen[:3].tolist() == [1, 2, 0]
     waves = [math.sin(math.pi / 4), 1.0, 0.0, math.cos(math.pi / 4), 0.0, 1.0]  # of a quarter of each number
     assert torch.allclose(seen[3:9], torch.tensor(waves), atol=1e-6)
     assert torch.allclose(seen[9:12], torch.tensor([math.asinh(1.0), math.asinh(2.0), 0.0]))
-    assert torch.allclose(seen[12:], torch.tensor([0.1, 0.2, 0.3, 0.4]))
+    assert torch.allclose(seen[12:16], torch.tensor([0.1, 0.2, 0.3, 0.4]))
+    assert (seen[16:] == 0).all()  # of which none is found here
     assert torch.equal(features.policy(obs, action), features.dynamics(obs, action, 1)[:, : features.policy_dim()])
 
 
@@ -101,4 +104,4 @@ def test_changes_are_told_as_a_cart_heads_and_undone():
     assert torch.allclose(model.advance(pairs.before, delta), pairs.after, atol=1e-3)
     window = torch.stack([pairs.before, pairs.after], 1)
     told = model.dynamics(window, torch.zeros(500, 2, 3), 2)
-    assert torch.allclose(told[:, -6 - 13 : -6], delta, atol=1e-4)
+    assert torch.allclose(told[:, 13 * 5 : 13 * 6], delta, atol=1e-4)  # after now, and now in two waves
