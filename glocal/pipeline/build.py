@@ -11,7 +11,7 @@ from glocal.core.improve import Policy
 from glocal.core.spec import Part, Spec
 from glocal.core.types import Codec
 from glocal.models.arrangements import ArrangementConfig
-from glocal.models.codecs.cameras import CamerasCodec, PictureCodecConfig
+from glocal.models.codecs.cameras import CamerasCodec, PictureCodecConfig, observed_spec
 from glocal.models.codecs.compact import CompactCodecConfig
 from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.codecs.identity import IdentityCodec
@@ -51,8 +51,9 @@ def build_spec(config: Config) -> Spec:
     if isinstance(task, PushTConfig) and not isinstance(cfg, PictureCodecConfig):
         return Spec(cfg.parts, 2)
     actions = task.mapping.action_dim if isinstance(task, RobotConfig) else 2
-    grids = (Part(name, cfg.shape) for name in _cameras(task)) if isinstance(cfg, PictureCodecConfig) else ()
-    return Spec((*_streams(task), *grids), actions)
+    if isinstance(cfg, PictureCodecConfig):
+        return observed_spec(cfg, _streams(task), _cameras(task), actions)
+    return Spec(_streams(task), actions)
 
 
 def _streams(task: PushTConfig | RobotConfig) -> tuple[Part, ...]:

@@ -262,7 +262,7 @@ def _tiny(codec: Any) -> Any:
     if isinstance(codec, GridCodecConfig):
         return replace(codec, channels=2, width=8, blocks=1)
     if isinstance(codec, PointsCodecConfig):
-        return replace(codec, points=4, side=16, width=8)
+        return replace(codec, points=4, side=16, width=8, landmark_updates=10)
     if isinstance(codec, CompactCodecConfig):
         return replace(codec, numbers=8, width=8)
     if isinstance(codec, TokenizerConfig):

@@ -49,6 +49,8 @@ OWN_SEED = 1_000_003
 """Between the planners of one policy seed and the next."""
 MEASURED = 400
 """Recorded frames that a codec takes its statistics from."""
+SEARCHED = 4000
+"""Recorded frames in which landmarks are looked for."""
 
 
 def train_codec(run: RunFolder) -> None:
@@ -68,6 +70,9 @@ def train_codec(run: RunFolder) -> None:
         codec.fit_vectors(_frames(store, codec.vectors.reads, kept, run.device)(torch.arange(kept)))
         for doubt in codec.doubts():
             console.print(f"note: {doubt}")
+        if codec.landmarks:
+            for found in codec.find_landmarks(draw(torch.randperm(kept)[:SEARCHED])):
+                console.print(found)
     fast = build.compiled(codec.loss, run.device)
     batch = run.config.codec_fit.drawn
     _fit(run, "codec", codec, run.config.codec_fit, lambda: fast(draw(torch.randint(kept, (batch,)))))

@@ -1,6 +1,8 @@
 """What any robot senses: numbers, standardised, and what its cameras show, as latent grids, as tokens or as points."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 import torch
 from jaxtyping import Float, UInt8
@@ -12,7 +14,8 @@ from glocal.core.types import LearnedCodec
 from glocal.models.codecs.autoencoder import PictureAutoencoder
 from glocal.models.codecs.compact import CompactCodecConfig
 from glocal.models.codecs.grid import GridCodecConfig
-from glocal.models.codecs.points import PointsCodecConfig
+from glocal.models.codecs.landmarks import Landmarks, Seen
+from glocal.models.codecs.points import PointsAutoencoder, PointsCodecConfig
 from glocal.models.codecs.standard import StandardCodec
 from glocal.models.codecs.tokenizer import TokenizerConfig
 
@@ -20,10 +23,23 @@ PictureCodecConfig = GridCodecConfig | TokenizerConfig | PointsCodecConfig | Com
 """Of autoencoders of pictures."""
 
 
+def observed_spec(cfg: PictureCodecConfig, vectors: tuple[Part, ...], cameras: Iterable[str], actions: int) -> Spec:
+    """What models see of vectors and of cameras' pictures."""
+    count, *cells = cfg.shape
+    shape = (count + _landmarks(cfg, vectors), *cells)
+    return Spec((*vectors, *(Part(name, shape) for name in cameras)), actions)
+
+
+def _landmarks(cfg: PictureCodecConfig, vectors: tuple[Part, ...]) -> int:
+    """How many each camera has beside its points."""
+    return cfg.landmarks if isinstance(cfg, PointsCodecConfig) and vectors else 0
+
+
 class CamerasCodec(LearnedCodec):
     """Vectors by name, and pictures (size, size, 3) uint8 by the name of their camera.
 
-    Each camera has an autoencoder of its own, or all share one.
+    Each camera has an autoencoder of its own, or all share one. Where pictures become points and there are vectors,
+    each camera has landmarks beside its points: places on the robot that the vectors tell.
     """
 
     def __init__(self, cfg: PictureCodecConfig, vectors: tuple[Part, ...], cameras: Mapping[str, int]):
@@ -38,7 +54,10 @@ class CamerasCodec(LearnedCodec):
         """By camera the name of its autoencoder."""
         sizes = {self.drawn_by[name]: size for name, size in cameras.items()}
         self.grids = nn.ModuleDict({name: cfg.build(size) for name, size in sizes.items()})
-        self.spec = Spec((*vectors, *(Part(name, cfg.shape) for name in cameras)), 0)
+        wanted = _landmarks(cfg, vectors)
+        marks = {name: Landmarks(wanted, len(self.vectors.mean)) for name in cameras if wanted}
+        self.landmarks = nn.ModuleDict(marks)
+        self.spec = observed_spec(cfg, vectors, self.cameras, 0)
         self.reads = tuple(part.name for part in self.spec.parts)
 
     @torch.no_grad()
@@ -54,20 +73,42 @@ class CamerasCodec(LearnedCodec):
         if self.vectors.parts:
             self.vectors.fit_statistics(fields)
 
+    def find_landmarks(self, fields: Mapping[str, Tensor]) -> list[str]:
+        """Find each camera's landmarks in recorded fields (n, ...), after backgrounds and vectors are known; says in
+        words what was found."""
+        told = []
+        for name, marks in self._marks().items():
+            grid = self._grid(self.drawn_by[name])
+            assert isinstance(grid, PointsAutoencoder) and isinstance(self.cfg, PointsCodecConfig)
+            numbers = self.vectors.encode(fields)
+            seen = Seen(numbers, fields[name], grid.background, float(grid.haze))
+            count = marks.find(seen, self.cfg.landmark_updates)
+            told.append(f"{name}: the numbers tell {count} place{'s' * (count != 1)} on the robot")
+        return told
+
     def doubts(self) -> list[str]:
         """What speaks against this way to see the cameras, a sentence each."""
         found = {name: self._grid(self.drawn_by[name]).doubt() for name in self.cameras}
         return [f"{name}: {doubt}" for name, doubt in found.items() if doubt]
 
     def encode(self, fields: Mapping[str, Tensor]) -> Tensor:
-        grids = [self._grid(self.drawn_by[name]).encode(fields[name]) for name in self.cameras]
         vectors = [self.vectors.encode(fields)] if self.vectors.parts else []
-        return torch.cat([*vectors, *grids], dim=-1)
+        grids = {name: self._grid(self.drawn_by[name]).encode(fields[name]) for name in self.cameras}
+        return self._beside(vectors, grids)
 
-    def compress(self, pictures: Mapping[str, Float[Tensor, "b 3 h w"]]) -> Float[Tensor, "b n"]:
-        """What `encode` makes of cameras' pictures, here in [0, 1], channels first."""
-        grids = [self._grid(self.drawn_by[name]).compress(pictures[name]).flatten(1) for name in self.cameras]
-        return torch.cat(grids, dim=-1)
+    def observed(
+        self, numbers: Float[Tensor, "b d"], pictures: Mapping[str, Float[Tensor, "b 3 h w"]]
+    ) -> Float[Tensor, "b n"]:
+        """What `encode` makes of standardised vectors and of cameras' pictures, here in [0, 1], channels first."""
+        drawn = {name: self._grid(self.drawn_by[name]).compress(pictures[name]).flatten(1) for name in self.cameras}
+        return self._beside([numbers], drawn)
+
+    def _beside(self, numbers: list[Tensor], grids: Mapping[str, Tensor]) -> Tensor:
+        """Numbers, and what stands for each camera's picture, with its landmarks."""
+        parts, marks = list(numbers), self._marks()
+        for name, grid in grids.items():
+            parts += [grid, marks[name](numbers[0]).flatten(-2)] if name in marks else [grid]
+        return torch.cat(parts, dim=-1)
 
     def pictures(self, fields: Mapping[str, UInt8[Tensor, "*batch h w 3"]]) -> UInt8[Tensor, "*batch p"]:
         """The bytes of all cameras' pictures, one behind the other, as worlds that draw pictures take them."""
@@ -75,7 +116,8 @@ class CamerasCodec(LearnedCodec):
 
     def decode(self, obs: Tensor) -> dict[str, Tensor]:
         columns = {name: obs[..., self.spec.columns(name)] for name in self.cameras}
-        drawn = {name: self._grid(self.drawn_by[name]).decode(grid) for name, grid in columns.items()}
+        size = math.prod(self.cfg.shape)  # behind it are landmarks, which no picture is drawn of
+        drawn = {name: self._grid(self.drawn_by[name]).decode(grid[..., :size]) for name, grid in columns.items()}
         vectors = self.vectors.decode(obs[..., : len(self.vectors.mean)]) if self.vectors.parts else {}
         return vectors | drawn
 
@@ -92,3 +134,6 @@ class CamerasCodec(LearnedCodec):
         grid = self.grids[known]
         assert isinstance(grid, PictureAutoencoder)
         return grid
+
+    def _marks(self) -> dict[str, Landmarks]:
+        return cast(dict[str, Landmarks], dict(self.landmarks.items()))

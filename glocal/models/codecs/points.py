@@ -23,9 +23,10 @@ from torch import Tensor, nn
 
 from glocal.core.nets import ResidualConv, half_precision
 from glocal.core.pictures import CHANNELS
-from glocal.core.ranges import Amount, Range, Share, Width
+from glocal.core.ranges import Amount, Count, Range, Share, Width
 from glocal.models.codecs.autoencoder import PictureAutoencoder
 from glocal.models.codecs.images import coordinates, drawing_loss, to_channels
+from glocal.models.codecs.landmarks import STARTS
 from glocal.runtime.files import UserError
 
 DILATIONS = (1, 2, 4, 2)
@@ -64,6 +65,10 @@ class PointsCodecConfig:
     """Weight of the squared distance of a moved picture's points from where the motion takes those of the picture."""
     worst_pixels: Annotated[int, Range(1, 4096)] = 128
     """Pixels of each image whose mean error is added to the loss: small things are otherwise left out."""
+    landmarks: Annotated[int, Range(0, STARTS)] = 2
+    """Places on the robot that its own numbers tell, at most, beside the points of each camera's pictures."""
+    landmark_updates: Count = 800
+    """Of the search for these, before the autoencoder's."""
     shared: bool = False
     """Of several cameras whether one autoencoder is for all whose pictures are of one size; else each has its own."""
 
