@@ -148,9 +148,10 @@ def test_a_world_that_draws_pictures_begins_from_the_recorded_ones_wherever_it_i
 def test_pictures_may_be_points_beside_numbers(logs, tmp_path, capsys):
     folder = tmp_path / "run"
     main(["run", "robot-points-debug", "--logs", str(logs), "--run", str(folder), *ONE])
-    assert re.search(r"found in the logs: top: .*; side: ", " ".join(capsys.readouterr().err.split()))
-    run = open_run(folder)
-    assert run.observations.shape[1] == 7 + 2 * 2 * run.config.codec.points
+    told, run = " ".join(capsys.readouterr().err.split()), open_run(folder)
+    assert re.search(r"found in the logs: top: .*; side: ", told)
+    assert re.search(r"top: the numbers tell [012] places? on the robot side: the numbers tell ", told)
+    assert run.observations.shape[1] == 7 + 2 * 2 * (run.config.codec.points + run.config.codec.landmarks)
     gates = json.loads((folder / "gates.json").read_text())
     assert set(gates["drift"]["global model"]["1"]) == {"state", "goal", "top", "side"}
     assert set(gates["cameras"]) == {"top", "side"} and (folder / "report.html").is_file()

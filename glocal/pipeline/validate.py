@@ -357,6 +357,8 @@ def _keep_streams(
         for name in run.codec.cameras:
             kept |= {f"{side}_{name}": drawn[side][name].cpu().numpy() for side in sides}
             kept[f"seen_{name}"] = run.store.fields[name][rows.numpy()]
+        for side, obs in sides.items():
+            kept |= {f"{side}_on_robot_{name}": x.cpu().numpy() for name, x in run.codec.on_robot(obs).items()}
         kept |= pictures
     with atomic_write(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
         np.savez(file, allow_pickle=False, **kept)

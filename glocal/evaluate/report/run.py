@@ -299,10 +299,11 @@ def _plot_streams(folder: Path) -> Any:
 
 def _plot_cameras(folder: Path) -> Iterator[Any]:
     """By camera: of some windows what it saw, what the codec draws of that, and what was imagined of the same start and
-    actions."""
+    actions; marked where the robot's numbers say that it is."""
     with np.load(folder / "gates" / "rollouts.npz", allow_pickle=False) as file:
         names = [name.removeprefix("seen_") for name in file.files if name.startswith("seen_")]
         sides = {name: [file[f"{side}_{name}"] for side in ("seen", "recorded", "imagined")] for name in names}
+        marks = {name: _marks(file, name) for name in names}
     told = ("recorded", "drawn again by the codec", "imagined")
     for name, pictures in sides.items():
         rows = len(told) * len(pictures[0])
@@ -311,11 +312,23 @@ def _plot_cameras(folder: Path) -> Iterator[Any]:
         for line, cells in enumerate(grid):
             window, side = divmod(line, len(told))
             for axes, horizon in zip(cells, HORIZONS, strict=True):
-                axes.imshow(pictures[side][window, horizon - 1])
+                picture = pictures[side][window, horizon - 1]
+                axes.imshow(picture)
+                x, y = ((marks[name][side][window, horizon - 1] + 1) * picture.shape[0] / 2 - 0.5).T
+                axes.scatter(x, y, marker="+", color="magenta")
+                axes.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
                 axes.axis("off")
                 axes.set_title(f"{told[side]}, after {horizon}", fontsize=7)
         figure.suptitle(f"camera {name}")
         yield figure
+
+
+def _marks(file: Mapping[str, Any], camera: str) -> list[Any]:
+    """Where the robot's numbers say that it is in a camera's pictures, (n, H, k, 2): recorded, again, and imagined."""
+    recorded, imagined = (file.get(f"{side}_on_robot_{camera}") for side in ("recorded", "imagined"))
+    if recorded is None or imagined is None:
+        recorded = imagined = np.zeros((*file["recorded"].shape[:2], 0, 2))
+    return [recorded, recorded, imagined]
 
 
 def _gates_section(gates: Mapping[str, Any]) -> str:

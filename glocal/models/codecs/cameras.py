@@ -121,6 +121,12 @@ class CamerasCodec(LearnedCodec):
         vectors = self.vectors.decode(obs[..., : len(self.vectors.mean)]) if self.vectors.parts else {}
         return vectors | drawn
 
+    def on_robot(self, obs: Float[Tensor, "*batch n"]) -> dict[str, Float[Tensor, "*batch k 2"]]:
+        """By camera the landmarks of observations, x and y from -1 to 1; without those that were not found."""
+        size = math.prod(self.cfg.shape)
+        places = {name: obs[..., self.spec.columns(name)][..., size:].unflatten(-1, (-1, 2)) for name in self._marks()}
+        return {name: places[name][..., marks.known, :] for name, marks in self._marks().items() if marks.known.any()}
+
     def loss(self, fields: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over cameras of what each one's autoencoder minimises."""
         losses, metrics = [], {}

@@ -11,7 +11,7 @@ can be told as they are seen from the robot.
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from glocal.core.compasses import fitted
@@ -70,6 +70,11 @@ class Landmarks(nn.Module):
         }
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.zeros(shape), requires_grad=False))
+
+    @property
+    def known(self) -> Bool[Tensor, " k"]:
+        """Which were found."""
+        return self.inner.flatten(1).any(1)
 
     def forward(self, numbers: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch k 2"]:
         row = numbers[..., None, :, None]

@@ -130,6 +130,7 @@ def test_a_camera_shows_them_behind_its_points():
     shown = obs[:, codec.spec.columns("top")].unflatten(1, (5, 2))
     assert torch.equal(shown[:, 3:], codec._marks()["top"](codec.vectors.encode(fields)))
     assert math.isclose(float(torch.corrcoef(torch.stack([shown[:, 3, 1], place[:, 1]]))[0, 1]), 1.0, abs_tol=0.01)
+    assert torch.equal(codec.on_robot(obs[None])["top"], shown[None, :, 3 : 3 + int(found.split()[4])])
     drawn = codec.decode(obs)
     assert drawn["top"].shape == pictures.shape
     assert torch.allclose(drawn["joints"], numbers, atol=1e-4)
@@ -140,5 +141,6 @@ def test_a_camera_shows_them_behind_its_points():
 def test_without_numbers_or_where_none_are_asked_for_there_are_none():
     assert camera(landmarks=0).spec.parts[1].shape == (3, 2)
     assert camera(landmarks=0).find_landmarks({}) == []
+    assert camera().on_robot(torch.zeros(2, 14)) == {}
     alone = CamerasCodec(PointsCodecConfig(points=3, side=16, width=8), (), {"top": SIZE})
     assert alone.spec.parts[0].shape == (3, 2)
