@@ -16,7 +16,7 @@ pytest.importorskip(
 
 from glocal.pipeline.config import EnvConfig, RobotConfig
 
-PLAY = ("--episodes", "1", "--steps", "12", "--processes", "1", "--told")
+PLAY = ("--episodes", "3", "--steps", "100", "--processes", "1", "--told")
 
 
 def senses(name: str) -> tuple[str, ...]:
