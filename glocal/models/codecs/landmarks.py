@@ -26,13 +26,13 @@ WIDTH = 0.5
 """Standard deviation of the window that cutouts are weighed by, of half their side."""
 CLEAR = 0.12
 """What differs from the background by so much, of 1, is wholly apart from it."""
-COLOURS, SHAPES = 1.0, 0.5
-"""Weights of what colour a cell has and of whether it is apart from the background."""
+SHAPE = 0.5
+"""Weight of whether a cell is apart from the background, beside what colour it has."""
 EMPTY = 0.03
 """The mean square of cutouts that counts as none, so that alike and empty is not alike."""
 BATCH, LR, SLOWER = 64, 0.02, 0.1
-MEASURED = 1000
-"""Pictures that a search begins and ends with, at most."""
+ENOUGH, MEASURED = 100, 1000
+"""Pictures that are searched, at least, and that a search begins and ends with, at most."""
 HELD_OUT = 0.2
 """Share of the pictures that say which landmarks are kept."""
 SHRUNK, ASTRAY = (4, 2, 1), (0.3, 0.2, 0.12)
@@ -84,6 +84,8 @@ class Landmarks(nn.Module):
 
     def find(self, seen: "Seen", updates: int) -> int:
         """Find them in recorded pictures; says how many were."""
+        if len(seen.numbers) < ENOUGH:
+            return 0
         held_out = max(1, round(HELD_OUT * len(seen.numbers)))
         trial = _search(seen.part(slice(held_out, None)), updates)
         kept = _chosen(trial, seen.part(slice(held_out)))[: len(self.middle)]
@@ -111,7 +113,7 @@ class Seen(NamedTuple):
         image = to_channels(self.images[rows])
         away = (image - self.background).abs().amax(1, keepdim=True) - self.haze
         apart = (away / (CLEAR - self.haze)).clamp(0, 1)
-        return torch.cat([COLOURS * (image - 0.5) * apart, SHAPES * apart], dim=1)
+        return torch.cat([(image - 0.5) * apart, SHAPE * apart], dim=1)
 
 
 def _search(seen: Seen, updates: int) -> Landmarks:
