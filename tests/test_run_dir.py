@@ -78,7 +78,7 @@ def test_kept_observations_that_are_not_what_was_encoded_are_encoded_anew(tmp_pa
         tmp_path / "codec", "codec", 1, Run(tmp_path, config).about(), build_codec(config).state_dict(), {}
     )
     encoded = Run(tmp_path, config).observations
-    (kept,) = (tmp_path / "codec").glob("obs-*.npy")
+    (kept,) = (tmp_path / "codec").glob("seen-*.npy")
     assert encoded.abs().sum() > 0 and torch.equal(Run(tmp_path, config).observations, encoded)
     spoil(kept)
     assert torch.equal(Run(tmp_path, config).observations, encoded)

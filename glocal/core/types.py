@@ -231,6 +231,16 @@ class Codec(nn.Module, ABC):
     def decode(self, obs: Tensor) -> dict[str, Tensor]:
         """The recorded fields that observations (*batch, d) stand for, as far as they are known."""
 
+    def unseen(self, fields: Mapping[str, Tensor]) -> Bool[Tensor, "*batch d"] | None:
+        """Which numbers of observations nothing in recorded fields shows, as what hides is in the way; None where all
+        are always seen."""
+        return None
+
+    def observe(self, fields: Mapping[str, Tensor], before: Tensor | None = None) -> Tensor:
+        """Observations (*batch, d) of recorded fields; what nothing shows stays as it was in those `before`, if any."""
+        obs, unseen = self.encode(fields), None if before is None else self.unseen(fields)
+        return obs if before is None or unseen is None else torch.where(unseen, before, obs)
+
 
 class FittedCodec(Codec):
     """A codec that takes statistics from recorded fields before use."""

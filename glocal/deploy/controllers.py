@@ -36,17 +36,18 @@ def learned(codec: Codec, policy: Policy, forget: float = 0.0, view: View = plai
     act = acting(policy, forget)
     device = next(policy.parameters()).device
 
-    def look(seen: Sequence[Any]) -> Tensor:
+    def look(seen: Sequence[Any], before: Tensor | None = None) -> Tensor:
         fields = recorded_fields([view(one) for one in seen], codec.reads)
-        return codec.encode({name: field.to(device) for name, field in fields.items()})
+        return codec.observe({name: field.to(device) for name, field in fields.items()}, before)
 
     nothing = np.zeros((0, 2))
     seen = yield nothing
-    belief = policy.surrogate.initial(look(seen))
+    obs = look(seen)
+    belief = policy.surrogate.initial(obs)
     while True:
         action = act(belief)
         seen = yield action.cpu().numpy()
-        obs = look(seen)
+        obs = look(seen, obs)
         belief = policy.surrogate.correct(policy.surrogate.predict(belief, action), obs)
 
 

@@ -121,14 +121,15 @@ def _shifted(plans: Float[Tensor, "n h a"]) -> Float[Tensor, "n h a"]:
     return torch.cat([plans[:, 1:], plans[:, -1:]], dim=1)
 
 
-def looked(codec: Codec, world: World, seen: Sequence[Any], action: Tensor) -> Segment:
-    """What the global model needs of what environments show after actions (n, a): a row each, (n, 1, ...)."""
+def looked(codec: Codec, world: World, seen: Sequence[Any], action: Tensor, before: Tensor | None = None) -> Segment:
+    """What the global model needs of what environments show after actions (n, a), and after the observations (n, 1, d)
+    `before`, if any: a row each, (n, 1, ...)."""
     device = _device(world)
     fields = {name: field.to(device)[:, None] for name, field in recorded_fields(seen, codec.reads).items()}
     nothing = torch.zeros(len(seen), 1, device=device)
     pictures = codec.pictures(fields) if isinstance(codec, CamerasCodec) and isinstance(world, PictureWorld) else None
     with torch.no_grad():
-        return Segment(codec.encode(fields), action.to(device)[:, None], nothing, nothing + 1, pictures)
+        return Segment(codec.observe(fields, before), action.to(device)[:, None], nothing, nothing + 1, pictures)
 
 
 def resting(codec: Codec, world: World, seen: Sequence[Any], window: int, action_dim: int) -> Segment:
@@ -146,7 +147,8 @@ def planning(
     while True:
         action = planner.act(past)
         seen = yield action.numpy()
-        past = cat([past[:, 1:], looked(codec, world, [view(one) for one in seen], action)])
+        now = looked(codec, world, [view(one) for one in seen], action, past.obs[:, -1:])
+        past = cat([past[:, 1:], now])
 
 
 def _device(world: Any) -> torch.device:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from glocal.core.improve import Policy
@@ -118,7 +119,7 @@ class Recordings(RunFolder):
         if not self.config.task.images:
             return _finite(encode_store(self.codec, self.store, self.device))
         weights = self.folder / "codec" / "last" / "model.safetensors"
-        path = self.folder / "codec" / f"obs-{self.store.hash[:16]}-{sha256(weights)[:16]}.npy"
+        path = self.folder / "codec" / f"seen-{self.store.hash[:16]}-{sha256(weights)[:16]}.npy"
         rows = int(self.store.starts[-1])
         found = remembered(path, rows, lambda: encode_store(self.codec, self.store, self.device).numpy())
         return _finite(torch.from_numpy(found))
@@ -220,12 +221,23 @@ def encode_store(codec: Codec, store: EpisodeStore, device: torch.device) -> Ten
     """Observations (rows, d) of everything recorded."""
     total = int(store.starts[-1])
     area = max((x[0].size for name in codec.reads if (x := store.fields[name]).ndim == 4), default=USUAL_AREA)
-    count, parts = max(8, ENCODED_AT_ONCE * USUAL_AREA // max(area, USUAL_AREA)), []
+    count, parts, unseen = max(8, ENCODED_AT_ONCE * USUAL_AREA // max(area, USUAL_AREA)), [], []
     for start in range(0, total, count):
         rows = slice(start, start + count)
         fields = {name: torch.tensor(store.fields[name][rows]).to(device) for name in codec.reads}
         parts.append(codec.encode(fields).cpu())
-    return torch.cat(parts)
+        if (hidden := codec.unseen(fields)) is not None:
+            unseen.append(hidden.cpu())
+    return carried(torch.cat(parts), torch.cat(unseen), torch.as_tensor(store.starts)) if unseen else torch.cat(parts)
+
+
+def carried(obs: Float[Tensor, "n d"], unseen: Bool[Tensor, "n d"], starts: Int[Tensor, " e"]) -> Float[Tensor, "n d"]:
+    """Observations of episodes that begin at `starts`, the last of which is where all end, in which what is unseen
+    stays as it was seen last in its episode."""
+    rows = torch.arange(len(obs))
+    first = starts[torch.searchsorted(starts, rows, right=True) - 1]
+    last = torch.where(unseen, first[:, None], rows[:, None]).cummax(0).values
+    return obs.gather(0, last)
 
 
 def split_recorded(config: Config, count: int) -> tuple[range, range, range]:

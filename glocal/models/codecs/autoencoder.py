@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from glocal.models.codecs.images import to_bytes, to_channels
@@ -22,6 +22,10 @@ class PictureAutoencoder(nn.Module, ABC):
     def doubt(self) -> str:
         """What speaks against it after `fit_statistics`, in words; by default nothing."""
         return ""
+
+    def unseen(self, images: UInt8[Tensor, "*batch h w 3"]) -> Bool[Tensor, "*batch n"] | None:
+        """Which of the numbers that stand for pictures nothing in these shows; by default all are seen."""
+        return None
 
     @abstractmethod
     def compress(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b _ *cells"]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import cast
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from glocal.core.pictures import packed
@@ -95,6 +95,18 @@ class CamerasCodec(LearnedCodec):
         vectors = [self.vectors.encode(fields)] if self.vectors.parts else []
         grids = {name: self._grid(self.drawn_by[name]).encode(fields[name]) for name in self.cameras}
         return self._beside(vectors, grids)
+
+    def unseen(self, fields: Mapping[str, Tensor]) -> Bool[Tensor, "*batch d"] | None:
+        hidden = {name: self._grid(self.drawn_by[name]).unseen(fields[name]) for name in self.cameras}
+        found = [one for one in hidden.values() if one is not None]
+        if not found:
+            return None
+        whole = found[0].new_zeros(*found[0].shape[:-1], self.spec.obs_dim)
+        for name, one in hidden.items():
+            if one is not None:
+                first = self.spec.columns(name).start
+                whole[..., first : first + one.shape[-1]] = one
+        return whole
 
     def observed(
         self, numbers: Float[Tensor, "b d"], pictures: Mapping[str, Float[Tensor, "b 3 h w"]]

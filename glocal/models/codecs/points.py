@@ -10,6 +10,9 @@ All points would begin where most of a picture differs from the background, and 
 arm, would never have one. So some begin on a colour each, the most different ones among those that differ from the
 background: a thing mostly has a colour of its own.
 
+What something hides is not seen, and such a point would jump to wherever its colour is likest. So it stays where it was
+last (`Codec.observe`).
+
 It asks of a scene that the camera stands still, and that what matters can be told by where things are: what changes
 without moving, a lamp that goes on, is not seen.
 """
@@ -45,6 +48,8 @@ PICKY = 4.0
 """At first, the logarithm of how much less a point sees of a colour for the squared distance from its own."""
 UNLIKE = 1e-4
 """What a cell of the wrong colour counts for at least."""
+VISIBLE = 0.5
+"""Pixels of its own colour, and apart from the background, that have to be seen of a thing, at least."""
 LEFT_IN = 0.98
 """Of a moved picture so much of what is apart from the background has to be left in it for its points to count."""
 
@@ -136,6 +141,15 @@ class PointsAutoencoder(PictureAutoencoder):
         weight = exact.flatten(2).softmax(-1)
         return (weight[:, :, None] * self.plan.flatten(1)).sum(-1)
 
+    @torch.no_grad()
+    def unseen(self, images: UInt8[Tensor, "*batch h w 3"]) -> Bool[Tensor, "*batch n"] | None:
+        """Points that began on a colour of which next to nothing is apart from the background."""
+        image = to_channels(images.flatten(0, -4))
+        apart = (self._apart(image) / (CLEAR - self.haze)).clamp(max=1.0)
+        hidden = (self._alike(image) * apart).sum((2, 3)) < VISIBLE
+        others = hidden.new_zeros(len(hidden), self.cfg.points - hidden.shape[1])
+        return torch.cat([hidden, others], dim=1).repeat_interleave(2, 1).unflatten(0, images.shape[:-3])
+
     def draw(self, latent: Float[Tensor, "b k 2"]) -> Float[Tensor, "b 3 h w"]:
         """The pictures, in [0, 1], that points stand for."""
         away = (self.bumped - latent[..., None, None]).pow(2).sum(2)
@@ -163,11 +177,14 @@ class PointsAutoencoder(PictureAutoencoder):
         """How much cells have the colour that a point begins on, as logarithms; 0 for points that begin on none."""
         if not len(self.colours):
             return image.new_zeros(1, 1, 1, 1)
+        liked = nn.functional.avg_pool2d(self._alike(image), self.cell).clamp_min(UNLIKE).log()
+        return nn.functional.pad(liked, (0, 0, 0, 0, 0, self.cfg.points - len(self.colours)))
+
+    def _alike(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h w"]:
+        """How much pixels have the colours that points begin on, from 0 to 1."""
         own = self.colours[..., None, None]
         away = image.pow(2).sum(1, keepdim=True) - 2 * nn.functional.conv2d(image, own) + own.pow(2).sum(1)
-        alike = (-self.picky.exp()[:, None, None] * away).exp()
-        liked = nn.functional.avg_pool2d(alike, self.cell).clamp_min(UNLIKE).log()
-        return nn.functional.pad(liked, (0, 0, 0, 0, 0, self.cfg.points - len(self.colours)))
+        return (-self.picky.exp()[:, None, None] * away).exp()
 
     def _apart(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
         """How far pixels are from the background's, beyond noise."""
