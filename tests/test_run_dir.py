@@ -9,7 +9,7 @@ import torch
 from glocal.data.store import seal, write_episode
 from glocal.pipeline.build import build_codec
 from glocal.pipeline.presets import PRESETS
-from glocal.pipeline.run_dir import Run, split_recorded
+from glocal.pipeline.run_dir import Run, carried, split_recorded
 from glocal.runtime import checkpoints
 from glocal.runtime.files import UserError
 from tests.test_monitor import a_run
@@ -82,6 +82,32 @@ def test_kept_observations_that_are_not_what_was_encoded_are_encoded_anew(tmp_pa
     assert encoded.abs().sum() > 0 and torch.equal(Run(tmp_path, config).observations, encoded)
     spoil(kept)
     assert torch.equal(Run(tmp_path, config).observations, encoded)
+
+
+def test_what_is_unseen_stays_as_it_was_last_in_its_episode():
+    """Of two episodes, of 4 rows and of 3; what is unseen from the beginning is as it is."""
+    obs, hidden = torch.arange(14.0).view(7, 2), torch.zeros(7, 2, dtype=torch.bool)
+    hidden[[1, 2, 4, 6], 0] = hidden[[0, 1, 3], 1] = True
+    found = carried(obs, hidden, torch.tensor([0, 4, 7]))
+    assert found[:, 0].tolist() == [0, 0, 0, 6, 8, 10, 10]
+    assert found[:, 1].tolist() == [1, 1, 5, 5, 9, 11, 13]
+
+
+def test_a_point_that_is_hidden_in_recorded_pictures_stays(tmp_path):
+    """A red square goes right, and is not there in the third picture."""
+    config = PRESETS["pusht-points-debug"]
+    pictures = np.zeros((4, 64, 64, 3), np.uint8)
+    for i in (0, 1, 3):
+        pictures[i, 30:36, 10 + 6 * i : 16 + 6 * i] = (255, 0, 0)
+    write_episode(tmp_path / "data", 0, {"image": pictures, "action": np.zeros((4, 2), np.float32)})
+    seal(tmp_path / "data", {})
+    codec = build_codec(config)
+    codec.grids["camera_image"].colours.data[:] = torch.tensor([1.0, 0.0, 0.0])
+    checkpoints.save(tmp_path / "codec", "codec", 1, Run(tmp_path, config).about(), codec.state_dict(), {})
+    seen = Run(tmp_path, config).observations.view(4, -1, 2)
+    count = codec.grids["camera_image"].colours.shape[0]
+    assert (seen[1:, :count, 0] - seen[:-1, :count, 0]).sign().tolist() == [[1.0] * count, [0.0] * count, [1.0] * count]
+    assert not torch.equal(seen[2, count:], seen[1, count:])  # of these it is not known
 
 
 def test_what_a_codec_makes_of_recorded_pictures_has_to_be_finite(tmp_path):

@@ -10,12 +10,13 @@ from torch import nn
 from glocal.core.improve import Policy
 from glocal.core.types import Belief
 from glocal.deploy.controllers import aimless, learned, playing, recorded_fields
+from glocal.deploy.planning import looked
 from glocal.models.codecs.identity import IdentityCodec
 from glocal.models.policies.actor import Actor, ActorConfig, TanhNormal
 from glocal.models.policies.cloning import ChunkActor
 from glocal.tasks.play import PlayConfig
 from glocal.tasks.pusht import Seen
-from tests.toys import LinearSurrogate
+from tests.toys import LinearSurrogate, LinearWorld
 
 TABLE = 512.0
 
@@ -55,6 +56,16 @@ def seen(*agents: tuple[float, float]) -> list[Seen]:
     """Environments whose agents are at places in [-1, 1]^2."""
     pixels = [(np.array(at) + 1) * TABLE / 2 for at in agents]
     return [Seen(np.zeros(16), at, np.zeros(3), 0.0, None) for at in pixels]
+
+
+class Hiding(IdentityCodec):
+    """Where an agent is right of the middle, its x is hidden."""
+
+    def unseen(self, fields):
+        obs = self.encode(fields)
+        hidden = torch.zeros_like(obs, dtype=torch.bool)
+        hidden[..., -2] = obs[..., -2] > 0
+        return hidden
 
 
 def started(controller):
@@ -98,6 +109,22 @@ def test_chunks_of_actions_are_averaged_by_the_ensemble_and_forgotten_at_their_r
     fall = float(np.exp(-1.0))
     expected = (first[1] + fall * second[0]) / (1 + fall)
     assert np.allclose(controller.send(seen((0.2, 0.0)))[0], expected.detach(), atol=1e-6)
+
+
+def test_what_is_hidden_stays_as_it_was_seen_last():
+    """By hand: b0 = -0.8, a0 = -0.4; then an x that is hidden counts as the -0.8 it was."""
+    controller = started(learned(Hiding(TABLE), Policy(Remembering(), Doubting())))
+    controller.send(seen((-0.8, 0.0)))
+    assert np.allclose(controller.send(seen((0.6, 0.0)))[0, 0], (-0.8 - 0.4 - 0.8) / 2 / 2, atol=1e-6)
+    assert np.allclose(controller.send(seen((0.6, 0.0)))[0, 0], (-1.0 - 0.5 - 0.8) / 2 / 2, atol=1e-6)
+    assert np.allclose(controller.send(seen((-0.2, 0.0)))[0, 0], (-1.15 - 0.575 - 0.2) / 2 / 2, atol=1e-6)
+
+
+def test_plans_are_told_the_same():
+    codec, still = Hiding(TABLE), torch.zeros(1, 2)
+    first = looked(codec, LinearWorld(), seen((-0.8, 0.0)), still)
+    second = looked(codec, LinearWorld(), seen((0.6, 0.4)), still, first.obs)
+    assert torch.allclose(second.obs[0, 0, -2:], torch.tensor([-0.8, 0.4]))
 
 
 def test_a_policy_is_deployed_without_noise():

@@ -235,6 +235,21 @@ def test_a_small_thing_has_a_point_of_its_own_before_anything_is_learned():
     assert torch.allclose(found[2], found[3]) and (found[2] - large).norm() < 0.2  # of any colour
 
 
+def test_points_know_when_there_is_nothing_of_their_colour():
+    """Pixels of it that are apart from the background; of points that began on no colour it is not known."""
+    model = codec(points=5)
+    model.colours.data = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
+    picture = torch.zeros(3, SIZE, SIZE, 3, dtype=torch.uint8)
+    picture[:, 2:30, 2:14] = 128
+    picture[0, 20:22, 24] = picture[1, 8, 8] = torch.tensor([255, 0, 0], dtype=torch.uint8)
+    hidden = model.unseen(picture[None])
+    assert hidden.shape == (1, 3, 10)
+    assert hidden[0, :, :4].tolist() == [[False] * 4, [False] * 4, [True, True, False, False]]
+    assert not hidden[..., 4:].any()
+    model.background.copy_(to_channels(picture[0]))  # what is of the background tells nothing
+    assert model.unseen(picture)[0, :4].all()
+
+
 def test_colours_and_how_near_to_them_counts_are_learned():
     model = codec(points=4)
     model.fit_statistics(squares(torch.tensor([[3, 4], [9, 9], [20, 3]])))
