@@ -122,7 +122,7 @@ CODECS = {
     "cameras, points": (
         lambda: CamerasCodec(DOTTED, (Part("joints", (7,)),), {"keys": 64, "wrist": 32}),
         {"joints": (7,), "keys": (64, 64, 3), "wrist": (32, 32, 3)},
-        7 + 2 * 6,
+        7 + 2 * (6 + 2 * DOTTED.landmarks),
     ),
     "cameras that share an autoencoder": (
         lambda: CamerasCodec(replace(TINY, shared=True), (), {"left": 32, "right": 32}),
@@ -336,6 +336,14 @@ class TestCodecs:
         assert set(codec.reads) == set(shapes)
         obs = codec.encode(self.fields(shapes))
         assert obs.shape == (2, 3, dim) and (obs.abs() <= 3).all()
+
+    def test_what_is_unseen_and_nothing_else_stays_as_it_was(self, name):
+        make, shapes, dim = CODECS[name]
+        codec, fields = make(), self.fields(shapes)
+        obs, unseen = codec.encode(fields), codec.unseen(fields)
+        assert torch.equal(codec.observe(fields), obs)
+        hidden = torch.zeros(2, 3, dim, dtype=torch.bool) if unseen is None else unseen
+        assert torch.equal(codec.observe(fields, obs + 1), torch.where(_same_shape(hidden, obs), obs + 1, obs))
 
     def test_decodes_to_the_fields_that_it_read(self, name):
         make, shapes, _ = CODECS[name]

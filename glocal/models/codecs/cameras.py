@@ -55,7 +55,7 @@ class CamerasCodec(LearnedCodec):
         sizes = {self.drawn_by[name]: size for name, size in cameras.items()}
         self.grids = nn.ModuleDict({name: cfg.build(size) for name, size in sizes.items()})
         wanted = _landmarks(cfg, vectors)
-        marks = {name: Landmarks(wanted, len(self.vectors.mean)) for name in cameras if wanted}
+        marks = {f"camera_{name}": Landmarks(wanted, len(self.vectors.mean)) for name in cameras if wanted}
         self.landmarks = nn.ModuleDict(marks)
         self.spec = observed_spec(cfg, vectors, self.cameras, 0)
         self.reads = tuple(part.name for part in self.spec.parts)
@@ -154,4 +154,4 @@ class CamerasCodec(LearnedCodec):
         return grid
 
     def _marks(self) -> dict[str, Landmarks]:
-        return cast(dict[str, Landmarks], dict(self.landmarks.items()))
+        return {name.removeprefix("camera_"): cast(Landmarks, marks) for name, marks in self.landmarks.items()}
