@@ -1,6 +1,6 @@
 """Makes `landmarks.png` of docs/own_robot.md from a run of `robot-points`: `python docs/make_landmarks.py RUN`.
 
-Recorded pictures of its first camera, with the places on the robot that the robot's numbers tell.
+Recorded pictures of its first camera that has some, with the places on the robot that the robot's numbers tell.
 """
 
 import sys
@@ -23,13 +23,14 @@ def main() -> None:
     """Draw the picture."""
     run = open_run(Path(sys.argv[1]))
     assert isinstance(run.codec, CamerasCodec), "a run of pictures"
-    camera = run.codec.cameras[0]
     rows = np.linspace(5, len(run.store) - 1, COLUMNS * ROWS).astype(int)
-    fields = {name: torch.from_numpy(run.store.fields[name][rows]) for name in run.codec.reads}
+    fields = {name: torch.from_numpy(run.store.fields[name][rows]).to(run.device) for name in run.codec.reads}
     with torch.no_grad():
-        marks = run.codec.on_robot(run.codec.encode(fields))[camera].numpy()
+        found = run.codec.on_robot(run.codec.encode(fields))
+    assert found, "a run whose cameras have landmarks"
+    camera, marks = next(iter(found.items()))
     figure, grid = plt.subplots(ROWS, COLUMNS, figsize=(1.25 * COLUMNS, 1.25 * ROWS), layout="constrained")
-    for axes, picture, places in zip(grid.flat, fields[camera].numpy(), marks, strict=True):
+    for axes, picture, places in zip(grid.flat, fields[camera].cpu().numpy(), marks.cpu().numpy(), strict=True):
         side = len(picture)
         axes.imshow(picture)
         axes.scatter(*((places + 1) * side / 2 - 0.5).T, marker="+", color="magenta")

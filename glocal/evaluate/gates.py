@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glocal.core.ranges import Positive
-from glocal.core.spec import Spec
 
 HORIZONS = (1, 5, 10, 20)
 REWARD = 0.2
@@ -105,9 +104,12 @@ def checks(gates: Mapping[str, Any], cfg: GateConfig) -> list[dict[str, Any]]:
     return [{"name": name, "found": found, "limit": limit, "ok": found <= limit} for name, found, limit in asked]
 
 
-def stream_drift(spec: Spec, found: Tensor, truth: Tensor) -> dict[str, dict[str, float]]:
-    """Median over windows of each part's root mean square error, of open-loop rollouts (B, H, d), by horizon."""
-    squared = {name: x.pow(2).flatten(2).mean(-1) for name, x in spec.split(found - truth).items()}
+def stream_drift(
+    split: Callable[[Tensor], Mapping[str, Tensor]], found: Tensor, truth: Tensor
+) -> dict[str, dict[str, float]]:
+    """Median over windows of the root mean square error of open-loop rollouts (B, H, d), by horizon: of each of the
+    parts (B, H, ...) into which they are split."""
+    squared = {name: x.pow(2).flatten(2).mean(-1) for name, x in split(found - truth).items()}
     return {str(h): {name: float(x[:, h - 1].median().sqrt()) for name, x in squared.items()} for h in HORIZONS}
 
 

@@ -19,11 +19,10 @@ from glocal.evaluate.calibration import calibration, in_words, model_checks, usa
 from glocal.evaluate.gates import Pose, drift, errors, shuffled, stream_drift
 from glocal.evaluate.gradients import Agreement, Question, acted, agreement, recommended_horizon
 from glocal.evaluate.report.diagnosis import recommended, write_diagnosis
-from glocal.pipeline.build import build_spec
 from glocal.pipeline.config import RobotConfig
 from glocal.pipeline.run import alone
 from glocal.pipeline.run_dir import Run
-from glocal.pipeline.validate import gate_windows, moving_windows, reader
+from glocal.pipeline.validate import gate_windows, moving_windows, parts_of, reader
 from glocal.runtime.files import UserError, answered, read_json, sha256, write_json
 from glocal.runtime.progress import Ticker, console, quoted
 from glocal.runtime.trainer import threads
@@ -108,11 +107,11 @@ def _planar_model(run: Run) -> dict[str, Any]:
 
 def _robot_model(run: Run) -> dict[str, Any]:
     """Of any robot, by its streams."""
-    window, spec = run.config.world.context, build_spec(run.config)
+    window = run.config.world.context
     whole, *_ = moving_windows(run, window, ROLLOUT)
     truth, (answers, still) = whole.obs[:, window:], _answers(run, whole)
     found = {name: answer.obs for name, answer in answers.items()} | {NOTHING: still}
-    drifts = {name: stream_drift(spec, obs, truth) for name, obs in found.items()}
+    drifts = {name: stream_drift(parts_of(run), obs, truth) for name, obs in found.items()}
     moved = {name: (obs - truth).pow(2).mean(-1).sqrt().median(0).values for name, obs in found.items()}
     error = {name: float(by_step[-1]) for name, by_step in moved.items()}
     ratios = moved["true"] / moved[NOTHING].clamp_min(1e-9)

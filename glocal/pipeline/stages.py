@@ -70,7 +70,7 @@ def train_codec(run: RunFolder) -> None:
         codec.fit_vectors(_frames(store, codec.vectors.reads, kept, run.device)(torch.arange(kept)))
         for doubt in codec.doubts():
             console.print(f"note: {doubt}")
-        if codec.landmarks:
+        if codec.landmarks and not (run.folder / "codec" / "last").exists():  # else they are read with the rest
             for found in codec.find_landmarks(draw(torch.randperm(kept)[:SEARCHED])):
                 console.print(found)
     fast = build.compiled(codec.loss, run.device)

@@ -1,6 +1,7 @@
 """The gates as a stage: rollouts of the models on held-out episodes, compared with what was recorded."""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -299,11 +300,11 @@ def check_robot_gates(run: Modelled) -> None:
         "local model": replay_surrogate(surrogate, begin, action),
         "nothing moves": begin.obs[:, -1:].expand(-1, horizon, -1),
     }
-    spec = build.build_spec(run.config)
+    split = parts_of(run)
     gates: dict[str, Any] = {
         "windows": len(action),
         "windows_looked_at": everything,
-        "drift": {name: stream_drift(spec, obs, truth) for name, obs in rollouts.items()},
+        "drift": {name: stream_drift(split, obs, truth) for name, obs in rollouts.items()},
         "reward_head": reward_errors(world, whole, answer),
         "gradient": gradients(run, world, surrogate, begin, action),
     }
@@ -315,6 +316,11 @@ def check_robot_gates(run: Modelled) -> None:
     console.print("gates: root mean square error of each stream, in its standard deviations (medians over windows)")
     for line in (*stream_table(gates["drift"]), *summary(gates)):
         console.print(line)
+
+
+def parts_of(run: Modelled) -> Callable[[Tensor], Mapping[str, Tensor]]:
+    """Observations by stream and camera, as they are measured."""
+    return run.codec.unmarked if isinstance(run.codec, CamerasCodec) else build.build_spec(run.config).split
 
 
 @torch.no_grad()
@@ -358,7 +364,7 @@ def _keep_streams(
             kept |= {f"{side}_{name}": drawn[side][name].cpu().numpy() for side in sides}
             kept[f"seen_{name}"] = run.store.fields[name][rows.numpy()]
         for side, obs in sides.items():
-            kept |= {f"{side}_on_robot_{name}": x.cpu().numpy() for name, x in run.codec.on_robot(obs).items()}
+            kept |= {f"marks_{side}_{name}": x.cpu().numpy() for name, x in run.codec.on_robot(obs).items()}
         kept |= pictures
     with atomic_write(run.folder / "gates" / "rollouts.npz") as draft, draft.open("wb") as file:
         np.savez(file, allow_pickle=False, **kept)

@@ -10,7 +10,7 @@ from torch import nn
 from glocal.core.improve import Policy
 from glocal.core.types import Belief
 from glocal.deploy.controllers import aimless, learned, playing, recorded_fields
-from glocal.deploy.planning import looked
+from glocal.deploy.planning import ICEMConfig, planning
 from glocal.models.codecs.identity import IdentityCodec
 from glocal.models.policies.actor import Actor, ActorConfig, TanhNormal
 from glocal.models.policies.cloning import ChunkActor
@@ -121,10 +121,19 @@ def test_what_is_hidden_stays_as_it_was_seen_last():
 
 
 def test_plans_are_told_the_same():
-    codec, still = Hiding(TABLE), torch.zeros(1, 2)
-    first = looked(codec, LinearWorld(), seen((-0.8, 0.0)), still)
-    second = looked(codec, LinearWorld(), seen((0.6, 0.4)), still, first.obs)
-    assert torch.allclose(second.obs[0, 0, -2:], torch.tensor([-0.8, 0.4]))
+    told = []
+
+    class Told(LinearWorld):
+        def begin(self, segment, key):
+            told.append(segment.obs[0, :, -2:].tolist())
+            return super().begin(replace(segment, obs=segment.obs[..., -1:], action=segment.action[..., -1:]), key)
+
+    cfg = ICEMConfig(samples=4, iterations=1, horizon=2, elites=2)
+    controller = planning(Hiding(TABLE), Told(), cfg, 2, 1, seed=0)
+    next(controller)
+    controller.send(seen((-0.8, 0.0)))
+    controller.send(seen((0.6, 0.4)))
+    assert np.allclose(told[-1], [[-0.8, 0.0], [-0.8, 0.4]])
 
 
 def test_a_policy_is_deployed_without_noise():

@@ -1,6 +1,7 @@
 """Play on Fetch is recorded with what is told of it, and scripts read the environment as the logs have it."""
 
 import re
+from subprocess import CalledProcessError
 
 import numpy as np
 import pytest
@@ -42,6 +43,9 @@ def test_places_are_those_of_the_same_play_each_in_the_rooms_axes(tmp_path):
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path):
-    script("record_fetch", tmp_path / "logs", *PLAY, "places")
-    with pytest.raises(Exception, match="non-zero exit status"):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "mine").write_text("kept")
+    with pytest.raises(CalledProcessError) as refused:
         script("record_fetch", tmp_path / "logs", *PLAY, "places")
+    assert b"exists" in refused.value.stderr
+    assert [path.read_text() for path in (tmp_path / "logs").iterdir()] == ["kept"]

@@ -325,7 +325,7 @@ def _plot_cameras(folder: Path) -> Iterator[Any]:
 
 def _marks(file: Mapping[str, Any], camera: str) -> list[Any]:
     """Where the robot's numbers say that it is in a camera's pictures, (n, H, k, 2): recorded, again, and imagined."""
-    recorded, imagined = (file.get(f"{side}_on_robot_{camera}") for side in ("recorded", "imagined"))
+    recorded, imagined = (file.get(f"marks_{side}_{camera}") for side in ("recorded", "imagined"))
     if recorded is None or imagined is None:
         recorded = imagined = np.zeros((*file["recorded"].shape[:2], 0, 2))
     return [recorded, recorded, imagined]

@@ -139,6 +139,12 @@ class CamerasCodec(LearnedCodec):
         places = {name: obs[..., self.spec.columns(name)][..., size:].unflatten(-1, (-1, 2)) for name in self._marks()}
         return {name: places[name][..., marks.known, :] for name, marks in self._marks().items() if marks.known.any()}
 
+    def unmarked(self, obs: Float[Tensor, "*batch n"]) -> dict[str, Float[Tensor, "*batch m"]]:
+        """The parts of observations without landmarks, which follow from the vectors."""
+        size = math.prod(self.cfg.shape)
+        parts = {part.name: obs[..., self.spec.columns(part.name)] for part in self.spec.parts}
+        return {name: x[..., :size] if name in self.cameras else x for name, x in parts.items()}
+
     def loss(self, fields: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over cameras of what each one's autoencoder minimises."""
         losses, metrics = [], {}

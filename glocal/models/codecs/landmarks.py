@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from glocal.core.compasses import fitted
-from glocal.models.codecs.images import axis, to_channels
+from glocal.models.codecs.images import coordinates, to_channels
 
 HIDDEN = 32
 STARTS = 8
@@ -45,8 +45,6 @@ APART = 0.1
 LEAST, WORST = 0.05, 0.5
 """By how much cutouts have to be more alike than where places stray, or are those of other pictures; and by how much of
 what the best landmark's are."""
-FARTHEST = 1.5
-"""Landmarks that leave a picture go no farther than this, where its edge is at 1."""
 
 
 class Landmarks(nn.Module):
@@ -80,15 +78,16 @@ class Landmarks(nn.Module):
         row = numbers[..., None, :, None]
         hidden = ((self.inner @ row).squeeze(-1) + self.shift).tanh()
         place = (self.plane @ row).squeeze(-1) + self.middle + (self.outer @ hidden[..., None]).squeeze(-1)
-        return place.clamp(-FARTHEST, FARTHEST)
+        return place.clamp(-1, 1)
 
     def find(self, seen: "Seen", updates: int) -> int:
         """Find them in recorded pictures; says how many were."""
         if len(seen.numbers) < ENOUGH:
             return 0
-        held_out = max(1, round(HELD_OUT * len(seen.numbers)))
-        trial = _search(seen.part(slice(held_out, None)), updates)
-        kept = _chosen(trial, seen.part(slice(held_out)))[: len(self.middle)]
+        rows = torch.randperm(len(seen.numbers), generator=torch.Generator().manual_seed(0)).to(seen.numbers.device)
+        held_out, others = rows.tensor_split([round(HELD_OUT * len(rows))])
+        trial = _search(seen.part(others), updates)
+        kept = _chosen(trial, seen.part(held_out))[: len(self.middle)]
         with torch.no_grad():
             for mine, found in zip(self.parameters(), trial.parameters(), strict=True):
                 mine.zero_()
@@ -104,7 +103,7 @@ class Seen(NamedTuple):
     background: Float[Tensor, "3 h w"]
     haze: float
 
-    def part(self, rows: slice) -> "Seen":
+    def part(self, rows: Int[Tensor, " b"]) -> "Seen":
         """Some of them."""
         return self._replace(numbers=self.numbers[rows], images=self.images[rows])
 
@@ -142,11 +141,7 @@ def _search(seen: Seen, updates: int) -> Landmarks:
 def _begun(seen: Seen, random: torch.Generator) -> Landmarks:
     """Around the middle of what is apart from the background, which follows the robot, if not as it should."""
     device, some = seen.numbers.device, torch.arange(len(seen.numbers), device=seen.numbers.device)[:MEASURED]
-    weight = seen.layers(some)[:, 3]
-    across = axis(weight.shape[2]).to(device)
-    down = axis(weight.shape[1]).to(device)
-    middles = torch.stack([(weight * across).sum((1, 2)), (weight * down[:, None]).sum((1, 2))], dim=-1)
-    middles = middles / weight.sum((1, 2))[:, None].clamp_min(1e-3)
+    middles = torch.cat([_middles(seen.layers(rows)[:, 3]) for rows in some.split(BATCH)])
     told = torch.cat([seen.numbers[some], torch.ones(len(some), 1, device=device)], dim=1)
     plane = fitted(told.double().cpu(), middles.double().cpu())[0].float()
     trial = Landmarks(STARTS, seen.numbers.shape[1])
@@ -160,19 +155,33 @@ def _begun(seen: Seen, random: torch.Generator) -> Landmarks:
     return trial.to(device).requires_grad_(True)
 
 
+def _middles(weight: Float[Tensor, "b h w"]) -> Float[Tensor, "b 2"]:
+    """The middle of weights of cells."""
+    plan = coordinates(weight.shape[-1]).to(weight)
+    return (weight[:, None] * plan).sum((2, 3)) / weight.sum((1, 2))[:, None].clamp_min(1e-3)
+
+
 def alikeness(layers: Float[Tensor, "b c h w"], places: Float[Tensor, "b k 2"]) -> Float[Tensor, " k"]:
     """How alike pictures are around places: the energy of the mean cutout, of that of each; from 0 to 1."""
-    line = axis(CELLS).to(places)
-    grid = torch.stack([line.expand(CELLS, CELLS), line[:, None].expand(CELLS, CELLS)], dim=-1)
-    window = (-grid.pow(2).sum(-1) / (2 * WIDTH**2)).exp()
+    return _alike(_cutouts(layers, places))
+
+
+def _cutouts(layers: Float[Tensor, "b c h w"], places: Float[Tensor, "b k 2"]) -> Float[Tensor, "b c k s s"]:
+    """What pictures show around places, the less of it counting the farther it is."""
+    grid = coordinates(CELLS).movedim(0, -1).to(places)
     where = (places[:, :, None, None] + REACH * grid).flatten(1, 2)
-    cut = (
-        nn.functional.grid_sample(layers, where, padding_mode="border", align_corners=False).unflatten(2, (-1, CELLS))
-        * window
-    )
+    cut = nn.functional.grid_sample(layers, where, padding_mode="border", align_corners=False)
+    return cut.unflatten(2, (-1, CELLS)) * _window(places)
+
+
+def _alike(cut: Float[Tensor, "b c k s s"]) -> Float[Tensor, " k"]:
     count, each = len(cut), cut.pow(2).sum((0, 1, 3, 4))
     pairs = cut.sum(0).pow(2).sum((0, 2, 3)) - each  # of two different ones
-    return pairs / (count - 1) / (each + count * EMPTY * window.pow(2).sum())
+    return pairs / (count - 1) / (each + count * EMPTY * _window(cut).pow(2).sum())
+
+
+def _window(like: Tensor) -> Float[Tensor, "s s"]:
+    return (-coordinates(CELLS).to(like).pow(2).sum(0) / (2 * WIDTH**2)).exp()
 
 
 def _strayed(places: Float[Tensor, "b k 2"], way: Float[Tensor, "*k 2"]) -> Float[Tensor, "b k 2"]:
@@ -186,11 +195,13 @@ def _strayed(places: Float[Tensor, "b k 2"], way: Float[Tensor, "*k 2"]) -> Floa
 def _chosen(trial: Landmarks, seen: Seen) -> list[int]:
     """Those that make cutouts alike, and less so where they stray in any direction, and that differ; the best first."""
     rows = torch.arange(len(seen.numbers), device=seen.numbers.device)[:MEASURED]
-    layers, places = seen.layers(rows), trial(seen.numbers[rows])
-    alike, by_chance = alikeness(layers, places), alikeness(layers, places.roll(len(rows) // 2, 0))
+    places = trial(seen.numbers[rows])
     ways = ASTRAY[-1] * places.new_tensor([[1, 0], [0.7, 0.7], [0, 1], [0.7, -0.7]])
-    strayed = torch.stack([alikeness(layers, _strayed(places, way)) for way in ways])
-    score = alike - torch.cat([strayed, by_chance[None]]).amax(0)
+    others = [places.roll(len(rows) // 2, 0), *(_strayed(places, way) for way in ways)]
+    tried = torch.cat([places, *others], dim=1)
+    parts = zip(rows.split(BATCH), tried.split(BATCH), strict=True)
+    alike = _alike(torch.cat([_cutouts(seen.layers(some), at) for some, at in parts])).view(len(others) + 1, -1)
+    score = alike[0] - alike[1:].amax(0)
     kept: list[int] = []
     for i in score.argsort(descending=True).tolist():
         apart = all((places[:, i] - places[:, j]).norm(dim=-1).median() > APART for j in kept)

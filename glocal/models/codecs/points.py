@@ -144,6 +144,8 @@ class PointsAutoencoder(PictureAutoencoder):
     @torch.no_grad()
     def unseen(self, images: UInt8[Tensor, "*batch h w 3"]) -> Bool[Tensor, "*batch n"] | None:
         """Points that began on a colour of which next to nothing is apart from the background."""
+        if not len(self.colours):
+            return None
         image = to_channels(images.flatten(0, -4))
         apart = (self._apart(image) / (CLEAR - self.haze)).clamp(max=1.0)
         hidden = (self._alike(image) * apart).sum((2, 3)) < VISIBLE

@@ -89,7 +89,8 @@ class CamerasWorld(DiffusionWorld):
         self.register_buffer("plan", torch.stack([line.expand(self.side, -1), line[:, None].expand(-1, self.side)]))
         self.features = Standard(spec, cfg.context, cfg.scales)
         cells = sum(shape[0] for shape in grids)
-        flat = self.numbers * (1 + 2 * cfg.scales + cfg.context - 1) + cfg.context * spec.action_dim + 1
+        seen_from = len(self.features.relations.weight) * (1 + 2 * cfg.scales)
+        flat = self.numbers * (1 + 2 * cfg.scales + cfg.context - 1) + cfg.context * spec.action_dim + seen_from + 1
         seen = cfg.context * cells + 2, flat
         self.denoiser = CamerasDenoiser(*SIZES[cfg.size], (cells, self.side), self.numbers, seen)
         self.head = PlainOutcome(spec.obs_dim, cfg.head_width)
@@ -129,7 +130,9 @@ class CamerasWorld(DiffusionWorld):
         return torch.stack([part.mean() for part in self.spec.split(squared).values()]).mean()
 
     def _flat(self, obs: Tensor, action: Tensor) -> Float[Tensor, "b f"]:
-        """The numbers now, in waves as well, how they changed, and the actions."""
+        """The numbers now, in waves as well, how they changed, the actions, and what is seen from what moves it."""
         now, scale = obs[:, -1, : self.numbers], self.features.scale[: self.numbers]
         past = (obs[:, 1:, : self.numbers] - obs[:, :-1, : self.numbers]) / scale
-        return torch.cat([now, harmonics(now / 4, self.cfg.scales), past.asinh().flatten(1), action.flatten(1)], dim=-1)
+        seen_from = self.features.relations(now, self.cfg.scales)
+        waves = harmonics(now / 4, self.cfg.scales)
+        return torch.cat([now, waves, past.asinh().flatten(1), action.flatten(1), seen_from], dim=-1)

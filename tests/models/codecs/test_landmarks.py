@@ -7,7 +7,7 @@ import torch
 
 from glocal.core.spec import Part
 from glocal.models.codecs.cameras import CamerasCodec
-from glocal.models.codecs.landmarks import FARTHEST, STARTS, Landmarks, Seen, alikeness
+from glocal.models.codecs.landmarks import STARTS, Landmarks, Seen, alikeness
 from glocal.models.codecs.points import PointsCodecConfig
 
 SIZE, COUNT = 32, 600
@@ -67,6 +67,17 @@ def test_they_stay_where_something_hides_the_hand():
     assert torch.corrcoef(torch.stack([again[:, 0, 0], place[:, 0]]))[0, 1] > 0.99
 
 
+def test_the_order_of_pictures_does_not_matter():
+    """As where a recording begins with the robot parked."""
+    numbers, pictures, place = arm()
+    parked = COUNT // 4
+    numbers[:parked], pictures[:parked], place[:parked] = numbers[0].clone(), pictures[0].clone(), place[0].clone()
+    marks, known = Landmarks(1, 4), seen(numbers, pictures)
+    assert marks.find(known, UPDATES) == 1
+    off = (marks(known.numbers)[:, 0] - place)[parked:]
+    assert (off - off.median(0).values).norm(dim=1).median() < 2 * FIELD
+
+
 @pytest.mark.parametrize("kind", ["other numbers", "nothing is seen", "it stands still", "hardly any picture"])
 def test_none_is_found_where_numbers_tell_nothing_of_pictures(kind):
     numbers, pictures, _ = arm()
@@ -107,11 +118,11 @@ def test_the_same_pictures_give_the_same_landmarks_and_finding_anew_forgets():
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-def test_they_are_no_farther_than_somewhat_out_of_the_picture_and_are_not_trained_on():
+def test_they_stay_in_the_picture_and_are_not_trained_on():
     marks = Landmarks(STARTS, 2)
     torch.nn.init.normal_(marks.plane, std=100.0)
     told = marks(torch.randn(50, 2))
-    assert told.abs().max() == FARTHEST
+    assert told.abs().max() == 1
     assert not any(part.requires_grad for part in marks.parameters())
 
 
@@ -138,6 +149,31 @@ def test_a_camera_shows_them_behind_its_points():
     assert torch.allclose(drawn["joints"], numbers, atol=1e-4)
     again = codec.observed(obs[:, :4], {"top": pictures.movedim(-1, 1).float() / 255})
     assert torch.allclose(again, obs, atol=1e-5)
+
+
+def test_of_two_cameras_each_has_its_own_columns_of_what_is_unseen():
+    """By hand: four numbers; three points, two of which began on a colour, and two landmarks for each camera."""
+    codec = CamerasCodec(
+        PointsCodecConfig(points=3, side=16, width=8), (Part("joints", (4,)),), {"top": SIZE, "side": SIZE}
+    )
+    for grid in codec.grids.values():
+        grid.colours.data = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    pictures = torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8)
+    pictures[0, 4:8, 4:8, 0] = pictures[1, 4:8, 4:8, 2] = 255
+    hidden = codec.unseen({"joints": torch.zeros(1, 4), "top": pictures[:1], "side": pictures[1:]})
+    assert hidden.shape == (1, 4 + 2 * 10)
+    assert hidden[0].nonzero().flatten().tolist() == [4 + 2, 4 + 3, 14 + 0, 14 + 1]
+
+
+def test_no_points_on_colours_know_of_nothing_unseen():
+    codec = camera(coloured=0.0)
+    assert codec.unseen({"joints": torch.zeros(1, 4), "top": torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8)}) is None
+
+
+def test_what_is_measured_of_a_camera_is_its_points_alone():
+    obs = torch.arange(28.0).view(2, 14)
+    parts = camera().unmarked(obs)
+    assert torch.equal(parts["joints"], obs[:, :4]) and torch.equal(parts["top"], obs[:, 4:10])
 
 
 def test_without_numbers_or_where_none_are_asked_for_there_are_none():
