@@ -48,8 +48,9 @@ PICKY = 4.0
 """At first, the logarithm of how much less a point sees of a colour for the squared distance from its own."""
 UNLIKE = 1e-4
 """What a cell of the wrong colour counts for at least."""
-VISIBLE = 0.5
-"""Pixels of its own colour, and apart from the background, that have to be seen of a thing, at least."""
+VISIBLE = 0.1
+"""Pixels of its own colour, and apart from the background, that have to be seen of a thing, at least. Where half of one
+is asked for, a thing that is pushed from the camera's side counts as hidden too often."""
 LEFT_IN = 0.98
 """Of a moved picture so much of what is apart from the background has to be left in it for its points to count."""
 
