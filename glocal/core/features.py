@@ -141,8 +141,8 @@ class Standard(Featurizer):
     """Numbers as they are, and their changes in units of the typical one, which the cells of a grid share.
 
     Where numbers tell a heading in the plane, or a place that moves as it heads, their changes are told in its axes
-    (`Bearings`), and what is moved by others is told as it is seen from them, too (`Relations`); which do and are is
-    found in what was recorded, among the vectors that an observation begins with.
+    (`Bearings`). Numbers that others move are told as they are seen from these, too (`Relations`). Both are found in
+    what was recorded, among the vectors that an observation begins with.
 
     Changes have heavy tails: most numbers rest most of the time, and move by many times their typical change when they
     do. What models predict is asinh(change / scale), which is linear for small changes and logarithmic for large ones,

@@ -122,19 +122,19 @@ def _seen_from(
     place = seen[:, thing]
     by: list[int] = []
     weight, off = _robust(plain, place)
-    alone = left = _spread(off)
+    alone = left = _deviation(off)
     while len(by) < FEW and len(others) > len(by):
         candidates = [j for j in others if j not in by]
         likely = candidates[int(_correlation(torch.cat([seen[:, by], plain], 1), seen[:, candidates], off).argmax())]
         tried, missed = _robust(torch.cat([seen[:, [*by, likely]], plain], 1), place)
-        if _spread(missed) > HELPS * left:
+        if _deviation(missed) > HELPS * left:
             break
-        by, weight, off, left = [*by, likely], tried, missed, _spread(missed)
+        by, weight, off, left = [*by, likely], tried, missed, _deviation(missed)
     if not by or alone < STILL:
         return None
     row = torch.zeros(numbers.shape[1], dtype=numbers.dtype)
     row[thing], row[by], offset = 1.0, -weight[: len(by)], -weight[-1]
-    resting = _spread((numbers @ row)[~moves])
+    resting = _deviation((numbers @ row)[~moves])
     if resting < STILL or left > TELLS * min(alone, resting):
         return None
     unit = torch.maximum(2 * (seen @ row + offset).std(), (numbers @ row).std() / WIDEST)
@@ -151,7 +151,7 @@ def _robust(told: Float[Tensor, "n p"], place: Float[Tensor, " n"]) -> tuple[Flo
     return weight, place - told @ weight
 
 
-def _spread(off: Float[Tensor, " n"]) -> float:
+def _deviation(off: Float[Tensor, " n"]) -> float:
     """The deviation of most of them."""
     return float((off - off.median()).abs().median() / NORMAL) if len(off) else 0.0
 

@@ -232,7 +232,7 @@ class Codec(nn.Module, ABC):
         """The recorded fields that observations (*batch, d) stand for, as far as they are known."""
 
     def unseen(self, fields: Mapping[str, Tensor]) -> Bool[Tensor, "*batch d"] | None:
-        """Which numbers of observations nothing in recorded fields shows, as what hides is in the way; None where all
+        """Which numbers of observations recorded fields do not show, because something is in the way; None where all
         are always seen."""
         return None
 

@@ -108,7 +108,7 @@ class CamerasCodec(LearnedCodec):
                 whole[..., first : first + one.shape[-1]] = one
         return whole
 
-    def observed(
+    def encode_drawn(
         self, numbers: Float[Tensor, "b d"], pictures: Mapping[str, Float[Tensor, "b 3 h w"]]
     ) -> Float[Tensor, "b n"]:
         """What `encode` makes of standardised vectors and of cameras' pictures, here in [0, 1], channels first."""

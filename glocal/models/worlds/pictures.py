@@ -50,7 +50,7 @@ class PictureWorld(nn.Module, ABC):
     def __init__(self, context: int, scales: int, spec: Spec, codec: CamerasCodec):
         super().__init__()
         self.spec, self.sides = spec, codec.sides
-        self.observed: Callable[..., Tensor] = codec.observed  # its method alone: the codec is trained apart
+        self.encode: Callable[..., Tensor] = codec.encode_drawn  # its method alone: the codec is trained apart
         self.features = Standard(Spec(codec.vectors.parts, spec.action_dim), context, scales)
 
     @property
@@ -108,7 +108,7 @@ class PictureWorld(nn.Module, ABC):
     def shown(self, seen: Window) -> Float[Tensor, "b d"]:
         """The observation of what is seen last."""
         pictures = {name: (last + 1) / 2 for name, last in self.split(seen.pictures[:, -1]).items()}
-        return self.observed(seen.numbers[:, -1], pictures)
+        return self.encode(seen.numbers[:, -1], pictures)
 
     def pictures(self, context: Any) -> dict[str, UInt8[Tensor, "b s s 3"]]:
         """What each camera shows last."""

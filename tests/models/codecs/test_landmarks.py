@@ -147,7 +147,7 @@ def test_a_camera_shows_them_behind_its_points():
     drawn = codec.decode(obs)
     assert drawn["top"].shape == pictures.shape
     assert torch.allclose(drawn["joints"], numbers, atol=1e-4)
-    again = codec.observed(obs[:, :4], {"top": pictures.movedim(-1, 1).float() / 255})
+    again = codec.encode_drawn(obs[:, :4], {"top": pictures.movedim(-1, 1).float() / 255})
     assert torch.allclose(again, obs, atol=1e-5)
 
 
