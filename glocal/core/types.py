@@ -68,7 +68,7 @@ def cat(bundles: Sequence[B], dim: int = 1) -> B:
 
 
 def where(mask: Bool[Tensor, " b"], yes: B, no: B) -> B:
-    """Element i of the batch from `yes` where `mask[i]`, else from `no`."""
+    """Element i of the batch from `yes` where `mask[i]`, else from `no`; what is no tensor, a key, is that of `yes`."""
     return yes.tensors(lambda a, b: torch.where(mask.view(-1, *[1] * (a.ndim - 1)), a, b), no)
 
 

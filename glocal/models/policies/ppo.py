@@ -156,7 +156,7 @@ class PPOIteration:
         age = now.age + 1
         ended, over = seen.cont < 0.5, age >= self.cfg.episode
         done = ended | over
-        self.imagined = where(done, fresh, Imagined(context, belief, now.recent, age))
+        self.imagined = where(~done, Imagined(context, belief, now.recent, age), fresh)  # whose key goes on
         # Time-outs are bootstrapped, by the value before the last action; what has ended earns nothing more.
         told = {"time_outs": (over & ~ended).float()}
         self.algorithm.process_env_step(self._shown(self.imagined.belief), seen.reward, done.float(), told)

@@ -61,17 +61,26 @@ def _copied(tree):
     return [_copied(value) for value in tree] if isinstance(tree, list) else tree
 
 
+class KeyedWorld(QuantisedWorld):
+    """The same, which remembers the keys that its noise would be drawn by."""
+
+    def __init__(self):
+        self.keys: list[int] = []
+
+    def step(self, context: Place, action: Tensor) -> tuple[Place, Step]:
+        self.keys.append(context.key)
+        return super().step(context, action)
+
+
 @pytest.mark.parametrize("horizon", [5, 16])
 def test_an_environment_begins_anew_after_an_episode(horizon):
     torch.manual_seed(0)
-    ppo = work()
-    keys = {ppo.imagined.context.key}
-    for _ in range(horizon):
-        with torch.no_grad():
-            ppo._act(ppo.environments.begin(torch.zeros(CONFIG.envs, dtype=torch.long)))
-        keys.add(ppo.imagined.context.key)
+    world = KeyedWorld()
+    ppo = work(cfg=replace(CONFIG, horizon=horizon), world=world)
+    for _ in range(3):
+        ppo.iterate()
         assert (ppo.imagined.age < CONFIG.episode).all()
-    assert len(keys) == horizon + 1, "the world's noise is drawn anew at every step"
+    assert len(set(world.keys)) == 3 * horizon, "the world's noise is drawn anew at every step"
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch):
