@@ -6,13 +6,12 @@ from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-import glocal
 from glocal.pipeline import collect, stages, validate
 from glocal.pipeline.config import Config
 from glocal.runtime.versions import Package
 from glocal.tasks.pusht import PushTConfig
 
-LOADED = Package.read(Path(glocal.__file__).parent)
+LOADED = Package.read(Path(__file__).parents[1])
 """The package's sources as they were when this process began, whatever is edited while it works."""
 FREE = ("preset", "device", "threads", "processes", "clock", "logs")
 """Parts of the configuration that any stage may read: no result depends on them, but for logs on what they hold."""
