@@ -16,7 +16,7 @@ from glocal.core.bearings import Bearings
 from glocal.core.nets import harmonics, outcome_head
 from glocal.core.relations import Relations
 from glocal.core.returns import weighted_mean
-from glocal.core.spec import Spec
+from glocal.core.spec import Part, Spec
 from glocal.core.types import Pairs, Segment
 
 POLICY_SCALES = 1
@@ -163,8 +163,9 @@ class Standard(Featurizer):
 
     @torch.no_grad()
     def fit_statistics(self, pairs: Pairs) -> None:
-        self._look_at_numbers(pairs)
         before, after = pairs.before, pairs.after
+        self._find_bearings(pairs)
+        self.relations.find(before[:, : self.numbers], after[:, : self.numbers])
         squared = self.spec.split(self._change(before, after).pow(2).mean(0))
         self.scale.copy_(self.spec.join({name: _typical(x) for name, x in squared.items()}))
         self.largest.copy_(self.delta(before, after).abs().amax(0))
@@ -191,16 +192,14 @@ class Standard(Featurizer):
         return after
 
     def found(self) -> str:
-        names = [f"{part.name} {i}" for part in self.spec.parts if len(part.shape) == 1 for i in range(part.size)]
+        names = [name for part in self.spec.parts for name in _names(part)]
         found = (self.bearings.headings, self.bearings.places)
         headings, places = ([f"{names[i]} and {names[j]}" for i, j in pairs] for pairs in found)
         told = [*(f"{pair} tell a heading" for pair in headings), *(f"{pair} a place" for pair in places)]
         return ", ".join([*told, *self.relations.found(names)])
 
-    def _look_at_numbers(self, pairs: Pairs) -> None:
-        before, after = pairs.before[:, : self.numbers], pairs.after[:, : self.numbers]
-        self.bearings.find(before, pairs.action, after)
-        self.relations.find(before, after)
+    def _find_bearings(self, pairs: Pairs) -> None:
+        self.bearings.find(pairs.before[:, : self.numbers], pairs.action, pairs.after[:, : self.numbers])
 
     def _change(self, before: Tensor, after: Tensor) -> Tensor:
         """What happened between two observations (B, d)."""
@@ -209,6 +208,13 @@ class Standard(Featurizer):
             numbers = self.bearings.change(before[:, : self.numbers], after[:, : self.numbers])
             told = torch.cat([numbers, told[:, self.numbers :]], dim=1)
         return told
+
+
+def _names(part: Part) -> list[str]:
+    """Of each of its numbers."""
+    if len(part.shape) == 2:
+        return [f"{axis} of {part.name} {i}" for i in range(part.shape[0]) for axis in "xy"]
+    return [f"{part.name} {i}" for i in range(part.size)]
 
 
 def _typical(squared: Tensor) -> Tensor:

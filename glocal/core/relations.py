@@ -7,7 +7,7 @@ have to learn every contact at every place anew; seen from the robot it looks th
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -38,6 +38,8 @@ TRIM, ROUNDS = 2.5, 3
 """Rows that are off by more than so many deviations are left out of a fit, anew in every round."""
 WIDEST = 4.0
 """Relations are told in twice what they are off by in moves, or in larger units so that they deviate by no more."""
+ALIKE = 0.98
+"""Where there are too many, of two whose values are correlated by more than this the less telling one is left out."""
 NORMAL = 0.6745
 """The median of what a normal number is off by, in its deviations."""
 
@@ -55,7 +57,8 @@ class Relation(NamedTuple):
 
 class Relations(nn.Module):
     """Numbers (d,) as seen from those that move them: `weight` and `offset` of linear combinations, in units of what
-    they are off by in moves; those that were not found are 0."""
+    they are off by in moves. The first `count` were found, the others are 0; before relations are looked for there is
+    room for all."""
 
     weight: Tensor
     offset: Tensor
@@ -65,23 +68,39 @@ class Relations(nn.Module):
         count = min(MOST, numbers)
         self.register_buffer("weight", torch.zeros(count, numbers))
         self.register_buffer("offset", torch.zeros(count))
+        self.count = count
+        self.register_load_state_dict_post_hook(_restored)
 
     @torch.no_grad()
-    def find(self, before: Float[Tensor, "n d"], after: Float[Tensor, "n d"]) -> None:
-        """Find relations in recorded numbers, which have a deviation of about one."""
+    def find(
+        self, before: Float[Tensor, "n d"], after: Float[Tensor, "n d"], among: Bool[Tensor, " d"] | None = None
+    ) -> None:
+        """Find relations in recorded numbers, which have a deviation of about one; where it is said, only `among` some
+        of them."""
         self.weight.zero_()
         self.offset.zero_()
-        if not self.weight.numel():
+        self.count = 0
+        columns = torch.arange(before.shape[1]) if among is None else among.nonzero().flatten().cpu()
+        if not columns.numel():
             return
-        found = relations(before.double().cpu(), after.double().cpu())
-        for i, one in enumerate(found[: len(self.weight)]):
-            self.weight[i], self.offset[i] = one.weight, one.offset
+        found = relations(*(x.double().cpu()[:, columns] for x in (before, after)))
+        if len(found) > len(self.weight):
+            found = _different(found, before.double().cpu()[:, columns])[: len(self.weight)]
+        self.count = len(found)
+        for i, one in enumerate(found):
+            self.weight[i, columns.to(self.weight.device)] = one.weight.to(self.weight)
+            self.offset[i] = one.offset
 
     def forward(self, numbers: Float[Tensor, "b d"], scales: int) -> Float[Tensor, "b f"]:
         """How numbers are seen, as it is and in `scales` waves; always as much, with zeros for what was not found."""
         seen = numbers @ self.weight.T + self.offset
         known = self.weight.any(1)
         return torch.cat([seen, harmonics(seen / 4, scales) * known.repeat_interleave(scales).repeat(2)], dim=-1)
+
+    def told(self, numbers: Float[Tensor, "b d"], scales: int) -> Float[Tensor, "b f"]:
+        """The same, of those alone that were found."""
+        seen = numbers @ self.weight[: self.count].T + self.offset[: self.count]
+        return torch.cat([seen, harmonics(seen / 4, scales)], dim=-1)
 
     def found(self, names: Sequence[str]) -> list[str]:
         """What was found, in words, of numbers with these names."""
@@ -91,6 +110,11 @@ class Relations(nn.Module):
             if used:
                 told.append(f"{names[used[0]]} as seen from {' and '.join(names[j] for j in used[1:])}")
         return told
+
+
+def _restored(relations: Relations, _: Any) -> None:
+    """After a checkpoint was read."""
+    relations.count = int(relations.weight.any(1).sum())
 
 
 def relations(before: Float[Tensor, "n d"], after: Float[Tensor, "n d"]) -> list[Relation]:
@@ -110,6 +134,17 @@ def relations(before: Float[Tensor, "n d"], after: Float[Tensor, "n d"]) -> list
         one = _seen_from(thing, [j for j in others if j != thing], before, side, moves[:, thing])
         found += [one] if one else []
     return sorted(found, key=lambda one: one.told)
+
+
+def _different(found: list[Relation], numbers: Float[Tensor, "n d"]) -> list[Relation]:
+    """Those that do not say what one before them says already."""
+    kept: list[Relation] = []
+    said = numbers.new_zeros(len(numbers), 0)
+    for one in found:
+        value = (numbers @ one.weight.to(numbers))[:, None]
+        if not kept or float(_correlation(torch.ones_like(value), said, value[:, 0]).max()) <= ALIKE:
+            kept, said = [*kept, one], torch.cat([said, value], dim=1)
+    return kept
 
 
 def _seen_from(

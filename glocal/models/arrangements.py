@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from glocal.core.compasses import rotate, unrotate
 from glocal.core.features import POLICY_SCALES, Outcome, Standard
 from glocal.core.nets import harmonics, outcome_head
+from glocal.core.relations import Relations
 from glocal.core.spec import Spec
 from glocal.core.types import Pairs
 from glocal.models.bodies import DRIVEN, ROOM, Bodies
@@ -63,6 +64,7 @@ class Arrangement(Standard):
         points = [part for part in spec.parts if len(part.shape) == 2]
         assert points and spec.parts[-len(points) :] == tuple(points), "points are the last parts of an observation"
         self.counts = [part.shape[0] for part in points]
+        self.relations = Relations(spec.obs_dim)
         self.pictures = nn.ModuleList(Bodies(count, spec.action_dim, self.numbers) for count in self.counts)
         self.register_buffer("goal", torch.zeros(spec.obs_dim))
         self.register_buffer("lead", torch.zeros(2, spec.action_dim))
@@ -72,11 +74,12 @@ class Arrangement(Standard):
     @torch.no_grad()
     def fit_statistics(self, pairs: Pairs) -> None:
         self.goal.copy_(pairs.after[pairs.reward.argmax()])
-        self._look_at_numbers(pairs)
+        self._find_bearings(pairs)
         before, after = self._split(pairs.before), self._split(pairs.after)
         for bodies, here, there in zip(self._bodies(), before, after, strict=True):
             bodies.find(here, pairs.action, there, pairs.before[:, : self.numbers])
         self._follow()
+        self.relations.find(pairs.before, pairs.after, self._apart())
         parts = list(zip(pairs.before.split(AT_ONCE), pairs.after.split(AT_ONCE), strict=True))
         squared = torch.stack([self._change(*part).pow(2).sum(0) for part in parts]).sum(0) / len(pairs.before)
         shared = [self._shared(*part) for part in zip(self._bodies(), self._split(squared), strict=True)]
@@ -95,7 +98,7 @@ class Arrangement(Standard):
                 told.append(harmonics(seen["near"].flatten(1), scales))
             if len(bodies.rows):
                 told += _loose(bodies, points, scale, scales)
-        told.append(self.relations(numbers[:, -1], scales))
+        told.append(self.relations.told(now, scales))
         return torch.cat(told, dim=-1)
 
     def policy(self, obs: Tensor, action: Tensor) -> Tensor:
@@ -135,8 +138,8 @@ class Arrangement(Standard):
         return shift
 
     def found(self) -> str:
-        names = [part.name for part in self.spec.parts if len(part.shape) == 2]
-        bodies = [f"{name}: {part.described()}" for name, part in zip(names, self._bodies(), strict=True)]
+        cameras = [part.name for part in self.spec.parts if len(part.shape) == 2]
+        bodies = [f"{name}: {part.described()}" for name, part in zip(cameras, self._bodies(), strict=True)]
         return "; ".join([*filter(None, [super().found()]), *bodies])
 
     def outcome(self, width: int) -> "ArrangementOutcome":
@@ -182,6 +185,12 @@ class Arrangement(Standard):
         if len(spread) == 2 and spread[1] > FLAT * spread[0]:
             self.axes[ROOM * chosen + int(bodies.oriented.int().argmax())] = 1
             self.lead.copy_(left @ right)
+
+    def _apart(self) -> Bool[Tensor, " d"]:
+        """Which numbers relations are looked for among: all but the points of bodies that have a shape, which see
+        others by themselves."""
+        fixed = [(bodies.member[bodies.firm].sum(0) > 0).repeat_interleave(2) for bodies in self._bodies()]
+        return ~torch.cat([fixed[0].new_zeros(self.numbers), *fixed])
 
     def _bodies(self) -> list[Bodies]:
         return cast(list[Bodies], list(self.pictures))

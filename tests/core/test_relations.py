@@ -109,6 +109,25 @@ def test_finding_anew_forgets_what_was_found():
     assert not model.offset.any()
 
 
+def test_where_there_are_too_many_each_says_something_else():
+    before, after, _ = pushed()
+    copies = [
+        torch.cat([x[:, :2], *[x[:, 2:4] + 1e-3 * torch.randn(len(x), 2) for _ in range(MOST)]], 1)
+        for x in (before, after)
+    ]
+    model = Relations(copies[0].shape[1])
+    model.find(*copies)
+    assert model.count == 2
+    assert {model.weight[i, 2:].argmax().item() % 2 for i in range(2)} == {0, 1}
+
+
+def test_they_are_looked_for_among_some_of_the_numbers():
+    before, after, _ = pushed()
+    model = Relations(6)
+    model.find(before, after, torch.tensor([True, True, False, True, True, True]))
+    assert model.count == 1 and model.weight[0, 3] > 0 and model.weight[0, 2] == 0
+
+
 def test_features_tell_them_and_words_name_them():
     before, after, _ = pushed()
     spec = Spec((Part("hand", (2,)), Part("disc", (2,)), Part("goal", (2,)), Part("grid", (1, 1, 1))), 2)

@@ -21,6 +21,7 @@ from glocal.models.arrangements import (
 )
 from glocal.models.bodies import ROOM
 from tests.core.test_compasses import driven
+from tests.core.test_relations import pushed
 from tests.models.test_bodies import REACH
 from tests.models.test_bodies import recorded as seen_from_above
 
@@ -144,7 +145,34 @@ def test_loose_points_are_told_from_one_another_and_from_bodies():
     way = (points[:, 1, bodies.ways[0]] - points[:, 1, bodies.ways[1]]).flatten(1)
     past = ((points[:, 1] - points[:, 0]) / model.scale.view(-1, 2)).asinh()[:, bodies.rows].flatten(1)
     expected = torch.cat([past, way, harmonics(way, 2)], 1)
+    assert model.relations.count == 0  # of noise
     assert torch.equal(model.dynamics(obs, torch.zeros(300, 2, 2), 2)[:, -expected.shape[1] :], expected)
+
+
+def pushed_point() -> Pairs:
+    """A hand among the numbers, and a disc that it pushes and a goal among the points."""
+    before, after, _ = pushed()
+    before, after = (torch.cat([x[:, :2], x[:, 2:] / 2], dim=1) for x in (before, after))
+    return Pairs(before, torch.zeros(len(before), 2), after, torch.zeros(len(before)))
+
+
+def test_points_are_seen_from_the_numbers_that_move_them():
+    spec, pairs = Spec((Part("hand", (2,)), Part("top", (2, 2))), 2), pushed_point()
+    model = ArrangementConfig().build(spec, WINDOW, 2)
+    model.fit_statistics(pairs)
+    assert "x of top 0 as seen from hand 1, y of top 0 as seen from hand 0" in model.found()
+    window = torch.stack([pairs.before, pairs.after], 1)[:5]
+    told = model.dynamics(window, torch.zeros(5, 2, 2), 2)
+    assert torch.equal(told[:, -2 * 5 :], model.relations.told(pairs.after[:5], 2)), "those alone that were found"
+    again = ArrangementConfig().build(spec, WINDOW, 2)
+    again.load_state_dict(model.state_dict())
+    assert again.relations.count == 2 and torch.equal(again.dynamics(window, torch.zeros(5, 2, 2), 2), told)
+
+
+def test_points_of_a_body_with_a_shape_are_left_to_the_body():
+    model = fitted()
+    fixed = torch.cat([torch.zeros(3), *(b.member[b.firm].sum(0).repeat_interleave(2) for b in model.pictures)]) > 0
+    assert fixed.any() and torch.equal(model._apart(), ~fixed)
 
 
 @pytest.mark.parametrize("points", [1, 24, 256])
