@@ -73,23 +73,27 @@ class Relations(nn.Module):
 
     @torch.no_grad()
     def find(
-        self, before: Float[Tensor, "n d"], after: Float[Tensor, "n d"], among: Bool[Tensor, " d"] | None = None
+        self,
+        before: Float[Tensor, "n d"],
+        after: Float[Tensor, "n d"],
+        things: Bool[Tensor, " d"] | None = None,
+        movers: Bool[Tensor, " d"] | None = None,
     ) -> None:
-        """Find relations in recorded numbers, which have a deviation of about one; where it is said, only `among` some
-        of them."""
+        """Find relations in recorded numbers, which have a deviation of about one; where it is said, only how `things`
+        are seen from `movers`."""
         self.weight.zero_()
         self.offset.zero_()
         self.count = 0
-        columns = torch.arange(before.shape[1]) if among is None else among.nonzero().flatten().cpu()
-        if not columns.numel():
+        if not self.weight.numel():
             return
-        found = relations(*(x.double().cpu()[:, columns] for x in (before, after)))
+        every = torch.ones(before.shape[1], dtype=torch.bool)
+        before, after = before.double().cpu(), after.double().cpu()
+        found = relations(before, after, *(every if x is None else x.cpu() for x in (things, movers)))
         if len(found) > len(self.weight):
-            found = _different(found, before.double().cpu()[:, columns])[: len(self.weight)]
+            found = _different(found, before)[: len(self.weight)]
         self.count = len(found)
         for i, one in enumerate(found):
-            self.weight[i, columns.to(self.weight.device)] = one.weight.to(self.weight)
-            self.offset[i] = one.offset
+            self.weight[i], self.offset[i] = one.weight, one.offset
 
     def forward(self, numbers: Float[Tensor, "b d"], scales: int) -> Float[Tensor, "b f"]:
         """How numbers are seen, as it is and in `scales` waves; always as much, with zeros for what was not found."""
@@ -117,8 +121,10 @@ def _restored(relations: Relations, _: Any) -> None:
     relations.count = int(relations.weight.any(1).sum())
 
 
-def relations(before: Float[Tensor, "n d"], after: Float[Tensor, "n d"]) -> list[Relation]:
-    """What is seen from what moves it, the most telling first."""
+def relations(
+    before: Float[Tensor, "n d"], after: Float[Tensor, "n d"], things: Bool[Tensor, " d"], movers: Bool[Tensor, " d"]
+) -> list[Relation]:
+    """How `things` are seen from those `movers` that move them, the most telling first."""
     step = after - before
     typical = step.pow(2).mean(0).sqrt().clamp_min(1e-9)
     moves = step.abs() > MOVES * typical
@@ -127,8 +133,8 @@ def relations(before: Float[Tensor, "n d"], after: Float[Tensor, "n d"]) -> list
     together = moves.T.double() @ moves.double() / torch.minimum(count, count[:, None]).clamp_min(1)
     varies = before.std(0) > STILL
     found = []
-    for thing in (bursts & (count >= ENOUGH) & varies).nonzero().flatten().tolist():
-        apart = ~bursts | (together[thing] < TOGETHER)
+    for thing in (things & bursts & (count >= ENOUGH) & varies).nonzero().flatten().tolist():
+        apart = movers & (~bursts | (together[thing] < TOGETHER))
         others = (varies & apart).nonzero().flatten().tolist()
         side = (step[:, thing] / typical[thing]).asinh()
         one = _seen_from(thing, [j for j in others if j != thing], before, side, moves[:, thing])

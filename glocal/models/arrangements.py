@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from glocal.core.compasses import rotate, unrotate
+from glocal.core.compasses import fitted, rotate, spread, unrotate
 from glocal.core.features import POLICY_SCALES, Outcome, Standard
 from glocal.core.nets import harmonics, outcome_head
 from glocal.core.relations import Relations
@@ -29,6 +29,8 @@ FLAT = 0.2
 """Actions that move a body this much less in one direction than in the other move it along a line."""
 SWING = 10.0
 """Of the sines of angles that bodies turn by within a step, so that they are of about one."""
+FOLLOWS = 0.05
+"""Coordinates of which the numbers leave less than this of their variance follow from these."""
 AT_ONCE = 4096
 """Recorded control steps that are looked at together."""
 SHARPNESS = 8.0
@@ -79,7 +81,7 @@ class Arrangement(Standard):
         for bodies, here, there in zip(self._bodies(), before, after, strict=True):
             bodies.find(here, pairs.action, there, pairs.before[:, : self.numbers])
         self._follow()
-        self.relations.find(pairs.before, pairs.after, self._apart())
+        self.relations.find(pairs.before, pairs.after, self._apart(), self._told_by_numbers(pairs.before))
         parts = list(zip(pairs.before.split(AT_ONCE), pairs.after.split(AT_ONCE), strict=True))
         squared = torch.stack([self._change(*part).pow(2).sum(0) for part in parts]).sum(0) / len(pairs.before)
         shared = [self._shared(*part) for part in zip(self._bodies(), self._split(squared), strict=True)]
@@ -187,10 +189,17 @@ class Arrangement(Standard):
             self.lead.copy_(left @ right)
 
     def _apart(self) -> Bool[Tensor, " d"]:
-        """Which numbers relations are looked for among: all but the points of bodies that have a shape, which see
+        """What may be told as it is seen from the robot: all but the points of bodies that have a shape, which see
         others by themselves."""
         fixed = [(bodies.member[bodies.firm].sum(0) > 0).repeat_interleave(2) for bodies in self._bodies()]
         return ~torch.cat([fixed[0].new_zeros(self.numbers), *fixed])
+
+    def _told_by_numbers(self, obs: Float[Tensor, "n d"]) -> Bool[Tensor, " d"]:
+        """What the robot is seen from: its numbers, and points that follow from these, as landmarks do."""
+        some = obs[spread(len(obs), AT_ONCE, obs.device)].double().cpu()
+        told = torch.cat([some[:, : self.numbers], torch.ones_like(some[:, :1])], dim=1)
+        left = fitted(told, some)[1] / some.var(0).clamp_min(1e-9)
+        return (left < FOLLOWS).to(obs.device) if self.numbers else obs.new_zeros(obs.shape[1], dtype=torch.bool)
 
     def _bodies(self) -> list[Bodies]:
         return cast(list[Bodies], list(self.pictures))

@@ -6,11 +6,17 @@ import pytest
 import torch
 
 from glocal.core.features import StandardConfig
-from glocal.core.relations import MOST, Relations, relations
+from glocal.core.relations import MOST, Relations
+from glocal.core.relations import relations as among
 from glocal.core.spec import Part, Spec
 from tests.toys import control_steps
 
 REACH = 0.1
+
+
+def relations(before: torch.Tensor, after: torch.Tensor):
+    every = torch.ones(before.shape[1], dtype=torch.bool)
+    return among(before, after, every, every)
 
 
 def pushed(count: int = 4000, seed: int = 0, size: float = 1.0, shift: float = 0.0):
@@ -126,6 +132,8 @@ def test_they_are_looked_for_among_some_of_the_numbers():
     model = Relations(6)
     model.find(before, after, torch.tensor([True, True, False, True, True, True]))
     assert model.count == 1 and model.weight[0, 3] > 0 and model.weight[0, 2] == 0
+    model.find(before, after, movers=torch.tensor([False, True, True, True, True, True]))
+    assert model.weight[:, 0].eq(0).all() and model.weight[0, 2] > 0 and model.weight[0, 1] != 0
 
 
 def test_features_tell_them_and_words_name_them():
