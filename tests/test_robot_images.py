@@ -167,3 +167,23 @@ def test_pictures_may_be_tokens_and_their_dynamics_a_transformer(logs, tmp_path)
     assert set(gates["cameras"]) == {"top", "side"} and (folder / "report.html").is_file()
     with np.load(folder / "gates" / "rollouts.npz") as file:
         assert file["recorded"].shape[-1] == 7 == len(file["names"])
+
+
+def test_where_things_are_around_a_robot_goes_the_whole_way(logs, tmp_path, capsys):
+    run = tmp_path / "run"
+    env = ("--env", SHOWN, "--env.senses", *RENDERED)
+    short = ("--task.control-steps", "4", "--evaluate.filmed", "0")
+    main(["run", "robot-ego-debug", "--logs", str(logs), "--run", str(run), *ONE, *env, *short])
+    printed = capsys.readouterr()
+    assert "colours are of things that have a place" in printed.out + printed.err
+    made = open_run(run)
+    assert {found.state for found in status(made).values()} == {"done"}
+    assert made.observations.shape[1] == 7 + 2 * 3 * made.config.codec.colours
+    assert json.loads((run / "results.json").read_text())["policy"]["success"]["n"] == 4
+
+
+def test_of_episodes_shorter_than_its_windows_it_says_so(logs, tmp_path, capsys):
+    words = refused(
+        capsys, "run", "robot-ego-debug", "--logs", logs, "--run", tmp_path / "run", "--codec.rows", 100, *ONE
+    )
+    assert "no recorded episode is as long as --codec.rows, 100" in words

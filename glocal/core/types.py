@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 B = TypeVar("B", bound="Batched")
@@ -240,6 +240,11 @@ class Codec(nn.Module, ABC):
         """Observations (*batch, d) of recorded fields; what nothing shows stays as it was in those `before`, if any."""
         obs, unseen = self.encode(fields), None if before is None else self.unseen(fields)
         return obs if before is None or unseen is None else torch.where(unseen, before, obs)
+
+    def remembered(self, obs: Float[Tensor, "n d"], starts: Int[Tensor, " e"]) -> Float[Tensor, "n d"]:
+        """Recorded observations of episodes that begin at `starts`, the last of which is where all end, as a robot has
+        them that remembers what it saw before; by default as they are."""
+        return obs
 
 
 class FittedCodec(Codec):

@@ -13,6 +13,7 @@ from glocal.core.types import Codec
 from glocal.models.arrangements import ArrangementConfig
 from glocal.models.codecs.cameras import CamerasCodec, PictureCodecConfig, observed_spec
 from glocal.models.codecs.compact import CompactCodecConfig
+from glocal.models.codecs.egocentric import EgocentricCodec, EgocentricCodecConfig, egocentric_spec
 from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.codecs.identity import IdentityCodec
 from glocal.models.codecs.keypoints import KeypointCodec
@@ -48,9 +49,11 @@ def build_spec(config: Config) -> Spec:
     task, cfg = config.task, config.codec
     if isinstance(task, PushTConfig) and not task.images:
         return scene_spec(KEYPOINTS)
+    actions = task.mapping.action_dim if isinstance(task, RobotConfig) else 2
+    if isinstance(cfg, EgocentricCodecConfig):
+        return egocentric_spec(cfg, _streams(task), _cameras(task), actions)
     if isinstance(task, PushTConfig) and not isinstance(cfg, PictureCodecConfig):
         return Spec(cfg.parts, 2)
-    actions = task.mapping.action_dim if isinstance(task, RobotConfig) else 2
     if isinstance(cfg, PictureCodecConfig):
         return observed_spec(cfg, _streams(task), _cameras(task), actions)
     return Spec(_streams(task), actions)
@@ -92,6 +95,8 @@ def build_codec(config: Config) -> Codec:
         return IdentityCodec(TABLE)
     if isinstance(cfg, PictureCodecConfig):
         return CamerasCodec(cfg, _streams(task), _cameras(task))
+    if isinstance(cfg, EgocentricCodecConfig):
+        return EgocentricCodec(cfg, _streams(task), _cameras(task))
     if isinstance(task, RobotConfig):
         raise UserError("a robot's cameras are seen as latent grids; use the preset robot-images")
     return KeypointCodec(cfg, TABLE, IMAGE_SIZE, task.agent)

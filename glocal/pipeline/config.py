@@ -19,6 +19,7 @@ from glocal.deploy.planning import ICEMConfig
 from glocal.evaluate.gates import GateConfig
 from glocal.evaluate.probe import ProbeConfig
 from glocal.models.codecs.cameras import PictureCodecConfig
+from glocal.models.codecs.egocentric import EgocentricCodecConfig
 from glocal.models.codecs.keypoints import KeypointCodecConfig
 from glocal.models.policies.actor import ActorConfig
 from glocal.models.policies.cloning import CloningConfig
@@ -39,6 +40,7 @@ from glocal.runtime.trainer import Clock, FitConfig
 from glocal.tasks.play import PlayConfig
 from glocal.tasks.pusht import PushTConfig
 
+CodecConfig = KeypointCodecConfig | PictureCodecConfig | EgocentricCodecConfig
 PictureWorldConfig = MotionConfig | PixelConfig
 """Of worlds that draw pictures."""
 WorldConfig = (
@@ -140,7 +142,7 @@ class Config:
     task: PushTConfig | RobotConfig = field(default_factory=PushTConfig)
     env: EnvConfig = field(default_factory=EnvConfig)
     play: PlayConfig = field(default_factory=PlayConfig)
-    codec: KeypointCodecConfig | PictureCodecConfig = field(default_factory=KeypointCodecConfig)
+    codec: CodecConfig = field(default_factory=KeypointCodecConfig)
     codec_fit: FitConfig = field(default_factory=FitConfig)
     world: WorldConfig = field(default_factory=VectorWorldConfig)
     world_fit: FitConfig = field(default_factory=FitConfig)
@@ -170,7 +172,7 @@ class Config:
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     configure_tagged_union(PushTConfig | RobotConfig, converter)
-    configure_tagged_union(KeypointCodecConfig | PictureCodecConfig, converter)
+    configure_tagged_union(CodecConfig, converter)
     configure_tagged_union(WorldConfig, converter)
     configure_tagged_union(MLPSurrogateConfig | RSSMConfig, converter)
     configure_tagged_union(ImproveConfig | PPOConfig, converter)

@@ -7,6 +7,7 @@ from glocal.core.improve import ImproveConfig
 from glocal.core.matching import MatchingConfig
 from glocal.evaluate.gates import GateConfig
 from glocal.models.codecs.compact import CompactCodecConfig
+from glocal.models.codecs.egocentric import EgocentricCodecConfig
 from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.codecs.points import PointsCodecConfig
 from glocal.models.codecs.tokenizer import TokenizerConfig
@@ -202,6 +203,18 @@ def _memory(config: Config, name: str) -> Config:
     )
 
 
+def _robot_ego() -> Config:
+    """An eye of its own: where things are around the robot, and the global model of numbers."""
+    robot = _robot()
+    return replace(
+        robot,
+        preset="robot-ego",
+        task=RobotConfig(images=True),
+        codec=EgocentricCodecConfig(),
+        codec_fit=FitConfig(updates=3000, batch=128, lr=2e-3, average=0.99),
+    )
+
+
 def _dreamer(config: Config, name: str) -> Config:
     """Dreamer 4's tokenizer and dynamics in place of a preset's codec and global model."""
     world = ShortcutConfig()
@@ -265,6 +278,8 @@ def _tiny(codec: Any) -> Any:
         return replace(codec, points=4, side=16, width=8, landmark_updates=10)
     if isinstance(codec, CompactCodecConfig):
         return replace(codec, numbers=8, width=8)
+    if isinstance(codec, EgocentricCodecConfig):
+        return replace(codec, colours=4, width=8, rows=4)
     if isinstance(codec, TokenizerConfig):
         return replace(codec, tokens=4, channels=2, size=0)
     return replace(codec, points=4, width=8)
@@ -330,6 +345,7 @@ _ALL = (
     _robot_motion(),
     _robot_pixels(),
     _memory(_robot_images(), "robot-memory"),
+    _robot_ego(),
     _dreamer(_robot_images(), "robot-dreamer"),
     *TASKS,
 )

@@ -228,7 +228,9 @@ def encode_store(codec: Codec, store: EpisodeStore, device: torch.device) -> Ten
         parts.append(codec.encode(fields).cpu())
         if (hidden := codec.unseen(fields)) is not None:
             unseen.append(hidden.cpu())
-    return carried(torch.cat(parts), torch.cat(unseen), torch.as_tensor(store.starts)) if unseen else torch.cat(parts)
+    starts = torch.as_tensor(store.starts)
+    obs = carried(torch.cat(parts), torch.cat(unseen), starts) if unseen else torch.cat(parts)
+    return codec.remembered(obs.to(device), starts.to(device)).cpu()
 
 
 def carried(obs: Float[Tensor, "n d"], unseen: Bool[Tensor, "n d"], starts: Int[Tensor, " e"]) -> Float[Tensor, "n d"]:

@@ -25,6 +25,8 @@ from glocal.deploy.planning import planning
 from glocal.evaluate.episodes import write_video
 from glocal.evaluate.report.run import write_report
 from glocal.models.codecs.cameras import CamerasCodec
+from glocal.models.codecs.egocentric import EgocentricCodec
+from glocal.models.codecs.surroundings import Looks
 from glocal.models.policies.cloning import chunk_loss, cloning_loss
 from glocal.models.policies.ppo import PPOActor, PPOConfig, PPOIteration
 from glocal.models.surrogates.mlp import MLPSurrogate
@@ -49,6 +51,8 @@ OWN_SEED = 1_000_003
 """Between the planners of one policy seed and the next."""
 MEASURED = 400
 """Recorded frames that a codec takes its statistics from."""
+LOOKED_AT = 256
+"""Recorded frames that are looked at together."""
 SEARCHED = 4000
 """Recorded frames in which landmarks are looked for."""
 
@@ -66,8 +70,14 @@ def train_codec(run: RunFolder) -> None:
         checkpoints.save(run.folder / "codec", "codec", 0, run.about(), codec.state_dict(), {})
         return
     codec.to(run.device).fit_statistics(draw(torch.randperm(kept)[:MEASURED]))
-    if isinstance(codec, CamerasCodec):
+    if isinstance(codec, CamerasCodec | EgocentricCodec):
         codec.fit_vectors(_frames(store, codec.vectors.reads, kept, run.device)(torch.arange(kept)))
+    if isinstance(codec, EgocentricCodec):
+        _fit(run, "codec", codec, run.config.codec_fit, _around(run, codec, draw, kept))
+        for found in codec.found():
+            console.print(found)
+        return
+    if isinstance(codec, CamerasCodec):
         for doubt in codec.doubts():
             console.print(f"note: {doubt}")
         if codec.landmarks and not (run.folder / "codec" / "last").exists():  # else they are read with the rest
@@ -76,6 +86,32 @@ def train_codec(run: RunFolder) -> None:
     fast = build.compiled(codec.loss, run.device)
     batch = run.config.codec_fit.drawn
     _fit(run, "codec", codec, run.config.codec_fit, lambda: fast(draw(torch.randint(kept, (batch,)))))
+
+
+def _around(
+    run: RunFolder, codec: EgocentricCodec, draw: Callable[[Tensor], dict[str, Tensor]], kept: int
+) -> Callable[[], tuple[Tensor, Metrics]]:
+    """What the codec of an eye that moves descends: of windows of how things look, which each picture is asked once."""
+    parts, felt = [], []
+    with Ticker("look", kept, unit="pictures") as tick:
+        for some in torch.arange(kept).split(LOOKED_AT):
+            fields = draw(some)
+            parts.append(codec.looks(fields))
+            felt.append(codec.vectors.encode(fields))
+            tick(int(some[-1]) + 1)
+    looks, told = Looks(*(torch.cat(part) for part in zip(*parts, strict=True))), torch.cat(felt)
+    starts, rows = torch.as_tensor(run.store.starts), codec.cfg.rows
+    ends = starts[torch.searchsorted(starts, torch.arange(kept), right=True)]
+    first = (torch.arange(kept) + rows <= ends).nonzero()[:, 0]
+    if not len(first):
+        raise UserError(f"no recorded episode is as long as --codec.rows, {rows}; lower that, or record longer ones")
+    batch = run.config.codec_fit.drawn
+
+    def loss() -> tuple[Tensor, Metrics]:
+        window = (first[torch.randint(len(first), (batch,))][:, None] + torch.arange(rows)).to(told.device)
+        return codec.loss_of(looks.at(window), told[window])
+
+    return loss
 
 
 def _frames(

@@ -28,6 +28,7 @@ from glocal.core.nets import ResidualConv, half_precision
 from glocal.core.pictures import CHANNELS
 from glocal.core.ranges import Amount, Count, Range, Share, Width
 from glocal.models.codecs.autoencoder import PictureAutoencoder
+from glocal.models.codecs.colours import different
 from glocal.models.codecs.images import coordinates, drawing_loss, to_channels
 from glocal.models.codecs.landmarks import STARTS
 from glocal.runtime.files import UserError
@@ -41,9 +42,9 @@ SHIFT = 0.3
 """The farthest that pictures are shifted in training, of half their side; they are turned by any angle."""
 HAZE = 4.0
 """What differs from the background by less than so many times the median difference of recorded pictures is noise."""
-ALIKE, LIKES, OFTEN, LOOKED_AT = 0.08, 3, 0.001, 4000
-"""Colours this near one another, of 1, are alike; one that has fewer likes than this, or than such a share, among the
-pixels that are apart from the background is noise; and so many of these are looked at, by chance."""
+ALIKE, OFTEN = 0.08, 0.001
+"""Colours this near one another, of 1, are alike; one that has a smaller share of likes among the pixels that are apart
+from the background is noise."""
 PICKY = 4.0
 """At first, the logarithm of how much less a point sees of a colour for the squared distance from its own."""
 UNLIKE = 1e-4
@@ -121,7 +122,9 @@ class PointsAutoencoder(PictureAutoencoder):
         image = to_channels(images)
         self.background.copy_(image.median(0).values)
         self.haze.copy_((HAZE * (image - self.background).abs().amax(1).median()).clamp(max=CLEAR / 2))
-        self.colours.copy_(_different(image.movedim(1, -1)[self._apart(image)[:, 0] > CLEAR], len(self.colours)))
+        self.colours.copy_(
+            different(image.movedim(1, -1)[self._apart(image)[:, 0] > CLEAR], len(self.colours), ALIKE, OFTEN)
+        )
 
     def doubt(self) -> str:
         if self.haze < CLEAR / 2:
@@ -205,22 +208,6 @@ class PointsAutoencoder(PictureAutoencoder):
         whole = mask.sum((1, 2, 3))
         left = (whole > 0) & (moved[:, 3].sum((1, 2)) >= LEFT_IN * whole)
         return moved[:, :3] + (1 - moved[:, 3:]) * self.background, left
-
-
-def _different(seen: Float[Tensor, "n 3"], count: int) -> Float[Tensor, "count 3"]:
-    """The colours that differ most from one another among those that are seen often enough, the most typical first."""
-    if not len(seen) or not count:
-        return seen.new_zeros(count, CHANNELS)
-    some = torch.randperm(len(seen), generator=torch.Generator().manual_seed(0))[:LOOKED_AT]
-    seen = seen[some.to(seen.device)]
-    others = (torch.cdist(seen, seen) < ALIKE).sum(1) - 1
-    often = seen[others >= min(max(LIKES, round(OFTEN * len(seen))), int(others.max()))]
-    chosen = [(often - often.mean(0)).norm(dim=1).argmin()]
-    nearest = torch.full((len(often),), torch.inf, device=seen.device)
-    for _ in range(count - 1):
-        nearest = nearest.minimum((often - often[chosen[-1]]).norm(dim=1))
-        chosen.append(nearest.argmax())
-    return often[torch.stack(chosen)]
 
 
 def _motions(image: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b 2 2"], Float[Tensor, "b 2"]]:

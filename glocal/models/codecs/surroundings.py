@@ -10,7 +10,7 @@ What is not seen is where it was carried to, so that what has left the picture i
 """
 
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -59,7 +59,7 @@ class Looks(NamedTuple):
     middle: Float[Tensor, "*batch k"]
     seen: Bool[Tensor, "*batch k"]
 
-    def at(self, index: object) -> "Looks":
+    def at(self, index: Any) -> "Looks":
         """Of some of the batch."""
         return Looks(*(part[index] for part in self))
 
@@ -127,9 +127,9 @@ class Surroundings(nn.Module):
             found = found + self.watched(torch.cat([felt, told.flatten(-2), weight[..., 0]], dim=-1))
         return Motion(STEP * found[..., :2], STEP * found[..., 2])
 
-    def loss(self, looks: Looks, felt: Float[Tensor, "b t d"]) -> tuple[Tensor, dict[str, Tensor]]:
-        """How much nearer, in nats of what could be told at most, carried things are to others than to themselves, in
-        windows (B, T, ...) of consecutive control steps."""
+    def loss(self, looks: Looks, felt: Float[Tensor, "b t d"]) -> tuple[Tensor, dict[str, Tensor], Float[Tensor, " k"]]:
+        """A scalar to minimise on windows (B, T, ...) of consecutive control steps: what cannot be told by where things
+        are carried to, by what is felt alone and by places, too; metrics; and the same for each thing (`missed`)."""
         numbers = looks.numbers + self.cfg.noise * torch.randn_like(looks.numbers)
         places, rows = self.places(looks._replace(numbers=numbers)), looks.seen.shape[1]
         heard = torch.rand(len(felt), 1, 1, device=felt.device) >= UNHEARD
@@ -141,16 +141,17 @@ class Surroundings(nn.Module):
         }
         later = set((1 + torch.randperm(rows - 1)[: self.cfg.compared]).tolist())
         metrics: dict[str, Tensor] = {}
+        each = felt.new_zeros(0, self.things)
         for name, motion in motions.items():
             carried, missed = places[:, 0], []
             for t in range(1, rows):
                 carried = Motion(motion.shift[:, t - 1], motion.turn[:, t - 1]).carried(carried)
                 if t in later:
                     missed.append(self.missed(carried, places[:, t], looks.seen[:, 0] & looks.seen[:, t]))
-            each = torch.cat(missed)
+            each = torch.stack(missed)
             counted = each.isfinite()
             metrics[name] = each[counted].mean() if counted.any() else 0.0 * carried.sum()
-        return torch.stack(list(metrics.values())).sum(), metrics
+        return torch.stack(list(metrics.values())).sum(), metrics, each.nanmean(0)
 
     def missed(
         self, carried: Float[Tensor, "b k 2"], places: Float[Tensor, "b k 2"], seen: Bool[Tensor, "b k"]

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from glocal.models.codecs import points
+from glocal.models.codecs.colours import different
 from glocal.models.codecs.images import axis, to_channels
 from glocal.models.codecs.points import PointsAutoencoder, PointsCodecConfig
 from glocal.runtime.files import UserError
@@ -211,14 +212,16 @@ def test_a_colour_is_found_wherever_its_pixels_come_in_a_picture(grey):
     flat[::3] = 200  # most pixels are the background's
     model = codec(points=4)
     model.background.fill_(200 / 255)
-    seen = points._different(to_channels(pictures).movedim(1, -1)[model._apart(to_channels(pictures))[:, 0] > 0.12], 2)
+    seen = different(
+        to_channels(pictures).movedim(1, -1)[model._apart(to_channels(pictures))[:, 0] > 0.12], 2, 0.08, 0.001
+    )
     assert ((seen * 255 - torch.tensor([250.0, 20, 20])).abs().amax(1) < 2).any()
 
 
 def test_a_colour_of_few_pixels_among_few_is_noise():
     seen = torch.full((640, 3), 0.3)
     seen[100], seen[200:204] = torch.tensor([0.1, 1.0, 0.1]), torch.tensor([1.0, 0.1, 0.1])
-    found = points._different(seen, 4)
+    found = different(seen, 4, 0.08, 0.001)
     assert found[1].tolist() == pytest.approx([1.0, 0.1, 0.1]) and not (found[:, 1] > 0.9).any()
 
 

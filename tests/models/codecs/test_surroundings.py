@@ -46,7 +46,7 @@ def learned(updates: int = 400) -> Surroundings:
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     for _ in range(updates):
         rows = torch.randint(2000, (96,))
-        loss, _ = model.loss(looks.at(rows), felt[rows])
+        loss, *_ = model.loss(looks.at(rows), felt[rows])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,0 +1,164 @@
+"""What a robot with cameras of its own senses: numbers, and where the things are that its cameras show, in its own
+frame.
+
+Cameras may move along with the robot, and what matters may leave their pictures: it is carried along (`Surroundings`).
+A thing is what has a colour of its own (`Colours`). It asks that the robot feels something of how it moves, and that
+it moves in a plane.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glocal.core.ranges import Range
+from glocal.core.spec import Part, Spec
+from glocal.core.types import LearnedCodec
+from glocal.models.codecs.colours import TOLD, Colours
+from glocal.models.codecs.standard import StandardCodec
+from glocal.models.codecs.surroundings import Looks, Surroundings, SurroundingsConfig
+from glocal.runtime.files import UserError
+
+PLACED = 0.85
+"""Things of which more than this of what there is to be told cannot be told by where they are carried to have no place:
+skies, floors."""
+SLOWLY = 0.99
+"""Decay of the moving average of that."""
+NUMBERS = 3
+"""Of each thing: x, y, and how sure it is that it is there, 1 where it is seen."""
+NEVER, FARTHEST = 0.0, 5.0
+"""How sure it is of what was not seen yet, and how far away things may be carried, in typical distances."""
+
+
+@dataclass(frozen=True)
+class EgocentricCodecConfig(SurroundingsConfig):
+    """Choices for things around a robot."""
+
+    colours: Annotated[int, Range(1, 64)] = 10
+    """Things for each camera, each of a colour of its own."""
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Of what stands for a camera's picture."""
+        return (NUMBERS * self.colours,)
+
+
+def egocentric_spec(
+    cfg: EgocentricCodecConfig, vectors: tuple[Part, ...], cameras: Mapping[str, int], actions: int
+) -> Spec:
+    """What models see of vectors and of cameras' pictures."""
+    return Spec((*vectors, *(Part(name, cfg.shape) for name in cameras)), actions)
+
+
+class EgocentricCodec(LearnedCodec):
+    """Vectors by name, and pictures (size, size, 3) uint8 by the name of their camera, to vectors, and for each thing
+    its place and how sure that is."""
+
+    missed: Tensor
+
+    def __init__(self, cfg: EgocentricCodecConfig, vectors: tuple[Part, ...], cameras: Mapping[str, int]):
+        super().__init__()
+        if not vectors:
+            raise UserError(
+                "places around a robot are found by what it feels of how it moves, but these logs hold pictures alone; "
+                "name a stream of numbers in the mapping, or use the preset robot-memory"
+            )
+        self.cfg, self.cameras, self.vectors = cfg, tuple(cameras), StandardCodec(vectors)
+        self.felt = len(self.vectors.mean)
+        self.colours = nn.ModuleDict({f"camera_{name}": Colours(cfg.colours) for name in cameras})
+        things = cfg.colours * len(cameras)
+        self.around = Surroundings(cfg, things, len(TOLD), self.felt)
+        self.register_buffer("missed", torch.zeros(things))
+        self.reads = (*(part.name for part in vectors), *self.cameras)
+
+    @torch.no_grad()
+    def fit_statistics(self, fields: Mapping[str, Tensor]) -> None:
+        """Take colours, and what is usual, from recorded fields (n, ...)."""
+        self.fit_vectors(fields)
+        for name in self.cameras:
+            self._colours(name).fit_statistics(fields[name])
+        self.around.fit_statistics(self.looks(fields))
+
+    def fit_vectors(self, fields: Mapping[str, Tensor]) -> None:
+        """Take mean and deviation of the vectors alone, of which more can be looked at than of pictures."""
+        self.vectors.fit_statistics(fields)
+
+    def looks(self, fields: Mapping[str, Tensor]) -> Looks:
+        """How all cameras' things look in recorded fields (n, ...)."""
+        found = [self._colours(name)(fields[name]) for name in self.cameras]
+        return Looks(*(torch.cat(parts, dim=1) for parts in zip(*found, strict=True)))
+
+    def encode(self, fields: Mapping[str, Tensor]) -> Float[Tensor, "*batch d"]:
+        """By one look alone: what it does not show is nowhere."""
+        numbers = self.vectors.encode(fields)
+        batch = numbers.shape[:-1]
+        looks = self.looks({name: fields[name].flatten(0, len(batch) - 1) for name in self.cameras})
+        seen = (looks.seen & self.placed)[..., None]
+        told = torch.cat([self.around.places(looks) * seen, seen.to(numbers)], dim=-1)
+        return torch.cat([numbers, told.flatten(1).unflatten(0, batch)], dim=-1)
+
+    def observe(self, fields: Mapping[str, Tensor], before: Tensor | None = None) -> Tensor:
+        """What is not seen is where what was observed `before` is carried to."""
+        now = self.encode(fields)
+        return now if before is None else self._since(before, now)
+
+    @torch.no_grad()
+    def remembered(self, obs: Float[Tensor, "n d"], starts: Tensor) -> Float[Tensor, "n d"]:
+        """Observations of whole episodes that begin at `starts`, the last of which is where all end."""
+        kept, lengths = obs.clone(), starts.diff()
+        for t in range(1, int(lengths.max())):
+            rows = starts[:-1][lengths > t] + t
+            kept[rows] = self._since(kept[rows - 1], kept[rows])
+        return kept
+
+    def decode(self, obs: Tensor) -> dict[str, Tensor]:
+        """The vectors alone."""
+        return self.vectors.decode(obs[..., : self.felt])
+
+    def loss(self, fields: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Of windows (B, T, ...) of recorded fields."""
+        batch = fields[self.cameras[0]].shape[:2]
+        looks = self.looks({name: fields[name].flatten(0, 1) for name in self.cameras})
+        return self.loss_of(Looks(*(part.unflatten(0, batch) for part in looks)), self.vectors.encode(fields))
+
+    def loss_of(self, looks: Looks, felt: Float[Tensor, "b t d"]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Of windows of how things look and of what is felt; also takes note of which things have places."""
+        loss, metrics, missed = self.around.loss(looks, felt)
+        counted = missed.isfinite()
+        now = torch.where(counted, SLOWLY * self.missed + (1 - SLOWLY) * missed.detach(), self.missed)
+        self.missed.copy_(torch.where(self.missed == 0, missed.detach().nan_to_num(0.0), now))
+        return loss, metrics | {"placed": self.placed.float().mean()}
+
+    @property
+    def placed(self) -> Tensor:
+        """Which things have places, (k,) bool."""
+        return (self.missed > 0) & (self.missed < PLACED)
+
+    def found(self) -> list[str]:
+        """How many things have places, for each camera, in words."""
+        return [
+            f"{name}: {int(one.sum())} of {len(one)} colours are of things that have a place"
+            for name, one in zip(self.cameras, self.placed.split(self.cfg.colours), strict=True)
+        ]
+
+    def _since(self, before: Float[Tensor, "b d"], now: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """What is observed now, with what it does not show carried along from before."""
+        (felt, here, sure), (feels, there, shown) = self._parts(before), self._parts(now)
+        seen = shown == 1
+        motion = self.around.motion(felt, feels, (here, there), seen & (sure == 1))
+        carried = motion.carried(here).clamp(-FARTHEST, FARTHEST)
+        known = (~seen & (sure > NEVER))[..., None]
+        places = torch.where(known, carried, there)
+        surer = torch.where(seen, shown, (1 - self.cfg.forget) * sure)
+        return torch.cat([feels, torch.cat([places, surer[..., None]], dim=-1).flatten(-2)], dim=-1)
+
+    def _parts(self, obs: Float[Tensor, "b d"]) -> tuple[Tensor, Tensor, Tensor]:
+        """What is felt, places, and how sure they are."""
+        things = obs[..., self.felt :].unflatten(-1, (-1, NUMBERS))
+        return obs[..., : self.felt], things[..., :2], things[..., 2]
+
+    def _colours(self, camera: str) -> Colours:
+        return cast(Colours, self.colours[f"camera_{camera}"])

@@ -1,0 +1,80 @@
+"""Pictures cut up by colour."""
+
+import pytest
+import torch
+
+from glocal.models.codecs.colours import TOLD, Colours
+
+SIDE = 32
+GROUND, RED, BLUE = (120, 120, 120), (220, 30, 30), (30, 40, 230)
+
+
+def pictures(count: int = 60, seed: int = 0) -> torch.Tensor:
+    """A red square anywhere, in the light or in the shade, and a blue one in every second picture, on grey ground."""
+    random = torch.Generator().manual_seed(seed)
+    shown = torch.tensor(GROUND, dtype=torch.uint8).expand(count, SIDE, SIDE, 3).clone()
+    for i in range(count):
+        for colour, often in ((RED, 1), (BLUE, 2)):
+            x, y = torch.randint(SIDE - 6, (2,), generator=random).tolist()
+            if i % often == 0:
+                shown[i, y : y + 6, x : x + 6] = torch.tensor(colour, dtype=torch.uint8)
+    return shown
+
+
+def fitted(count: int = 3) -> Colours:
+    colours = Colours(count)
+    colours.fit_statistics(pictures())
+    return colours
+
+
+def square(x: int, y: int, colour: tuple[int, int, int], side: int = 6) -> torch.Tensor:
+    shown = torch.tensor(GROUND, dtype=torch.uint8).expand(1, SIDE, SIDE, 3).clone()
+    shown[:, y : y + side, x : x + side] = torch.tensor(colour, dtype=torch.uint8)
+    return shown
+
+
+def which(colours: Colours, colour: tuple[int, int, int]) -> int:
+    """The colour of the palette that a picture full of it is of."""
+    whole = torch.tensor(colour, dtype=torch.uint8).expand(1, SIDE, SIDE, 3)
+    return int(colours(whole).area[0].argmax())
+
+
+def told(colours: Colours, shown: torch.Tensor, index: int) -> dict[str, float]:
+    numbers = (colours(shown).numbers * colours.std + colours.mean)[0, index]
+    return dict(zip(TOLD, numbers.tolist(), strict=True))
+
+
+def test_each_colour_is_found_and_ground_is_one():
+    colours = fitted()
+    assert {which(colours, one) for one in (GROUND, RED, BLUE)} == {0, 1, 2}
+
+
+def test_where_a_square_is_and_how_far_it_reaches():
+    colours = fitted()
+    red = which(colours, RED)
+    there = told(colours, square(20, 4, RED), red)
+    assert there["x"] == pytest.approx((23 / 16 - 1) * 36 / 37, abs=0.02)
+    assert there["y"] == pytest.approx((7 / 16 - 1) * 36 / 37, abs=0.02)
+    assert there["left"] == pytest.approx(20.5 / 16 - 1, abs=0.1) and there["right"] == pytest.approx(
+        25.5 / 16 - 1, abs=0.1
+    )
+    assert there["top"] == pytest.approx(4.5 / 16 - 1, abs=0.1) and there["bottom"] == pytest.approx(
+        9.5 / 16 - 1, abs=0.1
+    )
+    wide = told(colours, square(4, 4, RED, 20), red)
+    assert wide["width"] > 2 * there["width"] and wide["size"] > there["size"]
+
+
+def test_what_is_not_there_is_not_seen():
+    colours = fitted()
+    red, blue = which(colours, RED), which(colours, BLUE)
+    looks = colours(square(20, 4, RED))
+    assert bool(looks.seen[0, red]) and not bool(looks.seen[0, blue])
+    assert torch.isfinite(looks.numbers).all() and torch.isfinite(looks.area).all()
+    assert looks.area[0, red].exp() == pytest.approx(36, abs=1)
+
+
+def test_a_little_less_light_makes_no_other_colour():
+    colours = fitted()
+    shade = tuple(round(0.8 * x) for x in RED)
+    assert which(colours, shade) == which(colours, RED)

@@ -1,0 +1,120 @@
+"""What a robot with an eye of its own senses: what it shows, what it remembers, and what it refuses."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from glocal.core.spec import Part
+from glocal.models.codecs.egocentric import EgocentricCodec, EgocentricCodecConfig, egocentric_spec
+from glocal.models.codecs.surroundings import Motion
+from glocal.runtime.files import UserError
+from tests.models.codecs.test_colours import BLUE, RED, pictures, square, which
+
+VECTORS = (Part("speed", (2,)),)
+CONFIG = EgocentricCodecConfig(colours=3, width=16, rows=4)
+
+
+def made(cameras=("head",)) -> EgocentricCodec:
+    torch.manual_seed(0)
+    codec = EgocentricCodec(CONFIG, VECTORS, dict.fromkeys(cameras, 32))
+    codec.fit_statistics({"speed": torch.randn(60, 2)} | {name: pictures() for name in cameras})
+    codec.missed.fill_(0.5)
+    return codec
+
+
+def fields(*shown: Tensor) -> dict[str, Tensor]:
+    return {"speed": torch.zeros(len(shown), 2), "head": torch.cat(shown)}
+
+
+def thing(codec: EgocentricCodec, obs: Tensor, colour) -> Tensor:
+    """x, y and how sure it is, of the thing of a colour."""
+    return obs[..., 2:].unflatten(-1, (-1, 3))[..., which(codec._colours("head"), colour), :]
+
+
+def test_a_look_shows_what_is_seen_and_nothing_of_what_is_not():
+    codec = made()
+    obs = codec.encode(fields(square(20, 4, RED)))
+    assert obs.shape == (1, egocentric_spec(CONFIG, VECTORS, {"head": 32}, 3).obs_dim)
+    red = thing(codec, obs, RED)[0]
+    assert red[2] == 1 and red[:2].norm() > 0.1
+    assert thing(codec, obs, BLUE)[0].tolist() == [0, 0, 0]
+
+
+def test_windows_of_fields_are_encoded_as_rows_are():
+    codec = made()
+    window = {"speed": torch.randn(2, 5, 2), "head": pictures(10).unflatten(0, (2, 5))}
+    flat = {name: x.flatten(0, 1) for name, x in window.items()}
+    assert torch.allclose(codec.encode(window).flatten(0, 1), codec.encode(flat), atol=1e-5)
+
+
+def test_what_has_no_place_is_shown_nowhere():
+    codec = made()
+    codec.missed[which(codec._colours("head"), RED)] = 0.95
+    assert thing(codec, codec.encode(fields(square(20, 4, RED))), RED)[0].tolist() == [0, 0, 0]
+    assert codec.found() == ["head: 2 of 3 colours are of things that have a place"]
+
+
+def test_what_leaves_the_picture_is_carried_along_and_gets_less_sure():
+    codec = made()
+    first = codec.observe(fields(square(20, 4, RED)))
+    later = codec.observe(fields(square(8, 8, BLUE)), first)
+    motion = codec.around.motion(
+        first[:, :2], later[:, :2], _places(codec, first, later), torch.zeros(1, 3, dtype=torch.bool)
+    )
+    red = thing(codec, first, RED)
+    assert torch.allclose(thing(codec, later, RED)[:, :2], Motion(*motion).carried(red[:, None, :2])[:, 0], atol=1e-5)
+    assert thing(codec, later, RED)[0, 2].item() == pytest.approx(0.95)
+    assert thing(codec, later, BLUE)[0, 2] == 1
+    again = codec.observe(fields(square(20, 4, RED)), later)
+    assert torch.allclose(thing(codec, again, RED), red)
+
+
+def _places(codec: EgocentricCodec, *rows: Tensor) -> tuple[Tensor, Tensor]:
+    first, second = (codec._parts(row)[1] for row in rows)
+    return first, second
+
+
+def test_what_was_never_seen_stays_nowhere():
+    codec = made()
+    obs = codec.observe(fields(square(20, 4, RED)))
+    for _ in range(3):
+        obs = codec.observe(fields(square(20, 4, RED)), obs)
+    assert thing(codec, obs, BLUE)[0].tolist() == [0, 0, 0]
+
+
+def test_recordings_are_remembered_as_a_robot_remembers_episode_by_episode():
+    codec = made()
+    shown = {"speed": torch.randn(9, 2), "head": pictures(9, seed=3)}
+    starts = torch.tensor([0, 4, 9])
+    whole = codec.remembered(codec.encode(shown), starts)
+    for begin, end in ((0, 4), (4, 9)):
+        before = None
+        for row in range(begin, end):
+            before = codec.observe({name: x[row : row + 1] for name, x in shown.items()}, before)
+            assert torch.allclose(whole[row : row + 1], before, atol=1e-5)
+
+
+def test_vectors_come_back_and_two_cameras_have_things_of_their_own():
+    codec = made(("head", "back"))
+    shown = {"speed": torch.randn(4, 2), "head": pictures(4), "back": pictures(4, seed=5)}
+    obs = codec.encode(shown)
+    assert obs.shape == (4, 2 + 2 * 9)
+    assert torch.allclose(codec.decode(obs)["speed"], shown["speed"], atol=1e-5)
+    assert set(codec.decode(obs)) == {"speed"}
+
+
+def test_it_learns_from_windows_and_takes_note_of_what_has_a_place():
+    codec = made()
+    codec.missed.zero_()
+    window = {"speed": torch.randn(64, 4, 2), "head": pictures(256).unflatten(0, (64, 4))}
+    loss, metrics = codec.loss(window)
+    loss.backward()
+    assert set(metrics) == {"felt", "watched", "placed"}
+    assert (codec.missed > 0).any() and any(
+        p.grad is not None and p.grad.any() for p in codec.around.place.parameters()
+    )
+
+
+def test_without_numbers_it_says_what_is_missing():
+    with pytest.raises(UserError, match="found by what it feels of how it moves"):
+        EgocentricCodec(CONFIG, (), {"head": 32})
