@@ -179,6 +179,7 @@ def test_where_things_are_around_a_robot_goes_the_whole_way(logs, tmp_path, caps
     made = open_run(run)
     assert {found.state for found in status(made).values()} == {"done"}
     assert made.observations.shape[1] == 7 + 2 * 3 * made.config.codec.colours
+    assert made.codec.missed.any(), "what was noted in training is kept"
     assert json.loads((run / "results.json").read_text())["policy"]["success"]["n"] == 4
 
 

@@ -99,7 +99,8 @@ def half_precision(device: torch.device) -> AbstractContextManager[Any]:
 
 
 class Average:
-    """The exponential moving average of a module's parameters, warmed up so that it never lags a young model."""
+    """The exponential moving average of a module's parameters, warmed up so that it never lags a young model; what the
+    module takes note of while it is trained, its buffers, is as it was last."""
 
     def __init__(self, module: nn.Module, decay: float):
         self.module = copy.deepcopy(module).requires_grad_(False)
@@ -111,3 +112,5 @@ class Average:
         decay = min(self.decay, (1 + iteration) / (10 + iteration))
         for mean, now in zip(self.module.parameters(), module.parameters(), strict=True):
             mean.lerp_(now, 1 - decay)
+        for kept, now in zip(self.module.buffers(), module.buffers(), strict=True):
+            kept.copy_(now)

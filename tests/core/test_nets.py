@@ -88,3 +88,11 @@ def test_minibatches_are_shuffled_anew_in_every_pass():
 
 def test_rows_of_a_rollout_lie_one_environment_behind_the_other():
     assert torch.equal(flat(torch.arange(24).view(2, 3, 4)), torch.arange(24).view(6, 4))
+
+
+def test_what_a_module_takes_note_of_is_not_averaged():
+    module = nn.BatchNorm1d(2)
+    average = Average(module, decay=0.9)
+    module.running_mean = torch.tensor([3.0, 4.0])
+    average.update(module, 100)
+    assert average.module.get_buffer("running_mean").tolist() == [3.0, 4.0]
