@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from glocal import make_vec
 from glocal.cli import main
 from glocal.core.matching import MatchingConfig
 from glocal.data.formats import open_dataset
@@ -181,6 +182,12 @@ def test_where_things_are_around_a_robot_goes_the_whole_way(logs, tmp_path, caps
     assert made.observations.shape[1] == 7 + 2 * 3 * made.config.codec.colours
     assert made.codec.missed.any(), "what was noted in training is kept"
     assert json.loads((run / "results.json").read_text())["policy"]["success"]["n"] == 4
+
+    said = refused(capsys, "data", "export", run, tmp_path / "out", "--imagined", 2)
+    assert "tells where things are and draws no pictures" in said and not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match="no pictures are drawn of"):
+        make_vec(run, render_mode="rgb_array")
+    assert make_vec(run, 2).reset(seed=0)[0].shape == (2, made.observations.shape[1])
 
 
 def test_of_episodes_shorter_than_its_windows_it_says_so(logs, tmp_path, capsys):

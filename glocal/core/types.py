@@ -222,6 +222,8 @@ class Codec(nn.Module, ABC):
     """
 
     reads: tuple[str, ...]
+    draws: bool = True
+    """Whether it gives back the pictures among these."""
 
     @abstractmethod
     def encode(self, fields: Mapping[str, Tensor]) -> Tensor:

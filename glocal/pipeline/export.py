@@ -57,6 +57,11 @@ def export(
     task = known.config.task
     if isinstance(task, PushTConfig) and "agent" not in known.codec.reads and imagined == 0:
         raise UserError(f"{run} observes images alone, and was not told where the agent is; export --imagined episodes")
+    if imagined and not known.codec.draws:
+        raise UserError(
+            f"{run} tells where things are and draws no pictures, which its logs have; leave --imagined out to export "
+            "what was recorded"
+        )
     if imagined:
         _say_unfinished(known)
     count = imagined or len(known.store)

@@ -56,7 +56,7 @@ def make_vec(
         known = Run(known.folder, replace(known.config, device=device))  # pyright: ignore[reportArgumentType]
     draw = _drawing(known)
     if render_mode is not None and draw is None:
-        raise UserError(f"{run} observes numbers alone, which have no pictures; leave render_mode out")
+        raise UserError(f"{run} observes what no pictures are drawn of; leave render_mode out")
     train, aside = known.experience
     world = known.world()
     imagining = Imagining(
@@ -81,7 +81,7 @@ def make_vec(
 
 def _drawing(run: Run) -> Callable[[Any, Tensor], Frames] | None:
     """What draws pictures of observations, the cameras side by side; None where these hold none."""
-    if not run.config.task.images:
+    if not run.config.task.images or not run.codec.draws:
         return None
     world, codec = run.world(), run.codec
 

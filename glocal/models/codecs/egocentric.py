@@ -57,6 +57,7 @@ class EgocentricCodec(LearnedCodec):
     """Vectors by name, and pictures (size, size, 3) uint8 by the name of their camera, to vectors, and for each thing
     its place and how sure that is."""
 
+    draws = False
     missed: Tensor
 
     def __init__(self, cfg: EgocentricCodecConfig, vectors: tuple[Part, ...], cameras: Mapping[str, int]):
