@@ -15,10 +15,11 @@ HUE, LIGHT = 2.5, 0.15
 """What shares of red, green and blue count, and what their sum counts."""
 GREY = 0.15
 """Added to the sum of red, green and blue, so that the hue of what is nearly black is not noise."""
-ALIKE, OFTEN = 0.05, 0.0007
-"""Hues this near one another are alike; one that has a smaller share of likes among the pixels is noise."""
-LIKES, LOOKED_AT = 3, 4000
-"""Likes that a colour has to have, in any case, and pixels that are looked at, by chance."""
+ALIKE, OFTEN, LOOKED_AT = 0.05, 0.0025, 8000
+"""Hues this near one another are alike; one that has a smaller share of likes is noise, or an edge between two things
+that a video has blurred, among so many pixels, by chance."""
+LIKES = 3
+"""Likes that a colour has to have, in any case."""
 APART = 0.03
 """Distance within which a pixel may be of a colour nearly as well as of the nearest one."""
 VISIBLE = 0.003
@@ -46,7 +47,7 @@ class Colours(nn.Module):
     def fit_statistics(self, images: UInt8[Tensor, "n h w 3"]) -> None:
         """Take colours, and the typical numbers of each, from recorded pictures."""
         pixels = _hues(to_channels(images)).movedim(1, -1).flatten(0, -2)
-        self.palette.copy_(different(pixels, len(self.palette), ALIKE, OFTEN))
+        self.palette.copy_(different(pixels, len(self.palette), ALIKE, OFTEN, LOOKED_AT))
         numbers = self._numbers(images)[0]
         self.mean.copy_(numbers.mean(0))
         self.std.copy_(numbers.std(0).clamp_min(1e-3))
@@ -88,12 +89,14 @@ def _hues(image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 4 h w"]:
     return torch.cat([HUE * image / light, LIGHT * light], dim=1)
 
 
-def different(seen: Float[Tensor, "n c"], count: int, alike: float, often: float) -> Float[Tensor, "count c"]:
+def different(
+    seen: Float[Tensor, "n c"], count: int, alike: float, often: float, looked_at: int = 4000
+) -> Float[Tensor, "count c"]:
     """The colours that differ most from one another, the most typical first, among those of which a share `often` of
-    all is no farther than `alike`."""
+    all is no farther than `alike`; so many are looked at, by chance."""
     if not len(seen) or not count:
         return seen.new_zeros(count, seen.shape[1])
-    some = torch.randperm(len(seen), generator=torch.Generator().manual_seed(0))[:LOOKED_AT]
+    some = torch.randperm(len(seen), generator=torch.Generator().manual_seed(0))[:looked_at]
     seen = seen[some.to(seen.device)]
     others = (torch.cdist(seen, seen) < alike).sum(1) - 1
     frequent = seen[others >= min(max(LIKES, round(often * len(seen))), int(others.max()))]

@@ -37,7 +37,7 @@ NEVER, FARTHEST = 0.0, 5.0
 class EgocentricCodecConfig(SurroundingsConfig):
     """Choices for things around a robot."""
 
-    colours: Annotated[int, Range(1, 64)] = 10
+    colours: Annotated[int, Range(1, 64)] = 12
     """Things for each camera, each of a colour of its own."""
 
     @property
