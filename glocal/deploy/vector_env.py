@@ -1,7 +1,7 @@
 """Imagined environments for anybody's agents: a global model as a `VectorEnv` of Gymnasium."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from glocal.core.rollout import warm_up
-from glocal.core.types import Batched, Belief, Segment, Step, Surrogate, World, where
+from glocal.core.types import Batched, Belief, Step, Surrogate, World, where
 from glocal.data.segments import Recorded
 
 Starts = Literal["anywhere", "beginnings"]
@@ -125,12 +125,13 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Any]):
             raise ResetNeeded(
                 f"{int(self.over.sum())} environments are over; reset those with options={{'reset_mask': ...}}"
             )
-        context, seen = self.imagining.world.step(self.now.context, self._actions(actions))
+        told = self._actions(actions)
+        context, seen = self.imagining.world.step(self.now.context, told)
         _check_answer(seen)
         reward, terminated = seen.reward * self.imagining.reward_scale, seen.cont < 0.5
         self.age = self.age + 1
         truncated = (self.age >= self.horizon) & ~terminated
-        self.now = _Now(context, seen.obs, self._believed(actions, seen.obs))
+        self.now = _Now(context, seen.obs, self._believed(told, seen.obs))
         info: dict[str, Any] = {}
         if self.autoreset == AutoresetMode.NEXT_STEP:  # those that were over begin anew; their action does nothing
             begin = self.over
@@ -154,9 +155,6 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Any]):
             raise ResetNeeded("cannot render imagined environments before they were reset")
         assert self.imagining.draw is not None
         return tuple(self.imagining.draw(self.now.context, self.now.obs))
-
-    def close_extras(self, **kwargs: Any) -> None:
-        """Nothing is held open."""
 
     def _begin_anew(self, which: Bool[Tensor, " b"]) -> None:
         if which.any():
@@ -184,16 +182,16 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Any]):
         belief = None
         if self.observe == "belief":
             assert self.imagining.surrogate is not None
-            belief = warm_up(self.imagining.surrogate, _without_pictures(window))
+            belief = warm_up(self.imagining.surrogate, replace(window, pictures=None))
         return _Now(self.imagining.world.begin(window, key), window.obs[:, -1], belief)
 
-    def _believed(self, actions: Any, obs: Tensor) -> Belief | None:
+    def _believed(self, action: Float[Tensor, "b a"], obs: Float[Tensor, "b d"]) -> Belief | None:
         assert self.now is not None
         if self.now.belief is None:
             return None
         surrogate = self.imagining.surrogate
         assert surrogate is not None
-        return surrogate.correct(surrogate.predict(self.now.belief, self._actions(actions)), obs)
+        return surrogate.correct(surrogate.predict(self.now.belief, action), obs)
 
     def _seen(self, now: _Now) -> Tensor:
         return now.obs if now.belief is None else now.belief.feat
@@ -249,7 +247,3 @@ def _check_answer(seen: Step) -> None:
                 f"the global model's {name} is not finite in {len(broken)} of {len(x)} environments, the first of them "
                 f"{int(broken[0])}; reset them, or train the model longer"
             )
-
-
-def _without_pictures(window: Segment) -> Segment:
-    return Segment(window.obs, window.action, window.reward, window.cont)

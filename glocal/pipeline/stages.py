@@ -91,7 +91,7 @@ def train_codec(run: RunFolder) -> None:
 def _around(
     run: RunFolder, codec: EgocentricCodec, draw: Callable[[Tensor], dict[str, Tensor]], kept: int
 ) -> Callable[[], tuple[Tensor, Metrics]]:
-    """What the codec of an eye that moves descends: of windows of how things look, which each picture is asked once."""
+    """The loss of the codec of moving cameras, on random windows. How things look is computed once for each picture."""
     parts, felt = [], []
     with Ticker("look", kept, unit="pictures") as tick:
         for some in torch.arange(kept).split(LOOKED_AT):

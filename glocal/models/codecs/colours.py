@@ -24,6 +24,8 @@ APART = 0.03
 """Distance within which a pixel may be of a colour nearly as well as of the nearest one."""
 VISIBLE = 0.003
 """Share of a picture's pixels that have to be of a colour, for the thing to be seen."""
+AT_ONCE = 2**23
+"""Pixels, each counted once for every colour, that are looked at together: of large pictures fewer, or one."""
 EDGE = 30.0
 """How sharply a colour's extent ends."""
 TOLD = ("size", "x", "y", "width", "height", "left", "right", "top", "bottom")
@@ -61,7 +63,12 @@ class Colours(nn.Module):
         return Looks((numbers - self.mean) / self.std, area.clamp_min(least).log(), middle, area >= least)
 
     def _numbers(self, images: UInt8[Tensor, "n h w 3"]) -> tuple[Float[Tensor, "n k 9"], Float[Tensor, "n k"]]:
-        """What is told of each colour, and its area in pixels."""
+        """What is told of each colour, and its area in pixels; computed for a few pictures at a time."""
+        at_once = max(1, AT_ONCE // (images[0, ..., 0].numel() * len(self.palette)))
+        numbers, area = zip(*(self._numbers_of(some) for some in images.split(at_once)), strict=True)
+        return torch.cat(numbers), torch.cat(area)
+
+    def _numbers_of(self, images: UInt8[Tensor, "n h w 3"]) -> tuple[Float[Tensor, "n k 9"], Float[Tensor, "n k"]]:
         away = (_hues(to_channels(images))[:, None] - self.palette[..., None, None]).square().sum(2)
         share = (-away / (2 * APART**2)).softmax(1)
         columns, rows = share.sum(2), share.sum(3)

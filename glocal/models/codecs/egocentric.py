@@ -126,11 +126,12 @@ class EgocentricCodec(LearnedCodec):
         return self.loss_of(Looks(*(part.unflatten(0, batch) for part in looks)), self.vectors.encode(fields))
 
     def loss_of(self, looks: Looks, felt: Float[Tensor, "b t d"]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Of windows of how things look and of what is felt; also takes note of which things have places."""
+        """Of windows (B, T, ...) of how things look and of what is felt; also notes in `missed` which things have
+        places."""
         loss, metrics, missed = self.around.loss(looks, felt)
-        counted = missed.isfinite()
-        now = torch.where(counted, SLOWLY * self.missed + (1 - SLOWLY) * missed.detach(), self.missed)
-        self.missed.copy_(torch.where(self.missed == 0, missed.detach().nan_to_num(0.0), now))
+        now = missed.detach()
+        before = torch.where(self.missed == 0, now, self.missed)
+        self.missed.copy_(torch.where(now.isfinite(), SLOWLY * before + (1 - SLOWLY) * now, self.missed))
         return loss, metrics | {"placed": self.placed.float().mean()}
 
     @property

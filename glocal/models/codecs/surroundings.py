@@ -32,8 +32,8 @@ TAIL = 1.5
 """How fast the kernel falls off: its tails are those of a Student distribution of two degrees of freedom."""
 SHARP = -1.0
 """Logarithm of the kernel's scale, to begin with."""
-UNHEARD = 0.25
-"""Share of the windows that are carried by what is felt alone."""
+FELT_ALONE = 0.25
+"""Share of the windows whose motion is told by what is felt alone."""
 FEWEST = 10
 """Windows in which a thing is seen twice, for it to count."""
 
@@ -132,12 +132,12 @@ class Surroundings(nn.Module):
         are carried to, by what is felt alone and by places, too; metrics; and the same for each thing (`missed`)."""
         numbers = looks.numbers + self.cfg.noise * torch.randn_like(looks.numbers)
         places, rows = self.places(looks._replace(numbers=numbers)), looks.seen.shape[1]
-        heard = torch.rand(len(felt), 1, 1, device=felt.device) >= UNHEARD
+        watching = torch.rand(len(felt), 1, 1, device=felt.device) >= FELT_ALONE
         before, after = felt[:, :-1], felt[:, 1:]
         both = looks.seen[:, :-1] & looks.seen[:, 1:]
         motions = {
             "felt": self.motion(before, after),
-            "watched": self.motion(before, after, (places[:, :-1], places[:, 1:]), both & heard),
+            "watched": self.motion(before, after, (places[:, :-1], places[:, 1:]), both & watching),
         }
         later = set((1 + torch.randperm(rows - 1)[: self.cfg.compared]).tolist())
         metrics: dict[str, Tensor] = {}

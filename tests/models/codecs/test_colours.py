@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from glocal.models.codecs import colours
 from glocal.models.codecs.colours import TOLD, Colours
 
 SIDE = 32
@@ -78,3 +79,10 @@ def test_a_little_less_light_makes_no_other_colour():
     colours = fitted()
     shade = tuple(round(0.8 * x) for x in RED)
     assert which(colours, shade) == which(colours, RED)
+
+
+def test_pictures_are_looked_at_a_few_at_a_time_to_the_same_end(monkeypatch):
+    fit, shown = fitted(), pictures(7, seed=4)
+    whole = fit(shown)
+    monkeypatch.setattr(colours, "AT_ONCE", 2 * 3 * SIDE * SIDE)
+    assert all(torch.equal(a, b) for a, b in zip(whole, fit(shown), strict=True))
