@@ -177,6 +177,20 @@ def compare(arguments: list[str]) -> None:
     console.print(f"see {chosen.run / 'comparison.html'}")
 
 
+def export(arguments: list[str]) -> None:
+    """`glocal export RUN --out FOLDER`."""
+    from glocal.pipeline.export_policy import main as export_policy
+
+    export_policy(arguments)
+
+
+def rollout(arguments: list[str]) -> None:
+    """`glocal rollout BUNDLE ...`."""
+    from glocal.pipeline.rollout import main as roll_out
+
+    roll_out(arguments)
+
+
 def data(arguments: list[str]) -> None:
     """`glocal data VERB ...`."""
     if not arguments or arguments[0] not in (*LOGS, *HELP):
@@ -239,6 +253,11 @@ VERBS = {
     "compare": Verb(
         compare,
         "several methods between the same models, over seeds: --methods decouple ppo --seeds 0 1 --steps 3e6",
+    ),
+    "export": Verb(export, "write a run's policy as one folder that runs without glocal: --out FOLDER"),
+    "rollout": Verb(
+        rollout,
+        "run an exported policy on a robot, on what stands for it, or on recorded logs: BUNDLE --robot env",
     ),
     "data": Verb(
         data,

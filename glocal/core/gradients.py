@@ -1,7 +1,8 @@
 """Links: what a value is forward, and whose derivative it has backward. An estimator is a choice of link."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jaxtyping import Float
@@ -13,10 +14,14 @@ Link = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True)
-class Latent(Batched):
+class Latent(Batched, ABC):
     """The stochastic part of a belief: a sample, and in subclasses what it was drawn from."""
 
     sample: Float[Tensor, "*batch z"]
+
+    @abstractmethod
+    def expected(self) -> "Latent":
+        """The same with the mean, or the likeliest choice, in place of a sample."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,9 @@ class Draw(Latent):
 
     mean: Float[Tensor, "*batch z"]
     std: Float[Tensor, "*batch z"]
+
+    def expected(self) -> "Draw":
+        return replace(self, sample=self.mean)
 
 
 def decouple(value: Any, gradient: Any) -> Any:

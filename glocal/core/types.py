@@ -120,6 +120,10 @@ class Belief(Batched, ABC):
     def feat(self) -> Tensor:
         """The belief as one row of numbers."""
 
+    def expected(self: B) -> B:
+        """The belief at the mean of what is uncertain in it, as a deployed policy has it: nothing is drawn."""
+        return self
+
     def to_action(self, vector: Tensor) -> Tensor:
         """Vectors (*batch, n) from the axes that `feat` is told in to those of actions; here they are the same."""
         return vector

@@ -43,12 +43,12 @@ def learned(codec: Codec, policy: Policy, forget: float = 0.0, view: View = plai
     nothing = np.zeros((0, 2))
     seen = yield nothing
     obs = look(seen)
-    belief = policy.surrogate.initial(obs)
+    belief = policy.surrogate.initial(obs).expected()
     while True:
         action = act(belief)
         seen = yield action.cpu().numpy()
         obs = look(seen, obs)
-        belief = policy.surrogate.correct(policy.surrogate.predict(belief, action), obs)
+        belief = policy.surrogate.correct(policy.surrogate.predict(belief, action), obs).expected()
 
 
 def playing(cfg: PlayConfig, seed: int, reach: float = REACH) -> Controller:

@@ -21,7 +21,7 @@ from glocal.data.mapping import to_dict as mapping_dict
 from glocal.data.reading import PlanarReading, Reading, RobotReading
 from glocal.data.robot_checks import check_robot_logs, left_unused
 from glocal.data.store import EpisodeStore, recorded, seal, write_episode
-from glocal.data.streams import misfits, unused
+from glocal.data.streams import features_of, misfits, unused
 from glocal.data.streams import to_dict as streams_dict
 from glocal.data.workers import workers
 from glocal.deploy.preprocess import check_planar, check_robot
@@ -99,7 +99,8 @@ def _robot(path: Path, dataset: Dataset, run: RunFolder, task: RobotConfig) -> _
         looks = {number: kept(run.data, number) for number in numbers}
         return [*check_robot_logs(mapping, looks, run.config.world.context), *left_unused(mapping, dataset)]
 
-    return _Source(RobotReading(mapping), {"streams": streams_dict(mapping)}, examine)
+    shapes = {name: list(dataset.features[name].shape) for name in features_of(mapping)}
+    return _Source(RobotReading(mapping), {"streams": streams_dict(mapping), "shapes": shapes}, examine)
 
 
 def _planar(path: Path, dataset: Dataset, run: RunFolder, task: PushTConfig) -> _Source:

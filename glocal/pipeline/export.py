@@ -17,6 +17,7 @@ from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.streams import RobotMapping, over_control_step, to_features
 from glocal.deploy.controllers import acting
+from glocal.deploy.interface import FPS, NAMES, PUSHT
 from glocal.evaluate.gradients import acted
 from glocal.pipeline import build
 from glocal.pipeline.config import RobotConfig
@@ -25,10 +26,8 @@ from glocal.pipeline.run_dir import Run
 from glocal.pipeline.usage import read_verb
 from glocal.runtime.files import UserError
 from glocal.runtime.progress import Ticker, console
-from glocal.tasks.pusht import HOLD, IMAGE_SIZE, STEPS_A_SECOND, TABLE, PushTConfig
+from glocal.tasks.pusht import TABLE, PushTConfig
 
-FPS = STEPS_A_SECOND / HOLD
-NAMES = {"image": "observation.image", "keypoints": "observation.environment_state", "agent": "observation.state"}
 XY = ("x", "y")
 AT_ONCE = 16
 """Imagined episodes that are drawn again side by side."""
@@ -77,14 +76,8 @@ def export(
     if isinstance(task, RobotConfig):
         mappings.save(out / mapping.NAME, _exported(task.mapping))
     elif NAMES["image"] in first:
-        mapping.save(out / mapping.NAME, replace(MAPPING, reach=_planar(known).reach))
+        mapping.save(out / mapping.NAME, replace(PUSHT, reach=_planar(known).reach))
     console.print(f"{written} {'imagined' if imagined else 'recorded'} episodes are in {out}")
-
-
-MAPPING = mapping.Mapping(
-    NAMES["image"], (IMAGE_SIZE, IMAGE_SIZE), NAMES["agent"], "action", FPS, FPS, reward="next.reward",
-    reward_over="last", done="next.done",
-)  # fmt: skip
 
 
 def _exported(known: RobotMapping) -> RobotMapping:

@@ -85,7 +85,7 @@ def _along(profile: Float[Tensor, "n k s"]) -> tuple[Tensor, Tensor, Tensor, Ten
     whole = profile.sum(-1) + 1
     mean = (profile * line).sum(-1) / whole
     deviation = ((profile * (line - mean[..., None]).square()).sum(-1) / whole).sqrt()
-    there = profile.clamp(1e-4, 1).log() / 6
+    there = profile.clamp(1e-4, 1.0).log() / 6
     first, last = ((EDGE * (sign * line + there)).logsumexp(-1) / EDGE for sign in (-1, 1))
     return mean, deviation, -first, last
 

@@ -4,7 +4,7 @@ Gaussian latents by default: a straight-through categorical would bias the polic
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
@@ -24,6 +24,13 @@ class Choice(Latent):
     """One-hot samples of several categoricals, flattened, with straight-through gradient, and their logits."""
 
     logits: Float[Tensor, "*batch z"]
+    """Of one categorical behind the other."""
+    classes: int
+    """Of each."""
+
+    def expected(self) -> "Choice":
+        likeliest = self.logits.unflatten(-1, (-1, self.classes)).argmax(-1)
+        return replace(self, sample=nn.functional.one_hot(likeliest, self.classes).flatten(-2).to(self.logits))
 
 
 class LatentSpace(ABC):
@@ -70,7 +77,7 @@ class CategoricalSpace(LatentSpace):
         index = torch.multinomial(probability.flatten(0, -2), 1).view(probability.shape[:-1])
         hard = nn.functional.one_hot(index, self.classes).to(probability)
         sample = hard + (probability - probability.detach())
-        return Choice(sample.flatten(-2), probability.log().flatten(-2))
+        return Choice(sample.flatten(-2), probability.log().flatten(-2), self.classes)
 
     def kl(self, posterior: Latent, prior: Latent) -> Tensor:
         assert isinstance(posterior, Choice) and isinstance(prior, Choice)
@@ -91,6 +98,9 @@ class Recurrent(Belief):
     @property
     def feat(self) -> Tensor:
         return torch.cat([self.h, self.z.sample], dim=-1)
+
+    def expected(self) -> "Recurrent":
+        return replace(self, z=self.z.expected())
 
 
 @dataclass(frozen=True)

@@ -148,8 +148,8 @@ def test_reward_and_continuation_are_read_off_a_belief_by_the_outcome_head():
 
 
 def test_the_kl_of_categoricals_by_hand_and_which_way_round():
-    posterior = Choice(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]).log())
-    prior = Choice(torch.zeros(1, 2), torch.tensor([[0.25, 0.75]]).log())
+    posterior = Choice(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]).log(), 2)
+    prior = Choice(torch.zeros(1, 2), torch.tensor([[0.25, 0.75]]).log(), 2)
     found = CategoricalSpace(1, 2).kl(posterior, prior)
     assert float(found) == pytest.approx(0.5 * 0.6931472 - 0.5 * 0.4054651)  # log 2, log 3 / 2
 

@@ -1,0 +1,156 @@
+"""Robots: what a control loop needs of them, and what stands for one: a Gymnasium environment, Push-T, a recording."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import gymnasium
+import numpy as np
+
+from glocal.deploy.controllers import Array
+from glocal.runtime.files import UserError
+from glocal.tasks.pusht import TABLE, PushT, pose_reached
+from glocal.tasks.robot import RENDERED, begin, picked
+
+Features = Mapping[str, Array]
+"""What is sensed or told, by the features of the logs, and in their units."""
+
+
+@runtime_checkable
+class Robot(Protocol):
+    """What a control loop needs of a robot. All calls come from one thread."""
+
+    def observe(self) -> Features:
+        """What is sensed now."""
+        ...
+
+    def command(self, told: Features) -> None:
+        """What it is to do from now on, until the next command."""
+        ...
+
+    def stop(self) -> None:
+        """Come to rest. Called at the end of each episode, and whenever something goes wrong; perhaps more than
+        once."""
+        ...
+
+
+@runtime_checkable
+class Judged(Robot, Protocol):
+    """A robot that begins episodes by itself and says what came of them."""
+
+    success: bool
+    """Whether the last command led to success."""
+    over: bool
+    """Whether the episode is over."""
+
+    def reset(self, seed: int) -> None:
+        """Begin an episode, from the initial state of a seed."""
+        ...
+
+
+class EnvRobot:
+    """A Gymnasium environment: a command is one of its steps."""
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        needs: Mapping[str, tuple[int, ...]],
+        entry_of: Callable[[str], str],
+        success: str,
+    ):
+        """`entry_of` says what of its observation a feature of the logs is; `success` is the key of its info that tells
+        it."""
+        self.env, self.needs, self.entry_of, self.key = env, needs, entry_of, success
+        self.success = self.over = False
+        self.obs: Any = None
+
+    def reset(self, seed: int) -> None:
+        self.obs = begin(self.env, seed)
+        self.success = self.over = False
+
+    def observe(self) -> Features:
+        return {name: self._feature(name, shape) for name, shape in self.needs.items()}
+
+    def command(self, told: Features) -> None:
+        space: Any = self.env.action_space
+        action = np.concatenate([np.asarray(x, np.float64).reshape(-1) for x in told.values()])
+        if action.shape != space.shape:
+            raise UserError(f"the policy tells {action.size} numbers, the environment's actions are {space}")
+        # as in `evaluate`: what is told is rounded to the environment's own precision after it is clipped
+        self.obs, _, terminated, truncated, info = self.env.step(
+            np.clip(action, space.low, space.high).astype(np.float32)
+        )
+        if self.key not in info:
+            raise UserError(f"the environment's info has no {self.key!r}, which is to say success")
+        self.success, self.over = bool(info[self.key]), bool(terminated or truncated)
+
+    def stop(self) -> None:
+        """Time stands still between its steps."""
+
+    def _feature(self, name: str, shape: tuple[int, ...]) -> Array:
+        entry, columns = picked(self.entry_of(name))
+        if entry == RENDERED:
+            return np.asarray(self.env.render())
+        found = np.asarray(self.obs[entry] if entry else self.obs)
+        if len(shape) == 3:
+            return found
+        told = found.astype(np.float32).reshape(-1)
+        told = told if columns is None else told[list(columns)]
+        row = np.zeros(int(np.prod(shape)), np.float32)  # what it has not is not read either
+        row[: len(told)] = told[: len(row)]
+        return row.reshape(shape)
+
+
+class PushTRobot:
+    """Push-T's environment, which is told where the agent is to go; positions in the units of some logs."""
+
+    def __init__(self, env: PushT, features: Mapping[str, str], scale: Array, offset: Array):
+        """`features` names what the logs call agent, keypoints, image and action; pixels are `scale` times the logs'
+        positions plus `offset`."""
+        self.env, self.features, self.scale, self.offset = env, features, scale, offset
+        self.success = self.over = False
+        self.seen: Any = None
+
+    def reset(self, seed: int) -> None:
+        self.seen, self.success = self.env.reset(seed), False
+
+    def observe(self) -> Features:
+        found = {
+            "agent": (self.seen.agent - self.offset) / self.scale,
+            "keypoints": self.seen.keypoints,
+            "image": self.seen.image,
+        }
+        return {feature: found[name] for name, feature in self.features.items() if name in found}
+
+    def command(self, told: Features) -> None:
+        target = np.asarray(told[self.features["action"]]) * self.scale + self.offset
+        self.seen = self.env.move(np.clip(target, 0, TABLE))
+        self.success = bool(pose_reached(self.seen.pose))
+
+    def stop(self) -> None:
+        """Time stands still between its steps."""
+
+
+class RecordedRobot:
+    """Recorded episodes, which go on as they did whatever is told."""
+
+    def __init__(self, load: Callable[[int], Features], count: int, needs: Sequence[str]):
+        """`load` gives the rows of one of `count` episodes; a command is one of its steps."""
+        self.load, self.count, self.needs = load, count, needs
+        self.success, self.over, self.row = False, False, 0
+        self.replayed: list[Features] = []
+        """The numbers of the episodes so far, (steps, ...)."""
+        self.rows: Features = {}
+
+    def reset(self, seed: int) -> None:
+        self.rows, self.row, self.over = self.load(seed % self.count), 0, False
+        self.replayed.append({name: x for name, x in self.rows.items() if x.dtype != np.uint8})
+
+    def observe(self) -> Features:
+        return {name: self.rows[name][self.row] for name in self.needs}
+
+    def command(self, told: Features) -> None:
+        self.row += 1
+        self.over = self.row >= len(next(iter(self.rows.values())))
+
+    def stop(self) -> None:
+        """It was over long ago."""
