@@ -17,6 +17,7 @@ from glocal.core.nets import full_precision
 from glocal.deploy.card import card
 from glocal.deploy.interface import Interface
 from glocal.deploy.step import PolicyStep
+from glocal.deploy.surprise import MEMORY, Calibration
 from glocal.runtime.files import UserError, atomic_write, sha256, write_json, write_text
 
 OPSET = 20
@@ -35,6 +36,8 @@ class Parity:
     """The largest difference where PyTorch computes in float32, as the exported policy does."""
     evaluated: float
     """The largest where PyTorch computes as in evaluations: pictures in bfloat16."""
+    surprise: float
+    """The largest difference of surprise."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def write_bundle(
     step: PolicyStep,
     interface: Interface,
     change: tuple[float, ...],
+    calibration: Calibration,
     origin: Origin,
     episodes: Iterable[list[Fields]],
 ) -> Parity:
@@ -81,6 +85,7 @@ def write_bundle(
             "version": known.VERSION,
             **asdict(interface),
             "largest_change": change,
+            "alarm": {"above": calibration.alarm, "memory": MEMORY, "episodes": calibration.episodes},
             "state": [{"name": name, "shape": list(x.shape)} for name, x in state.items()],
             "sha256": sha256(draft / known.MODEL),
             "opset": OPSET,
@@ -103,7 +108,7 @@ def write_bundle(
 def compare(folder: Path, step: PolicyStep, episodes: list[list[Fields]]) -> Parity:
     """Run a bundle's model and PyTorch's side by side over recorded episodes."""
     policy = _known().Policy(folder)
-    exact = evaluated = 0.0
+    exact = evaluated = apart = 0.0
     for episode in episodes:
         policy.reset()
         ours = {name: torch.from_numpy(x) for name, x in policy.state.items()}
@@ -111,13 +116,14 @@ def compare(folder: Path, step: PolicyStep, episodes: list[list[Fields]]) -> Par
         for t, fields in enumerate(episode):
             begun = torch.tensor([t > 0])
             with torch.no_grad():
-                half, halves = step(fields, halves, begun)
+                half, _, halves = step(fields, halves, begun)
                 with full_precision():
-                    action, ours = step(fields, ours, begun)
+                    action, surprise, ours = step(fields, ours, begun)
             theirs = policy.advance({name: x.numpy() for name, x in fields.items()})
             exact = max(exact, float(np.abs(theirs - action[0].numpy()).max()))
             evaluated = max(evaluated, float(np.abs(theirs - half[0].numpy()).max()))
-    return Parity(sum(map(len, episodes)), exact, evaluated)
+            apart = max(apart, abs(policy.surprising - float(surprise)))
+    return Parity(sum(map(len, episodes)), exact, evaluated, apart)
 
 
 def _write_onnx(path: Path, step: PolicyStep, fields: Fields, state: Fields) -> None:
@@ -126,7 +132,7 @@ def _write_onnx(path: Path, step: PolicyStep, fields: Fields, state: Fields) -> 
             step,
             (fields, state, torch.zeros(1, dtype=torch.bool)),
             input_names=[*fields, *state, "begun"],
-            output_names=["act", *(f"next.{name}" for name in state)],
+            output_names=["act", "surprise", *(f"next.{name}" for name in state)],
             opset_version=OPSET,
             dynamo=True,
             verbose=False,

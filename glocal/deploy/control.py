@@ -35,6 +35,10 @@ class Acts(Protocol):
     action: Array | None
     deltas: Mapping[str, Array]
     """Which numbers of what a feature is told are deltas."""
+    velocities: Mapping[str, Array]
+    """Which are velocities."""
+    surprise: float
+    alarm: float
 
     def reset(self) -> None: ...
 
@@ -55,6 +59,9 @@ class ControlConfig:
     """Keep to the clock; without it, as fast as it goes."""
     shadow: bool = False
     """Compute what the robot would be told, and tell it nothing."""
+    on_alarm: Literal["warn", "slow", "stop"] = "warn"
+    """Where what is sensed is more surprising than any recorded episode was: say so; also do half of what would be
+    done; or end the episode."""
 
 
 @dataclass
@@ -181,6 +188,8 @@ class Episode:
     """As models see it, from -1 to 1."""
     success: list[bool] = field(default_factory=list)
     """Whether the control step led to success."""
+    alarm: list[bool] = field(default_factory=list)
+    """Whether what was sensed was too surprising."""
     ended: str = ""
     """Why it ended before its time."""
 
@@ -213,6 +222,9 @@ class Control:
                     found.ended = "stopped by hand"
                     break
                 self._control_step(found, ticks)
+                if found.alarm[-1] and self.cfg.on_alarm == "stop":
+                    found.ended = "stopped by an alarm: what was sensed was too surprising"
+                    break
                 if self.judged and self.robot.robot.over:  # pyright: ignore[reportAttributeAccessIssue]
                     found.ended = "over"
                     break
@@ -228,7 +240,12 @@ class Control:
         told = self.policy.act(seen)
         self.timing.observe.append(sensed - began)
         self.timing.act.append(time.perf_counter() - sensed)
-        found.success.append(self._carried_out(told, found.told[-1] if found.told else None, ticks))
+        found.alarm.append(self.policy.surprise > self.policy.alarm)
+        stops = found.alarm[-1] and self.cfg.on_alarm == "stop"
+        if found.alarm[-1] and self.cfg.on_alarm == "slow":
+            told = self._half(told, found.told[-1] if found.told else told)
+        before = found.told[-1] if found.told else None
+        found.success.append(False if stops else self._carried_out(told, before, ticks))
         found.seen.append(seen)
         found.told.append(told)
         found.action.append(np.asarray(self.policy.action))
@@ -246,6 +263,14 @@ class Control:
                 if robot.over:
                     break
         return reached
+
+    def _half(self, told: Features, before: Features) -> Features:
+        """Deltas and velocities by half, and targets half of the way from those before."""
+        found = {}
+        for name, value in told.items():
+            moves = self.policy.deltas[name] | self.policy.velocities[name]
+            found[name] = np.where(moves, 0.5 * value, 0.5 * (np.asarray(value) + before[name]))
+        return found
 
     def _command(self, told: Features, before: Features | None, part: float) -> Features:
         """What the robot is told for when a `part` of a control step will be over: on the way from one control step's

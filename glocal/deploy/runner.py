@@ -36,7 +36,9 @@ class Policy:
 
     `rate` is control steps per second, of which each is told to the robot in `hold` steps of the rate of its logs;
     `needs` holds the shape of each feature that has to be sensed. With `careful` an action changes no more from one
-    control step to the next than any recorded one did; `held_back` counts the actions that were.
+    control step to the next than any recorded one did; `held_back` counts the actions that were. `surprise` is how far
+    what is sensed is from what the policy's model expects, as a moving average; above `alarm` it is more than in any
+    of the recorded episodes that it was calibrated on.
     """
 
     def __init__(self, folder: str | Path, careful: bool = False, threads: int = 1):
@@ -51,10 +53,10 @@ class Policy:
         self.asked = {one.name for one in self.session.get_inputs()}
         self.answers = [one.name for one in self.session.get_outputs()]
         self.needs = {name: tuple(shape) for name, shape in self.spec["needs"].items()}
-        self.deltas = {part["feature"]: np.zeros(part["width"], bool) for part in self.spec["action"]}
-        """Which numbers of what a feature is told add up over the steps of a control step."""
-        for part in self.spec["action"]:
-            self.deltas[part["feature"]][part["columns"]] = part["kind"] == "delta"
+        self.deltas, self.velocities = self._of_kind("delta"), self._of_kind("velocity")
+        """Which numbers of what a feature is told are deltas, which add up over the steps of a control step, and which
+        are velocities."""
+        self.alarm = float(self.spec["alarm"]["above"])
         self.held_back = 0
         self.reset()
 
@@ -62,6 +64,7 @@ class Policy:
         """Forget what was seen: an episode begins."""
         self.state = {one["name"]: np.zeros(one["shape"], np.float32) for one in self.spec["state"]}
         self.begun = False
+        self.surprising = self.surprise = 0.0
         self.action: Array | None = None
         """The last action, as models see it, from -1 to 1, (a,)."""
 
@@ -77,12 +80,21 @@ class Policy:
         feed = {**fields, **self.state, "begun": np.array([self.begun])}
         found = dict(zip(self.answers, self.session.run(None, {name: feed[name] for name in self.asked}), strict=True))
         answer = np.asarray(found.pop("act"))[0]
-        if not np.isfinite(answer).all():
+        if not np.isfinite(answer).all() or not np.isfinite(found["surprise"]).all():
             raise PolicyError(f"the policy's answer is not finite: {answer}")
+        self.surprising = float(np.asarray(found.pop("surprise"))[0])
+        memory = self.spec["alarm"]["memory"]
+        self.surprise = memory * self.surprise + (1 - memory) * self.surprising
         self.action, self.begun = np.clip(self._held(answer), -1, 1), True
         self.state = {name.removeprefix("next."): x for name, x in found.items()}
         self.state["action"] = self.action[None].astype(np.float32)
         return self.action
+
+    def _of_kind(self, kind: str) -> dict[str, Array]:
+        found = {part["feature"]: np.zeros(part["width"], bool) for part in self.spec["action"]}
+        for part in self.spec["action"]:
+            found[part["feature"]][part["columns"]] = part["kind"] == kind
+        return found
 
     def _sensed(self, observation: Mapping[str, Any]) -> dict[str, Array]:
         missing = [name for name in self.needs if name not in observation]

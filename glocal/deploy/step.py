@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from glocal.core.improve import Policy
 from glocal.core.types import Belief, Codec, where
+from glocal.deploy.surprise import Surprise
 
 State = dict[str, Tensor]
 """What is remembered, by name, (1, ...) each."""
@@ -18,9 +19,9 @@ State = dict[str, Tensor]
 class PolicyStep(nn.Module):
     """What `deploy.controllers.learned` does at a control step, for one robot."""
 
-    def __init__(self, codec: Codec, policy: Policy):
+    def __init__(self, codec: Codec, policy: Policy, surprise: Surprise):
         super().__init__()
-        self.codec, self.policy = codec, policy
+        self.codec, self.policy, self.surprise = codec, policy, surprise
 
     @torch.no_grad()
     def nothing(self, fields: Mapping[str, Tensor]) -> State:
@@ -31,17 +32,18 @@ class PolicyStep(nn.Module):
 
     def forward(
         self, fields: dict[str, Tensor], state: State, begun: Bool[Tensor, " 1"]
-    ) -> tuple[Float[Tensor, "1 a"], State]:
-        """The action in [-1, 1], and what is remembered of this control step; `begun` where there was one before."""
+    ) -> tuple[Float[Tensor, "1 a"], Float[Tensor, " 1"], State]:
+        """The action in [-1, 1], how surprising what is sensed is, and what is remembered of this control step; `begun`
+        where there was one before."""
         surrogate = self.policy.surrogate
         first = self.codec.observe(fields)
         obs = torch.where(begun[:, None], self.codec.observe(fields, state["obs"]), first)
         fresh = surrogate.initial(first).expected()
         before = fresh.filled(_nested({name: x for name, x in state.items() if name not in ("obs", "action")}))
-        after = surrogate.correct(surrogate.predict(before, state["action"]), obs).expected()
-        belief = where(begun, after, fresh)
-        action = self._act(belief)
-        return action, self._state(obs, action, belief)
+        prior = surrogate.predict(before, state["action"]).expected()
+        belief = where(begun, surrogate.correct(prior, obs).expected(), fresh)
+        action, surprise = self._act(belief), self.surprise(surrogate.observe(prior), obs)
+        return action, torch.where(begun, surprise, torch.zeros_like(surprise)), self._state(obs, action, belief)
 
     def _act(self, belief: Belief) -> Tensor:
         return self.policy.actor(belief).mean

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 import tyro
 
+from glocal.core.types import Segment
 from glocal.data import mapping, streams
 from glocal.data.streams import RobotMapping
 from glocal.deploy.bundle import Fields, Origin, Parity, write_bundle
 from glocal.deploy.interface import PUSHT, Interface, largest_change, of_pusht, of_robot
 from glocal.deploy.step import PolicyStep
+from glocal.deploy.surprise import Surprise, calibrate
 from glocal.pipeline.config import RobotConfig
 from glocal.pipeline.run import is_finished, open_run
 from glocal.pipeline.run_dir import Run, split_recorded
@@ -24,6 +26,8 @@ from glocal.runtime.progress import console
 
 EPISODES, CONTROL_STEPS = 4, 64
 """Recorded episodes, and control steps of each, over which what was exported is compared with PyTorch."""
+CALIBRATED = 20
+"""Episodes, of those that models were trained on, by which it is told how surprising what is seen usually is."""
 
 
 def export(run: tyro.conf.Positional[Path], out: Path) -> None:
@@ -52,9 +56,14 @@ def export(run: tyro.conf.Positional[Path], out: Path) -> None:
 
 def export_policy(run: Run, out: Path) -> Parity:
     """Write a bundle of a run's policy."""
-    step = PolicyStep(run.codec, run.policy("policy"))
+    policy = run.policy("policy")
+    train, _, held_out = split_recorded(run.config, len(run.store))
+    known = _spread(train, CALIBRATED)
+    calibration = calibrate(policy.surrogate, _episodes(run, known), _episodes(run, held_out))
+    step = PolicyStep(run.codec, policy, Surprise(calibration.usual))
     change = largest_change(run.store.fields["action"], run.store.starts)
-    return write_bundle(out, step, interface_of(run), change, _origin(run), _recorded(run))
+    compared = _fields(run, held_out[:EPISODES])
+    return write_bundle(out, step, interface_of(run), change, calibration, _origin(run), compared)
 
 
 def interface_of(run: Run) -> Interface:
@@ -73,10 +82,22 @@ def interface_of(run: Run) -> Interface:
     return of_robot(logs, shapes, reads)
 
 
-def _recorded(run: Run) -> Iterator[list[Fields]]:
-    """What was seen in the first control steps of held-out episodes."""
-    held_out = split_recorded(run.config, len(run.store))[2]
-    for number in held_out[:EPISODES]:
+def _spread(episodes: range, most: int) -> range:
+    """At most so many of some episodes, spread over them."""
+    return episodes[:: max(1, len(episodes) // most)][:most]
+
+
+def _episodes(run: Run, numbers: range) -> Iterator[Segment]:
+    """Recorded episodes as models see them, (T, ...)."""
+    for number in numbers:
+        steps = run.recorded(range(number, number + 1)).steps
+        if len(steps.obs) > 1:
+            yield steps
+
+
+def _fields(run: Run, numbers: range) -> Iterator[list[Fields]]:
+    """What was recorded in the first control steps of some episodes."""
+    for number in numbers:
         begin, end = (int(row) for row in run.store.starts[number : number + 2])
         rows = range(begin, min(end, begin + CONTROL_STEPS))
         yield [

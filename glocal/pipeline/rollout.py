@@ -269,6 +269,10 @@ def _summary(
     elif control.judged and episodes:
         found["success"] = wilson(sum(any(one.success) for one in episodes), len(episodes))
     found |= control.timing.summary()
+    alarmed = [one.alarm.index(True) for one in episodes if any(one.alarm)]
+    found["alarms"] = f"in {len(alarmed)} of {len(episodes)} episodes" + (
+        f", first in control step {min(alarmed)}" if alarmed else ""
+    )
     if policy.held_back:
         found["held_back"] = policy.held_back
     ended = [one.ended for one in episodes if one.ended and one.ended != "over"]
