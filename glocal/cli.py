@@ -132,6 +132,16 @@ def report(arguments: list[str]) -> None:
     _conclude(folder)
 
 
+def evaluate(arguments: list[str]) -> None:
+    """`glocal evaluate TARGET ...`: the run's policy, or somebody's actor."""
+    if any(one.partition("=")[0] == "--actor" for one in arguments):
+        from glocal.pipeline.judge_actor import main as judge_actor
+
+        judge_actor(arguments)
+        return
+    _do_stage("evaluate", *_target("evaluate", arguments))
+
+
 def status(arguments: list[str]) -> None:
     """`glocal status TARGET ...`: what is done; with options, what would be if they were given."""
     from glocal.pipeline.check import check
@@ -246,7 +256,7 @@ VERBS = {
     "collect": Verb(_stage("collect"), "record play in the real environment, or take in the logs that --logs names"),
     "train": Verb(train, f"train {' | '.join(TRAINED)}"),
     "gates": Verb(_stage("gates"), "measure the models on held-out episodes"),
-    "evaluate": Verb(_stage("evaluate"), "ask the real environment"),
+    "evaluate": Verb(evaluate, "ask the real environment; with --actor FILE.onnx, of somebody's actor"),
     "report": Verb(report, "write report.html"),
     "status": Verb(status, "say which stage is done, stale or missing, and why"),
     "diagnose": Verb(diagnose, "whether a run's gradients and global model deserve trust"),

@@ -1,10 +1,7 @@
 """A policy as one folder that runs without this library: ONNX, what a robot shows it and is told, a runner, a card."""
 
-import logging
 import shutil
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +12,12 @@ from torch import Tensor
 
 from glocal.core.nets import full_precision
 from glocal.deploy.card import card
+from glocal.deploy.exporting import OPSET, write_onnx
 from glocal.deploy.interface import Interface
 from glocal.deploy.step import PolicyStep
 from glocal.deploy.surprise import MEMORY, Calibration
 from glocal.runtime.files import UserError, atomic_write, sha256, write_json, write_text
 
-OPSET = 20
 RUNNER = Path(__file__).with_name("runner.py")
 CLOSE = 1e-3
 """Of actions from -1 to 1: what is farther from PyTorch's is refused."""
@@ -79,7 +76,9 @@ def write_bundle(
     state = step.nothing(recorded[0][0])
     with atomic_write(out) as draft:
         draft.mkdir(parents=True)
-        _write_onnx(draft / known.MODEL, step, recorded[0][0], state)
+        fields, begun = recorded[0][0], torch.zeros(1, dtype=torch.bool)
+        answers = ["act", "surprise", *(f"next.{name}" for name in state)]
+        write_onnx(draft / known.MODEL, step, (fields, state, begun), [*fields, *state, "begun"], answers)
         spec = {
             "format": known.FORMAT,
             "version": known.VERSION,
@@ -126,43 +125,12 @@ def compare(folder: Path, step: PolicyStep, episodes: list[list[Fields]]) -> Par
     return Parity(sum(map(len, episodes)), exact, evaluated, apart)
 
 
-def _write_onnx(path: Path, step: PolicyStep, fields: Fields, state: Fields) -> None:
-    with _quiet(), full_precision():
-        program = torch.onnx.export(
-            step,
-            (fields, state, torch.zeros(1, dtype=torch.bool)),
-            input_names=[*fields, *state, "begun"],
-            output_names=["act", "surprise", *(f"next.{name}" for name in state)],
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-        assert program is not None
-        program.save(str(path))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the exporter says of itself."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
 def _known() -> Any:
     """The runner; raises `UserError` where what exporting needs is not installed."""
     try:
-        import onnxscript  # noqa: F401  (PyTorch's exporter is written in it)
-
         from glocal.deploy import runner
     except ImportError as error:
         raise UserError(
-            f"a policy is exported with onnx, onnxscript and onnxruntime, of which {error.name} is not installed; "
-            "`pip install 'glocal[deploy]'` installs them"
+            "exported policies are compared with PyTorch's by onnxruntime; `pip install 'glocal[deploy]'` installs it"
         ) from error
     return runner
