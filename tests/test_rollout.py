@@ -173,10 +173,10 @@ def test_a_rollout_succeeds_where_the_evaluation_did(folder, request, tmp_path):
 
 def test_a_rollout_does_what_the_evaluation_does(acting):
     from glocal.pipeline.real import open_robot
-    from glocal.pipeline.rollout import _environment, _logs
+    from glocal.pipeline.rollout import environment_of
 
     run, policy = open_run(acting / "run"), Policy(acting / "bundle")
-    theirs = _environment(policy.spec, _logs(policy.spec["origin"]["logs"], acting))
+    theirs = environment_of(policy.spec, acting)
     ours = open_robot(run.config.task, run.config.env)
     controller = learned(run.codec, run.policy("policy"))
     next(controller)

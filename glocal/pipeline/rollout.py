@@ -24,7 +24,7 @@ from glocal.data.streams import RobotMapping
 from glocal.deploy.control import Control, ControlConfig, ControlError, Episode, Guarded
 from glocal.deploy.controllers import Array
 from glocal.deploy.replay import Replay, compared
-from glocal.deploy.robots import EnvRobot, PushTRobot, RecordedRobot, Robot
+from glocal.deploy.robots import EnvRobot, Judged, PushTRobot, RecordedRobot, Robot
 from glocal.evaluate.intervals import wilson
 from glocal.pipeline.config import EnvConfig, EvaluateConfig
 from glocal.pipeline.usage import read_verb
@@ -135,7 +135,7 @@ def _episodes(
 def _maker(cfg: RolloutConfig, policy: Any, logs: AnyMapping) -> Callable[[], Robot]:
     """What makes the robot, in the thread that it is called from."""
     if cfg.robot == "env":
-        return partial(_environment, policy.spec, logs)
+        return partial(environment_of, policy.spec, policy.folder)
     kind, colon, place = cfg.robot.partition(":")
     if not colon or not place:
         raise UserError(f"--robot is {cfg.robot}, expected env, logs:FOLDER or MODULE:NAME")
@@ -144,8 +144,9 @@ def _maker(cfg: RolloutConfig, policy: Any, logs: AnyMapping) -> Callable[[], Ro
     return partial(_foreign, kind, place, EnvConfig(options=cfg.options).arguments)
 
 
-def _environment(spec: Mapping[str, Any], logs: AnyMapping) -> Robot:
-    """The environment that a bundle's run was judged in."""
+def environment_of(spec: Mapping[str, Any], bundle: Path) -> Judged:
+    """The environment that a bundle's run was judged in; raises `UserError` where there was none."""
+    logs = _logs(spec["origin"]["logs"], bundle)
     real = spec["origin"]["real"]
     if not real:
         raise UserError("the run of this policy had no environment; name a robot: --robot logs:FOLDER or MODULE:NAME")
