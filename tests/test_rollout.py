@@ -290,3 +290,20 @@ def test_beliefs_are_at_their_mean_when_deployed(seeing):
     belief = policy.surrogate.initial(obs).expected()
     assert torch.equal(belief.z.sample, belief.z.mean)
     assert torch.equal(belief.h, policy.surrogate.initial(obs).h)
+
+
+def test_the_control_loops_benchmark_and_the_alarms_script_print_their_tables(acting):
+    root = Path(__file__).parents[1]
+    scripts = {
+        "benchmarks/control.py": ("--seconds", "0.5", "--busy", "0"),
+        "runs/surprise.py": ("--episodes", "1", "--kinds", "weak"),
+    }
+    for script, options in scripts.items():
+        command = [sys.executable, "-c", RUN, str(root / script), str(acting / "bundle"), *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == 3
+
+
+RUN = "import runpy, sys, tests.robots; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+"""A script where the environment of these tests is known to Gymnasium."""
