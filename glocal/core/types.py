@@ -247,6 +247,11 @@ class Codec(nn.Module, ABC):
         obs, unseen = self.encode(fields), None if before is None else self.unseen(fields)
         return obs if before is None or unseen is None else torch.where(unseen, before, obs)
 
+    def follow(self, before: Tensor, imagined: Tensor) -> Tensor:
+        """An imagined observation (*batch, d), with what is known for sure of it after the one before; by default
+        nothing is."""
+        return imagined
+
     def remembered(self, obs: Float[Tensor, "n d"], starts: Int[Tensor, " e"]) -> Float[Tensor, "n d"]:
         """Recorded observations of episodes that begin at `starts`, the last of which is where all end, as a robot has
         them that remembers what it saw before; by default as they are."""

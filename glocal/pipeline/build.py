@@ -116,8 +116,8 @@ def build_world(config: Config, codec: Codec) -> GlobalModel:
     if isinstance(cfg, EnsembleConfig):
         return EnsembleWorld(cfg, spec, build_features(config))
     if isinstance(cfg, MemoryConfig):
-        return MemoryWorld(cfg, spec, build_features(config))
-    return VectorWorld(cfg, spec, build_features(config))
+        return MemoryWorld(cfg, spec, build_features(config), codec.follow)
+    return VectorWorld(cfg, spec, build_features(config), codec.follow)
 
 
 def _sees(cfg: WorldConfig, spec: Spec, codec: Codec) -> bool:

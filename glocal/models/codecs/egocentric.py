@@ -106,6 +106,14 @@ class EgocentricCodec(LearnedCodec):
         now = self.encode(fields)
         return now if before is None else self._since(before, now)
 
+    def follow(self, before: Tensor, imagined: Tensor) -> Tensor:
+        """What is imagined to be out of sight is where it is carried to, as when it is so; else imagination could move
+        what nobody sees."""
+        felt, places, sure = self._parts(imagined)
+        lost = (1 - self.cfg.forget) * self._parts(before)[2]  # as it would be that is not seen
+        seen = (sure > 0.5 * (1 + lost)).to(sure)[..., None]
+        return self._since(before, torch.cat([felt, torch.cat([seen * places, seen], dim=-1).flatten(-2)], dim=-1))
+
     @torch.no_grad()
     def remembered(self, obs: Float[Tensor, "n d"], starts: Tensor) -> Float[Tensor, "n d"]:
         """Observations of whole episodes that begin at `starts`, the last of which is where all end."""
