@@ -21,6 +21,8 @@ class Feature:
     picture: bool = False
     names: tuple[str, ...] | None = None
     """Of its numbers, where the format tells them."""
+    filmed: bool = False
+    """Whether pictures are kept as a video, in which colours are half as fine as brightness (4:2:0)."""
 
 
 class Dataset(ABC):

@@ -26,6 +26,8 @@ Column = Annotated[int, Range(0, 100_000)]
 Side = Annotated[int, Range(1, 16_384)]
 """Of a picture, in pixels."""
 ROLES = ("camera", "state", "action", "reward", "done", "success", "pose")
+LIGHT = np.array([0.299, 0.587, 0.114], np.float32)
+"""What red, green and blue count in brightness."""
 NOT_SEEN = ("reward", "reward_over", "outcomes_at", "done", "success", "ends", "pose", "leave_out", "fps")
 
 
@@ -360,6 +362,22 @@ def from_pixels(mapping: Mapping, places: Array) -> Array:
 def shown(view: HasView, frame: Array) -> Array:
     """A picture of the camera (h, w, 3) as models see it, (size, size, 3)."""
     return cv2.resize(cropped(view, frame), (view.size, view.size), interpolation=cv2.INTER_AREA)
+
+
+def live(view: HasView, filmed: bool, frame: Array) -> Array:
+    """A picture as a camera shows it just now, (h, w, 3), as models see it: where logs keep videos, as a video would
+    have kept it."""
+    return shown(view, subsampled(frame) if filmed else frame)
+
+
+def subsampled(frame: Array) -> Array:
+    """A picture (h, w, 3) whose colours are half as fine as its brightness, as in videos (4:2:0, BT.601)."""
+    height, width = frame.shape[:2]
+    even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge").astype(np.float32)
+    light = even @ LIGHT
+    colour = (even - light[..., None]).reshape(len(even) // 2, 2, -1, 2, 3).mean((1, 3))
+    told = light[..., None] + colour.repeat(2, 0).repeat(2, 1)
+    return np.rint(told).clip(0, 255).astype(np.uint8)[:height, :width]
 
 
 def cameras_of(features: typing.Mapping[str, Feature]) -> list[str]:

@@ -70,7 +70,8 @@ def _streams(dataset: Dataset, spoken_for: set[str]) -> tuple[Stream, ...]:
 def _cameras(dataset: Dataset, streams: Sequence[Stream]) -> tuple[Camera, ...]:
     found: list[Camera] = []
     for name in cameras_of(dataset.features):
-        found.append(Camera(_short(name, [one.name for one in (*streams, *found)]), name))
+        short = _short(name, [one.name for one in (*streams, *found)])
+        found.append(Camera(short, name, filmed=dataset.features[name].filmed))
     return tuple(found)
 
 

@@ -45,6 +45,8 @@ class Camera:
     """Top, left, height and width of the part of a picture that is used; all of it where nothing is said."""
     size: Annotated[int, Range(16, 512)] = 64
     """Side of the pictures that models see, a power of two."""
+    filmed: bool = False
+    """Whether the logs keep videos: what a camera shows live is then seen as a video would have kept it."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ class Shown:
     feature: str
     crop: tuple[int, int, int, int] | None
     size: int
+    filmed: bool
+    """Whether it is seen as a video would have kept it."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ def of_robot(mapping: RobotMapping, shapes: Mapping[str, Sequence[int]], reads: 
         for one in mapping.streams
         if one.name in reads
     )
-    cameras = tuple(Shown(one.name, one.feature, one.crop, one.size) for one in mapping.cameras if one.name in reads)
+    cameras = tuple(
+        Shown(one.name, one.feature, one.crop, one.size, one.filmed) for one in mapping.cameras if one.name in reads
+    )
     action = tuple(
         Told(
             part.feature,
@@ -120,7 +124,7 @@ def of_pusht(
         "keypoints": Sensed("keypoints", NAMES["keypoints"], tracked, (1.0,) * len(tracked), (0.0,) * len(tracked)),
     }
     streams = tuple(one for name, one in known.items() if name in reads)
-    cameras = (Shown("image", mapping.camera, mapping.crop, mapping.size),) if "image" in reads else ()
+    cameras = (Shown("image", mapping.camera, mapping.crop, mapping.size, False),) if "image" in reads else ()
     told = _planar(mapping, About(state, columns))
     needs: dict[str, tuple[int, ...]] = {one.feature: (max(one.columns) + 1,) for one in streams}
     needs |= {one.feature: (*picture, 3) for one in cameras}

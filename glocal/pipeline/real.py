@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from glocal.data.mapping import shown
+from glocal.data.mapping import live
 from glocal.data.streams import RobotMapping, to_robot
 from glocal.deploy.controllers import Controller
 from glocal.evaluate.episodes import run_episodes
@@ -146,7 +146,7 @@ def senses(mapping: RobotMapping, cfg: EnvConfig) -> list[Sensed]:
 
 def views(mapping: RobotMapping, cfg: EnvConfig) -> list[Viewed]:
     """Where in the environment each camera's pictures are."""
-    return [Viewed(one.name, _entry(cfg, one.feature), partial(shown, one)) for one in mapping.cameras]
+    return [Viewed(one.name, _entry(cfg, one.feature), partial(live, one, one.filmed)) for one in mapping.cameras]
 
 
 def _entry(cfg: EnvConfig, feature: str) -> str:

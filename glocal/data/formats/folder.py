@@ -43,7 +43,7 @@ class FolderDataset(Dataset):
             if not info["fps"] > 0:
                 raise UserError(f"{video} tells a rate of {info['fps']} frames a second; it is damaged")
             self.fps = info["fps"]
-            self.features[VIDEO] = Feature((info["height"], info["width"], 3), "uint8", picture=True)
+            self.features[VIDEO] = Feature((info["height"], info["width"], 3), "uint8", picture=True, filmed=True)
         self.lengths = [len(next(iter(_numbers(path).values()))) for path, _ in self.files]
 
     def episode(self, number: int, names: Sequence[str]) -> dict[str, Array]:

@@ -146,7 +146,7 @@ def _feature(name: str, told: Any, source: Path) -> Feature:
         shape, dtype = tuple(int(n) for n in told["shape"]), str(told["dtype"])
         picture = dtype in PICTURES
         shape = _height_first(shape, told.get("names")) if picture else shape
-        feature = Feature(shape, _dtype(dtype), picture, _flat_names(told))
+        feature = Feature(shape, _dtype(dtype), picture, _flat_names(told), dtype == "video")
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
         raise UserError(f"{source}: feature {name!r:.60} is told as {told!r:.200} ({error!s:.200})") from error
     check_shape(source, name, shape, picture)

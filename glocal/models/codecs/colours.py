@@ -24,6 +24,9 @@ APART = 0.03
 """Distance within which a pixel may be of a colour nearly as well as of the nearest one."""
 VISIBLE = 0.003
 """Share of a picture's pixels that have to be of a colour, for the thing to be seen."""
+FINE = 2
+"""Pixels, along a side, that are looked at as one: in videos colours are no finer, and things have edges there of colours
+that no camera sees."""
 AT_ONCE = 2**23
 """Pixels, each counted once for every colour, that are looked at together: of large pictures fewer, or one."""
 EDGE = 30.0
@@ -48,7 +51,7 @@ class Colours(nn.Module):
     @torch.no_grad()
     def fit_statistics(self, images: UInt8[Tensor, "n h w 3"]) -> None:
         """Take colours, and the typical numbers of each, from recorded pictures."""
-        pixels = _hues(to_channels(images)).movedim(1, -1).flatten(0, -2)
+        pixels = _hues(_halved(images)).movedim(1, -1).flatten(0, -2)
         self.palette.copy_(different(pixels, len(self.palette), ALIKE, OFTEN, LOOKED_AT))
         numbers = self._numbers(images)[0]
         self.mean.copy_(numbers.mean(0))
@@ -58,7 +61,7 @@ class Colours(nn.Module):
     def forward(self, images: UInt8[Tensor, "n h w 3"]) -> Looks:
         """How things of each colour look, (n, k, ...)."""
         numbers, area = self._numbers(images)
-        least = VISIBLE * images.shape[1] * images.shape[2]
+        least = VISIBLE * images.shape[1] * images.shape[2] / FINE**2
         middle = numbers[..., TOLD.index("x")]
         return Looks((numbers - self.mean) / self.std, area.clamp_min(least).log(), middle, area >= least)
 
@@ -69,7 +72,7 @@ class Colours(nn.Module):
         return torch.cat(numbers), torch.cat(area)
 
     def _numbers_of(self, images: UInt8[Tensor, "n h w 3"]) -> tuple[Float[Tensor, "n k 9"], Float[Tensor, "n k"]]:
-        away = (_hues(to_channels(images))[:, None] - self.palette[..., None, None]).square().sum(2)
+        away = (_hues(_halved(images))[:, None] - self.palette[..., None, None]).square().sum(2)
         share = (-away / (2 * APART**2)).softmax(1)
         columns, rows = share.sum(2), share.sum(3)
         (x, width, left, right), (y, height, top, bottom) = _along(columns), _along(rows)
@@ -88,6 +91,11 @@ def _along(profile: Float[Tensor, "n k s"]) -> tuple[Tensor, Tensor, Tensor, Ten
     there = profile.clamp(1e-4, 1.0).log() / 6
     first, last = ((EDGE * (sign * line + there)).logsumexp(-1) / EDGE for sign in (-1, 1))
     return mean, deviation, -first, last
+
+
+def _halved(images: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 i j"]:
+    """Pictures at half their size."""
+    return nn.functional.avg_pool2d(to_channels(images), FINE)
 
 
 def _hues(image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 4 h w"]:
