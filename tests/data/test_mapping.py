@@ -11,11 +11,13 @@ from glocal.data.mapping import (
     check,
     from_dict,
     from_pixels,
+    live,
     load,
     outcomes,
     pixels,
     save,
     shown,
+    subsampled,
     to_dict,
 )
 from glocal.runtime.files import UserError
@@ -200,3 +202,23 @@ def test_what_says_yes_or_no_says_nothing_else(role):
     assert outcomes(mapping, {"flag": np.array([0, 0, 0, 1.0])}, rows)
     with pytest.raises(UserError, match=f"{role} is flag, which holds 0 to 1, expected 0 or 1"):
         outcomes(mapping, {"flag": np.array([0, 0.5, 0, 1.0])}, rows)
+
+
+def test_colours_of_a_video_are_half_as_fine_and_brightness_is_not():
+    picture = np.zeros((2, 4, 3), np.uint8)
+    picture[:, 0] = 200, 100, 50
+    picture[:, 1] = 80, 80, 80
+    grey = np.array([0.299, 0.587, 0.114])
+    light = [grey @ (200, 100, 50), 80.0]
+    colour = ((np.array([200, 100, 50]) - light[0]) + 0) / 2  # grey has none
+    expected = np.rint([light[0] + colour, light[1] + colour])
+    found = subsampled(picture)
+    assert np.array_equal(found[:, :2], np.broadcast_to(expected, (2, 2, 3)))
+    assert np.array_equal(found[:, 2:], picture[:, 2:])
+    assert subsampled(picture[:1, :3]).shape == (1, 3, 3)
+
+
+def test_what_is_live_is_seen_as_the_logs_video_would_have_kept_it():
+    picture = np.random.default_rng(0).integers(0, 256, (4, 8, 3), dtype=np.uint8)
+    assert np.array_equal(live(PLAIN, True, picture), shown(PLAIN, subsampled(picture)))
+    assert np.array_equal(live(PLAIN, False, picture), shown(PLAIN, picture))

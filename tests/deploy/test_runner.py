@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from glocal.data import mapping
 from glocal.deploy.runner import BundleError, numbers, read_spec, shown, weights
 
 
@@ -24,16 +25,23 @@ from glocal.deploy.runner import BundleError, numbers, read_spec, shown, weights
 )
 def test_pictures_are_resized_as_the_logs_were(height, width, size):
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    ours = shown({"crop": None, "size": size}, picture)
+    ours = shown({"crop": None, "size": size, "filmed": False}, picture)
     theirs = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
     assert ours.dtype == np.uint8
     assert np.abs(ours.astype(int) - theirs).max() <= 1  # OpenCV rounds on its way
 
 
+def test_pictures_of_logs_that_keep_videos_are_seen_as_those_are():
+    picture = np.random.default_rng(0).integers(0, 256, (31, 48, 3), dtype=np.uint8)
+    camera = {"crop": None, "size": 24, "filmed": True}
+    assert np.array_equal(shown(camera, picture), shown(camera | {"filmed": False}, mapping.subsampled(picture)))
+    assert not np.array_equal(shown(camera, picture), shown(camera | {"filmed": False}, picture))
+
+
 def test_a_crop_is_taken_before_resizing():
     picture = np.zeros((40, 60, 3), np.uint8)
     picture[8:40, 20:52] = 200
-    assert (shown({"crop": [8, 20, 32, 32], "size": 16}, picture) == 200).all()
+    assert (shown({"crop": [8, 20, 32, 32], "size": 16, "filmed": False}, picture) == 200).all()
 
 
 @pytest.mark.parametrize(("count", "size", "shrinks"), [(100, 64, True), (24, 64, False), (64, 64, True), (7, 3, True)])

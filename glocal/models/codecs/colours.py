@@ -25,8 +25,8 @@ APART = 0.03
 VISIBLE = 0.003
 """Share of a picture's pixels that have to be of a colour, for the thing to be seen."""
 FINE = 2
-"""Pixels, along a side, that are looked at as one: in videos colours are no finer, and things have edges there of colours
-that no camera sees."""
+"""Pixels, along a side, that are looked at as one: in videos colours are no finer, and there things have edges of
+colours that no camera sees."""
 AT_ONCE = 2**23
 """Pixels, each counted once for every colour, that are looked at together: of large pictures fewer, or one."""
 EDGE = 30.0

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from glocal.data.mapping import subsampled
 from glocal.models.codecs import colours
 from glocal.models.codecs.colours import TOLD, Colours
 
@@ -54,8 +55,8 @@ def test_where_a_square_is_and_how_far_it_reaches():
     colours = fitted()
     red = which(colours, RED)
     there = told(colours, square(20, 4, RED), red)
-    assert there["x"] == pytest.approx((23 / 16 - 1) * 36 / 37, abs=0.02)
-    assert there["y"] == pytest.approx((7 / 16 - 1) * 36 / 37, abs=0.02)
+    assert there["x"] == pytest.approx((23 / 16 - 1) * 9 / 10, abs=0.02)
+    assert there["y"] == pytest.approx((7 / 16 - 1) * 9 / 10, abs=0.02)
     assert there["left"] == pytest.approx(20.5 / 16 - 1, abs=0.1) and there["right"] == pytest.approx(
         25.5 / 16 - 1, abs=0.1
     )
@@ -72,7 +73,16 @@ def test_what_is_not_there_is_not_seen():
     looks = colours(square(20, 4, RED))
     assert bool(looks.seen[0, red]) and not bool(looks.seen[0, blue])
     assert torch.isfinite(looks.numbers).all() and torch.isfinite(looks.area).all()
-    assert looks.area[0, red].exp() == pytest.approx(36, abs=1)
+    assert looks.area[0, red].exp() == pytest.approx(9, abs=0.5)
+
+
+def test_what_a_video_blurs_at_the_edge_of_a_square_looks_nearly_the_same():
+    fit, shown = fitted(), pictures(20, seed=3)
+    written = torch.stack([torch.from_numpy(subsampled(one.numpy())) for one in shown])
+    assert (shown != written).any()
+    as_drawn, as_kept = fit(shown), fit(written)
+    assert torch.equal(as_drawn.seen, as_kept.seen)
+    assert (as_drawn.numbers - as_kept.numbers)[as_drawn.seen].abs().max() < 0.2
 
 
 def test_a_little_less_light_makes_no_other_colour():

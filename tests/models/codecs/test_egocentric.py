@@ -74,6 +74,34 @@ def _places(codec: EgocentricCodec, *rows: Tensor) -> tuple[Tensor, Tensor]:
     return first, second
 
 
+def test_in_imagination_what_is_out_of_sight_is_carried_too_and_what_is_seen_is_as_it_was_drawn():
+    codec = made()
+    before = codec.observe(fields(square(8, 8, BLUE)), codec.observe(fields(square(20, 4, RED))))
+    drawn = before.clone()
+    things = drawn[:, 2:].unflatten(-1, (-1, 3))
+    red, blue = (which(codec._colours("head"), one) for one in (RED, BLUE))
+    things[:, red], things[:, blue] = torch.tensor([9.0, 9.0, 0.93]), torch.tensor([1.0, -0.5, 0.99])
+    after = codec.follow(before, drawn)
+    assert torch.equal(thing(codec, after, BLUE), torch.tensor([[1.0, -0.5, 1.0]]))
+    lost = codec.observe(fields(square(8, 8, BLUE)), before)
+    assert thing(codec, after, RED)[0, 2] == thing(codec, lost, RED)[0, 2]
+    motion = codec.around.motion(
+        before[:, :2], after[:, :2], _places(codec, before, after), torch.arange(3)[None] == blue
+    )
+    carried = motion.carried(thing(codec, before, RED)[:, None, :2])[:, 0]
+    assert torch.allclose(thing(codec, after, RED)[:, :2], carried, atol=1e-5)
+
+
+def test_in_imagination_what_was_never_seen_is_nowhere_until_it_is_seen():
+    codec = made()
+    before = codec.observe(fields(square(20, 4, RED)))
+    for sure, expected in ((0.3, [0.0, 0.0, 0.0]), (0.8, [2.0, 1.0, 1.0])):
+        drawn = before.clone()
+        blue = which(codec._colours("head"), BLUE)
+        drawn[:, 2:].unflatten(-1, (-1, 3))[:, blue] = torch.tensor([2.0, 1.0, sure])
+        assert thing(codec, codec.follow(before, drawn), BLUE)[0].tolist() == expected
+
+
 def test_what_was_never_seen_stays_nowhere():
     codec = made()
     obs = codec.observe(fields(square(20, 4, RED)))
