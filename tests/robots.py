@@ -66,16 +66,18 @@ FEATURES = {
 }
 
 
-def seeing_logs(folder: Path, episodes: int = 8, steps: int = 60) -> Path:
+def seeing_logs(folder: Path, episodes: int = 8, steps: int = 60, leave_out: tuple[str, ...] = ()) -> Path:
     """The same, seen by two cameras: a dot where the point is from above, and one where it is from the side."""
     pictures = {f"observation.images.{name}": Feature((24, 32, 3), "uint8", picture=True) for name in ("top", "side")}
 
     def seen(number: int) -> dict[str, Any]:
         episode = _episode(np.random.default_rng([1, number]), steps)
         places = {"top": episode["observation.state"][:, [0, 1]], "side": episode["observation.state"][:, [0, 2]]}
-        return episode | {f"observation.images.{name}": _dots(place) for name, place in places.items()}
+        episode |= {f"observation.images.{name}": _dots(place) for name, place in places.items()}
+        return {name: episode[name] for name in features}
 
-    write_lerobot(folder, map(seen, range(episodes)), Layout(FPS, FEATURES | pictures))
+    features = {name: one for name, one in (FEATURES | pictures).items() if name not in leave_out}
+    write_lerobot(folder, map(seen, range(episodes)), Layout(FPS, features))
     return folder
 
 
