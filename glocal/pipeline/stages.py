@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from glocal.core.features import Featurizer
@@ -92,14 +93,7 @@ def _around(
     run: RunFolder, codec: EgocentricCodec, draw: Callable[[Tensor], dict[str, Tensor]], kept: int
 ) -> Callable[[], tuple[Tensor, Metrics]]:
     """The loss of the codec of moving cameras, on random windows. How things look is computed once for each picture."""
-    parts, felt = [], []
-    with Ticker("look", kept, unit="pictures") as tick:
-        for some in torch.arange(kept).split(LOOKED_AT):
-            fields = draw(some)
-            parts.append(codec.looks(fields))
-            felt.append(codec.vectors.encode(fields))
-            tick(int(some[-1]) + 1)
-    looks, told = Looks(*(torch.cat(part) for part in zip(*parts, strict=True))), torch.cat(felt)
+    looks, told = _looked(codec, draw, kept)
     starts, rows = torch.as_tensor(run.store.starts), codec.cfg.rows
     ends = starts[torch.searchsorted(starts, torch.arange(kept), right=True)]
     first = (torch.arange(kept) + rows <= ends).nonzero()[:, 0]
@@ -112,6 +106,23 @@ def _around(
         return codec.loss_of(looks.at(window), told[window])
 
     return loss
+
+
+def _looked(
+    codec: EgocentricCodec, draw: Callable[[Tensor], dict[str, Tensor]], kept: int
+) -> tuple[Looks, Float[Tensor, "n d"]]:
+    """How all recorded pictures look, and what was felt. Written where it stays: many small results that are kept among
+    large ones that are not would leave memory in pieces, gigabytes of it."""
+    whole: list[Tensor] = []
+    with Ticker("look", kept, unit="pictures") as tick:
+        for some in torch.arange(kept).split(LOOKED_AT):
+            fields = draw(some)
+            found = (*codec.looks(fields), codec.vectors.encode(fields))
+            whole = whole or [x.new_empty(kept, *x.shape[1:]) for x in found]
+            for all_of, part in zip(whole, found, strict=True):
+                all_of[some] = part
+            tick(int(some[-1]) + 1)
+    return Looks(*whole[:-1]), whole[-1]
 
 
 def _frames(
