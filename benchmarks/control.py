@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import tyro
 
-from glocal.deploy.control import Control, ControlConfig, Guarded
+from glocal.deploy.control import Control, ControlConfig
+from glocal.deploy.guard import Guarded
 from glocal.deploy.runner import Policy
 
 HEAD = ("busy processes", "control steps", "act p50", "p99", "longest", "late p50", "p99", "longest", "late ticks")

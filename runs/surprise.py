@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import tyro
 
-from glocal.deploy.control import Control, ControlConfig, Guarded
+from glocal.deploy.control import Control, ControlConfig
+from glocal.deploy.guard import Guarded
 from glocal.deploy.robots import Features, Judged
-from glocal.deploy.runner import Policy
+from glocal.deploy.runner import BundleError, Policy
 from glocal.evaluate.intervals import in_words, wilson
 from glocal.pipeline.rollout import environment_of
 from glocal.runtime.files import UserError
@@ -149,6 +150,12 @@ def surprise(
     """
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise UserError(f"there is no {unknown[0]!r}; expected some of {', '.join(KINDS)}")
+    try:
+        policy = Policy(bundle)
+    except BundleError as error:
+        raise UserError(str(error)) from error
+    if not policy.spec["cameras"] and (blind := [kind for kind in kinds if kind in PICTURED]):
+        raise UserError(f"this policy sees no pictures, which {', '.join(blind)} is done to; choose other --kinds")
     rows: list[Any] = [HEAD, ("---",) * len(HEAD)]
     rows += [row(bundle, kind, episodes, first_seed, on_alarm) for kind in kinds]
     print("\n".join("| " + " | ".join(line) + " |" for line in rows))

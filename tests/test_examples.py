@@ -79,7 +79,7 @@ def test_the_same_seed_gives_the_same_episodes_to_stable_baselines(pushing):
 
 def test_rsl_rl_sees_that_time_has_run_out(pushing):
     envs = glocal.RslRlVecEnv(glocal.make_vec(pushing, 2, horizon=2, autoreset_mode="SameStep", tensors=True))
-    assert (envs.num_actions, envs.max_episode_length.tolist()) == (2, [2, 2])
+    assert (envs.num_actions, envs.max_episode_length) == (2, 2)
     for expected in ([0, 0], [1, 1], [0, 0]):
         obs, reward, over, extras = envs.step(torch.zeros(2, 2))
         assert over.tolist() == expected
@@ -110,20 +110,39 @@ class Towards(nn.Module):
         return torch.stack([obs[:, 0].sign(), torch.zeros_like(obs[:, 0])], dim=-1)
 
 
+class One(nn.Module):
+    """Says one number where a robot is told two."""
+
+    def forward(self, obs):
+        return obs[:, :1]
+
+
+def test_a_network_that_takes_no_such_observations_is_refused_and_stays_as_it_is(tmp_path):
+    network = nn.Sequential(nn.Linear(4, 2), nn.Dropout())
+    with pytest.raises(ValueError, match=r"does not take observations \(n, 5\)"):
+        glocal.save_actor(tmp_path / "wide.onnx", network, 5)
+    with pytest.raises(ValueError, match=r"expected actions \(2, a\)"):
+        glocal.save_actor(tmp_path / "flat.onnx", nn.Flatten(0), 5)
+    glocal.save_actor(tmp_path / "new" / "actor.onnx", network, 4)
+    assert network.training and (tmp_path / "new" / "actor.onnx").is_file()
+
+
 def test_an_actor_that_is_saved_acts_as_its_network_does(tmp_path):
     from glocal.deploy.actors import OnnxActor
 
     glocal.save_actor(tmp_path / "actor.onnx", Towards(), 18)
     rows = torch.randn(5, 18)
-    np.testing.assert_array_equal(OnnxActor(tmp_path / "actor.onnx")(rows), Towards()(rows).numpy())
+    np.testing.assert_array_equal(OnnxActor(tmp_path / "actor.onnx", 2)(rows), Towards()(rows).numpy())
 
 
 def test_actors_of_another_run_and_files_that_are_none_are_refused(pushing, tmp_path, capsys):
     glocal.save_actor(tmp_path / "narrow.onnx", Towards(), 7)
     (tmp_path / "text.onnx").write_text("nothing")
+    glocal.save_actor(tmp_path / "one.onnx", One(), 18)
     for name, said in (
+        ("one", "expected (2, 2)"),
         ("narrow", "takes 7 numbers, expected 18 of what models see"),
         ("text", "is no network that onnxruntime can run"),
         ("absent", "there is no file"),
     ):
-        assert said in refused(capsys, "evaluate", pushing, "--actor", tmp_path / f"{name}.onnx")
+        assert said in refused(capsys, "evaluate", pushing, "--actor", tmp_path / f"{name}.onnx", "--episodes", 2)

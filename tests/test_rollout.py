@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from glocal.core.nets import full_precision
 from glocal.data.formats import open_dataset
 from glocal.data.streams import limits
 from glocal.deploy.controllers import learned
-from glocal.deploy.runner import Policy, PolicyError
+from glocal.deploy.runner import BundleError, Policy, PolicyError
 from glocal.pipeline.run import open_run
 from tests.refusals import refused
 from tests.robots import ID, robot_logs, seeing_logs
@@ -244,11 +245,98 @@ def test_a_signal_ends_a_rollout_and_keeps_what_was_logged(acting, tmp_path):
         (("--robot", "no_such_module:Arm"), "cannot be made"),
         (("--robot", "math:pi"), "cannot be made"),
         (("--robot", "collections:OrderedDict"), "is no robot"),
-        (("--control.hz", "12"), "no multiple of the policy's 10 control steps"),
+        (("--control.hz", "20"), "leave --control.hz and .shadow out"),
+        (("--robot", "tests.arms:Still", "--control.hz", "12"), "no multiple of the policy's 10 control steps"),
+        (("--robot", "tests.arms:Still", "--control.patience", "0.01"), "raise --control.patience"),
+        (("--robot", "tests.arms:Half"), "a robot needs all of reset(seed), success and over"),
+        (("--robot", "tests.arms:Still", "--episodes", "2"), "begins no episode by itself"),
+        (("--robot", "tests.arms:Still", "--control.shadow", "--log", "log"), "a shadow does nothing"),
+        (("--log", "/proc/log"), "/proc"),
+        (("--control.patience", "-1"), "--control.patience is -1"),
     ],
 )
 def test_what_cannot_be_rolled_out_is_refused(acting, options, said, capsys):
     assert said in refused(capsys, "rollout", acting / "bundle", *options)
+
+
+def test_an_error_keeps_what_was_logged_before_it(acting, tmp_path, capsys):
+    options = ("--robot", "tests.arms:Failing", "--episodes", "3", "--control-steps", "4", "--log", tmp_path / "log")
+    said = refused(capsys, "rollout", acting / "bundle", *options)
+    assert "`observe` failed with ValueError: worn out; the 2 episodes until then are in" in said
+    assert list(open_dataset(tmp_path / "log").lengths) == [4, 3]
+
+
+def test_the_logs_of_a_rollout_are_replayed_by_their_own_mapping(acting, pushing, tmp_path, capsys):
+    for name, made in (("acting", acting), ("pushing", pushing)):
+        log = tmp_path / name
+        main(["rollout", str(made / "bundle"), "--episodes", "2", "--control-steps", "8", "--log", str(log)])
+        capsys.readouterr()
+        main(["rollout", str(made / "bundle"), "--robot", f"logs:{log}", "--episodes", "2"])
+        said = " ".join("".join(capsys.readouterr()).split())
+        found = re.search(r"difference_to_recorded: \[(.*?)\]", said)
+        assert found and "control_steps: 14" in said  # what the last of eight led to was not recorded
+        assert max(float(x) for x in found[1].split(",")) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "said"),
+    [
+        ("rate", -10, "rate is -10.0, expected up to 1000"),
+        ("hold", 0, "hold is 0, expected a whole number"),
+        ("alarm", {"above": float("nan"), "memory": 0.7}, "alarm is"),
+        ("largest_change", [-1, 0, 0, 0], "largest_change is"),
+        ("needs", {}, "does not go together"),
+        ("streams", None, "lacks or garbles"),
+        ("state", [], "no state"),
+    ],
+)
+def test_a_bundle_that_says_what_cannot_be_is_refused(acting, tmp_path, part, value, said):
+    shutil.copytree(acting / "bundle", tmp_path / "bundle")
+    spec = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
+    (tmp_path / "bundle" / "bundle.json").write_text(json.dumps(spec | {part: value}))
+    with pytest.raises(BundleError, match=re.escape(said)):
+        Policy(tmp_path / "bundle")
+    (tmp_path / "bundle" / "bundle.json").write_text(json.dumps({k: v for k, v in spec.items() if k != part}))
+    with pytest.raises(BundleError):
+        Policy(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"kind": "banana"}, "banana"),
+        ({"steps": 0}, "in 0 steps"),
+        ({"low": [9e9] * 3}, "cannot be"),
+        ({"low": [0.0]}, "go together"),
+    ],
+)
+def test_a_bundle_whose_actions_cannot_be_is_refused(acting, tmp_path, change, said):
+    shutil.copytree(acting / "bundle", tmp_path / "bundle")
+    spec = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
+    spec["action"][0] |= change
+    (tmp_path / "bundle" / "bundle.json").write_text(json.dumps(spec))
+    with pytest.raises(BundleError, match=said):
+        Policy(tmp_path / "bundle")
+
+
+def test_the_action_that_was_carried_out_is_found_again_and_remembered(acting, pushing):
+    for made, seen in (
+        (acting, {"observation.state": np.zeros(4), "observation.goal": np.ones(3)}),
+        (pushing, {"observation.state": np.full(2, 200.0), "observation.image": np.zeros((64, 64, 3), np.uint8)}),
+    ):
+        policy = Policy(made / "bundle")
+        told = policy.act(seen)
+        np.testing.assert_allclose(policy.normalised(told, seen), policy.action, atol=1e-6)
+        policy.did(np.full(len(policy.action), 0.25))
+        assert (policy.state["action"] == 0.25).all()
+
+
+def test_a_policy_trained_with_other_data_than_the_run_has_now_is_refused(acting, tmp_path, capsys):
+    shutil.copytree(acting / "run", tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config | {"held_out": 0.5}))
+    assert "another held_out" in refused(capsys, "export", tmp_path / "run", "--out", tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_a_bundle_without_an_environment_asks_for_a_robot(seeing, capsys):

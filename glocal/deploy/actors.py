@@ -1,5 +1,6 @@
 """Anybody's actors: networks that were trained in imagined environments, as ONNX files, for `glocal evaluate`."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,33 @@ from glocal.deploy.exporting import write_onnx
 from glocal.deploy.preprocess import View, plain
 from glocal.runtime.files import UserError
 
+KINDS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+"""Numbers that observations may be told in, as ONNX calls them."""
+
 
 def save_actor(path: str | Path, actor: nn.Module, width: int) -> None:
-    """Write a network that makes actions (n, a), from -1 to 1, of observations (n, width) as an ONNX file."""
-    example, rows = torch.zeros(2, width), torch.export.Dim("rows")
-    write_onnx(Path(path), actor.cpu().eval(), (example,), ["obs"], ["action"], dynamic_shapes=({0: rows},))
+    """Write a network that makes actions (n, a), from -1 to 1, of observations (n, width) as an ONNX file.
+
+    The network stays as it is. Raises `ValueError` where it does not take such observations.
+    """
+    network, example = copy.deepcopy(actor).cpu().eval(), torch.zeros(2, width)
+    try:
+        with torch.no_grad():
+            answer = network(example)
+    except Exception as error:  # of whatever it is made of
+        raise ValueError(f"the actor does not take observations (n, {width}): {error}") from error
+    if not isinstance(answer, Tensor) or answer.ndim != 2 or len(answer) != 2:
+        shape = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+        raise ValueError(f"the actor makes {shape} of observations (2, {width}), expected actions (2, a)")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    rows = torch.export.Dim("rows")
+    write_onnx(Path(path), network, (example,), ["obs"], ["action"], dynamic_shapes=({0: rows},))
 
 
 class OnnxActor:
-    """A network in an ONNX file with one input (n, `width`), from -1 to 1 in its first output (n, a)."""
+    """A network in an ONNX file with one input (n, `width`), and actions (n, a), from -1 to 1, first in its output."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, action_dim: int):
         """Raises `UserError` where the file is none, or its network is of another kind."""
         try:
             import onnxruntime
@@ -38,19 +55,33 @@ class OnnxActor:
             said = " ".join(str(error).split())
             raise UserError(f"{path} is no network that onnxruntime can run: {said}") from error
         entries = self.session.get_inputs()
-        if len(entries) != 1 or len(entries[0].shape) != 2 or not isinstance(entries[0].shape[1], int):
-            shapes = ", ".join(f"{one.name} {one.shape}" for one in entries)
-            raise UserError(f"{path} takes {shapes}, expected one input of observations (n, d)")
-        self.name, (self.rows, self.width), self.path = entries[0].name, entries[0].shape, path
+        shape = entries[0].shape
+        fits = (
+            len(entries) == 1
+            and len(shape) == 2
+            and isinstance(shape[1], int)
+            and (shape[0] == 1 or not isinstance(shape[0], int))
+        )
+        if not fits or entries[0].type not in KINDS:
+            shapes = ", ".join(f"{one.name} {one.type} {one.shape}" for one in entries)
+            raise UserError(f"{path} takes {shapes}, expected one input of observations (n, d), or (1, d)")
+        self.name, self.alone, self.width, self.path = entries[0].name, shape[0] == 1, int(shape[1]), path
+        self.kind, self.action_dim = KINDS[entries[0].type], action_dim
 
     def __call__(self, seen: Tensor) -> Array:
         """Actions (n, a) for observations (n, width)."""
-        rows = seen.cpu().numpy().astype(np.float32)
-        together = [rows] if not isinstance(self.rows, int) else [rows[i : i + 1] for i in range(len(rows))]
-        found = np.concatenate([np.asarray(self.session.run(None, {self.name: some})[0]) for some in together])
-        if not np.isfinite(found).all():
+        rows = seen.cpu().numpy().astype(self.kind)
+        together = [rows[i : i + 1] for i in range(len(rows))] if self.alone else [rows]
+        found = [np.asarray(self.session.run(None, {self.name: some})[0]) for some in together]
+        if any(one.shape != (len(some), self.action_dim) for one, some in zip(found, together, strict=True)):
+            raise UserError(
+                f"{self.path} makes {found[0].shape} of {len(together[0])} observations, expected "
+                f"{(len(together[0]), self.action_dim)}"
+            )
+        action = np.concatenate(found).astype(np.float32)
+        if not np.isfinite(action).all():
             raise UserError(f"{self.path} answers with numbers that are not finite; train it again, or for less long")
-        return found.clip(-1, 1)
+        return action.clip(-1, 1)
 
 
 @torch.no_grad()

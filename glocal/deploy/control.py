@@ -1,12 +1,10 @@
-"""The control loop: a policy's actions, at its own rate, become commands at the robot's, on a clock that does not jump.
+"""The control loop: a policy's actions, at its own rate, become commands at the robot's, on a monotonic clock.
 
-Robots are called in one thread of their own. Where one does not answer in time, the loop ends with an error, and where
-the loop falls silent, that thread stops the robot.
+Robots are called in one thread of their own (`guard.py`). Where one does not answer in time, the loop ends with an
+error, and where the loop falls silent, that thread stops the robot.
 """
 
 import math
-import queue
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,15 +14,12 @@ import numpy as np
 
 from glocal.core.ranges import Amount, Positive
 from glocal.deploy.controllers import Array
-from glocal.deploy.robots import Features, Judged, Robot
+from glocal.deploy.guard import ControlError, Guarded, StopRequestedError
+from glocal.deploy.robots import Features, Replaying
 
 Between = Literal["hold", "linear", "minimum-jerk"]
-FARTHEST = 1.0
-"""Seconds that a tick may be late: a clock that was off by more has jumped, or the computer slept."""
-
-
-class ControlError(RuntimeError):
-    """The robot was stopped, for a reason that is told."""
+JUMP = 1.0
+"""Seconds by which a clock may go back, and beyond the robot's patience forward, before it counts as a jump."""
 
 
 class Acts(Protocol):
@@ -43,6 +38,14 @@ class Acts(Protocol):
     def reset(self) -> None: ...
 
     def act(self, observation: Mapping[str, Any]) -> dict[str, Array]: ...
+
+    def did(self, action: Array) -> None:
+        """Another action than the last one was carried out."""
+        ...
+
+    def normalised(self, told: Mapping[str, Array], observation: Mapping[str, Any]) -> Array:
+        """The action, from -1 to 1, that is told so."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -85,96 +88,35 @@ class Timing:
 
 
 class Ticks:
-    """Moments `1 / hz` apart, waited for on a clock that is only ever compared with itself."""
+    """Moments `1 / hz` apart. What comes late is not caught up with: the next moment is a period later."""
 
     def __init__(
         self,
         hz: float,
+        patience: float,
         timing: Timing,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ):
-        self.period, self.timing, self.now, self.sleep = 1 / hz, timing, now, sleep
+        self.period, self.patience, self.timing, self.now, self.sleep = 1 / hz, patience, timing, now, sleep
         self.due = now()
 
     def wait(self) -> None:
         """Sleep until the next moment; raises `ControlError` where that is long past or far ahead."""
         self.due += self.period
-        ahead = self.due - self.now()
-        if ahead < -FARTHEST or ahead > self.period + FARTHEST:
+        now = self.now()
+        ahead = self.due - now
+        if ahead < -(2 * self.patience + JUMP) or ahead > self.period + JUMP:
             raise ControlError(
                 f"the clock is {abs(ahead):.2f} s {'past' if ahead < 0 else 'before'} the moment that it should be at: "
-                "it jumped, or the computer was too slow; the robot was stopped"
+                "it jumped, or the computer was asleep"
             )
         self.timing.ticks += 1
         self.timing.late += ahead < -0.1 * self.period
         if ahead > 0:
             self.sleep(ahead)
-
-
-class Guarded:
-    """A robot that is called in a thread of its own, from which it is stopped where nobody calls it for a while."""
-
-    def __init__(self, make: Callable[[], Robot], patience: float | None):
-        """`make` is called in that thread, too; with no patience everything is waited for."""
-        self.patience = patience
-        self.calls: queue.Queue[Any] = queue.Queue()
-        self.answers: queue.Queue[Any] = queue.Queue()
-        self.watching = threading.Event()
-        self.lost = ""
-        """Why nothing more is asked of it."""
-        threading.Thread(target=self._serve, args=(make,), daemon=True).start()
-        self.robot: Robot = self._answer("be made", None)
-
-    def ask(self, name: str, *arguments: Any, patient: bool = False) -> Any:
-        """What a method of the robot answers; raises `ControlError` where it does not in time, unless we are `patient`,
-        and what it raises."""
-        if self.lost:
-            raise ControlError(self.lost)
-        self.calls.put((name, arguments))
-        return self._answer(name, None if patient else self.patience)
-
-    def stop(self) -> None:
-        """Stop the robot, which is watched no longer; where it does not answer, it stops as soon as it does."""
-        self.watching.clear()
-        if not self.lost:
-            self.ask("stop")
-
-    def watched(self, on: bool) -> None:
-        """From now on the robot is stopped where nothing is asked of it for `patience`, or no longer."""
-        (self.watching.set if on else self.watching.clear)()
-
-    def _answer(self, name: str, patience: float | None) -> Any:
-        try:
-            answer = self.answers.get(timeout=patience)
-        except queue.Empty:
-            self.lost = f"the robot did not answer `{name}` within {patience:g} s; it is told to stop when it does"
-            self.calls.put(("stop", ()))
-            raise ControlError(self.lost) from None
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def _serve(self, make: Callable[[], Robot]) -> None:
-        try:
-            robot = make()
-        except Exception as error:
-            self.answers.put(error)
-            return
-        self.answers.put(robot)
-        while True:
-            try:
-                name, arguments = self.calls.get(timeout=self.patience if self.watching.is_set() else None)
-            except queue.Empty:
-                if self.watching.is_set():
-                    self.lost = f"nothing was asked of the robot for {self.patience:g} s, and it was stopped"
-                    robot.stop()
-                    return
-                continue
-            try:
-                self.answers.put(getattr(robot, name)(*arguments))
-            except Exception as error:
-                self.answers.put(error)
+        else:
+            self.due = now
 
 
 @dataclass
@@ -189,7 +131,7 @@ class Episode:
     success: list[bool] = field(default_factory=list)
     """Whether the control step led to success."""
     alarm: list[bool] = field(default_factory=list)
-    """Whether what was sensed was too surprising."""
+    """Whether what was sensed was too surprising, in each control step that was looked at."""
     ended: str = ""
     """Why it ended before its time."""
 
@@ -197,71 +139,101 @@ class Episode:
 class Control:
     """Runs a policy on a robot, episode after episode; raises `ControlError` where they do not fit."""
 
-    def __init__(self, policy: Acts, robot: Guarded, cfg: ControlConfig, stopped: Callable[[], bool] = lambda: False):
-        """`stopped` says whether a person wants it to end."""
-        self.policy, self.robot, self.cfg, self.stopped = policy, robot, cfg, stopped
+    def __init__(
+        self,
+        policy: Acts,
+        robot: Guarded,
+        cfg: ControlConfig,
+        stopped: Callable[[], bool] = lambda: False,
+        warn: Callable[[str], None] = lambda _: None,
+    ):
+        """`stopped` says whether a person wants it to end; `warn` is told of each episode's first alarm."""
+        self.policy, self.robot, self.cfg, self.stopped, self.warn = policy, robot, cfg, stopped, warn
         self.timing = Timing()
         self.commands = commands_in_control_step(policy, cfg)
-        self.judged = isinstance(robot.robot, Judged)
+        hz = policy.rate * self.commands
+        if cfg.realtime and cfg.patience <= 1 / hz:
+            raise ControlError(
+                f"patience is {cfg.patience:g} s, but commands come every {1 / hz:g} s; raise --control.patience"
+            )
+        self.episode_now = Episode()
 
     def episode(self, control_steps: int, seed: int = 0) -> Episode:
         """At most so many control steps; the robot is stopped afterwards, whatever ends it.
 
         Success in any command of a control step counts. Raises `ControlError` where the robot or the clock fails, and
-        what the policy raises.
+        what the policy raises; `episode_now` then holds what happened before.
         """
         self.policy.reset()
-        if self.judged:
-            self.robot.ask("reset", seed, patient=True)
-        ticks = Ticks(self.policy.rate * self.commands, self.timing) if self.cfg.realtime else None
-        self.robot.watched(self.cfg.realtime)
-        found = Episode()
+        found = self.episode_now = Episode()
         try:
-            for _ in range(control_steps):
-                if self.stopped():
-                    found.ended = "stopped by hand"
-                    break
-                self._control_step(found, ticks)
-                if found.alarm[-1] and self.cfg.on_alarm == "stop":
-                    found.ended = "stopped by an alarm: what was sensed was too surprising"
-                    break
-                if self.judged and self.robot.robot.over:  # pyright: ignore[reportAttributeAccessIssue]
-                    found.ended = "over"
-                    break
-            return found
+            if self.robot.judged:
+                self.robot.ask("reset", seed, patient=self.stopped)
+            self._run(found, control_steps)
+        except StopRequestedError:
+            found.ended = "stopped by hand"
         finally:
             self.robot.stop()
+        return found
 
-    def _control_step(self, found: Episode, ticks: "Ticks | None") -> None:
-        """Look, act, and carry it out."""
+    def _run(self, found: Episode, control_steps: int) -> None:
+        ticks = None
+        for _ in range(control_steps):
+            if self.stopped():
+                raise StopRequestedError
+            seen, told = self._looked(found)
+            if found.alarm[-1] and self.cfg.on_alarm == "stop":
+                found.ended = "stopped by an alarm: what was sensed was too surprising"
+                return
+            if ticks is None and self.cfg.realtime:  # the first look and the first answer may take longer
+                ticks = Ticks(self.policy.rate * self.commands, self.cfg.patience, self.timing)
+                self.robot.watched(True)
+            self._control_step(found, seen, told, ticks)
+            if self.robot.over:
+                found.ended = "over"
+                return
+
+    def _looked(self, found: Episode) -> tuple[Features, Features]:
+        """What is sensed, and what the policy tells."""
         began = time.perf_counter()
         seen = self.robot.ask("observe")
         sensed = time.perf_counter()
         told = self.policy.act(seen)
         self.timing.observe.append(sensed - began)
         self.timing.act.append(time.perf_counter() - sensed)
-        found.alarm.append(self.policy.surprise > self.policy.alarm)
-        stops = found.alarm[-1] and self.cfg.on_alarm == "stop"
-        if found.alarm[-1] and self.cfg.on_alarm == "slow":
-            told = self._half(told, found.told[-1] if found.told else told)
+        known = bool(found.told) and not self.cfg.shadow  # of what somebody else does nothing can be expected
+        found.alarm.append(known and self.policy.surprise > self.policy.alarm)
+        if found.alarm[-1] and sum(found.alarm) == 1:
+            self.warn(
+                f"alarm in control step {len(found.told)}: what is sensed is surprising by {self.policy.surprise:.2f}, "
+                f"more than {self.policy.alarm:.2f}"
+            )
+        return seen, told
+
+    def _control_step(self, found: Episode, seen: Features, told: Features, ticks: Ticks | None) -> None:
+        """Carry an action out."""
         before = found.told[-1] if found.told else None
-        found.success.append(False if stops else self._carried_out(told, before, ticks))
+        if found.alarm[-1] and self.cfg.on_alarm == "slow":
+            told = self._half(told, told if before is None else before)
+            self.policy.did(self.policy.normalised(told, seen))
+        found.success.append(self._carried_out(told, before, ticks))
         found.seen.append(seen)
         found.told.append(told)
-        found.action.append(np.asarray(self.policy.action))
+        found.action.append(np.array(self.policy.action))
+        if isinstance(self.robot.robot, Replaying) and self.robot.robot.done is not None:
+            self.policy.did(self.robot.robot.done)
 
-    def _carried_out(self, told: Features, before: Features | None, ticks: "Ticks | None") -> bool:
+    def _carried_out(self, told: Features, before: Features | None, ticks: Ticks | None) -> bool:
         """Tell the robot what a control step's commands are; whether any of them led to success."""
-        reached, robot = False, self.robot.robot
+        reached = False
         for k in range(self.commands):
             if not self.cfg.shadow:
                 self.robot.ask("command", self._command(told, before, (k + 1) / self.commands))
+                reached = reached or self.robot.success
             if ticks is not None:
                 ticks.wait()
-            if isinstance(robot, Judged):
-                reached = reached or bool(robot.success)
-                if robot.over:
-                    break
+            if self.robot.over:
+                break
         return reached
 
     def _half(self, told: Features, before: Features) -> Features:

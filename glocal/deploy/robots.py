@@ -47,6 +47,26 @@ class Judged(Robot, Protocol):
         ...
 
 
+@runtime_checkable
+class Replaying(Protocol):
+    """A robot that does not do what it is told, and says what was done instead."""
+
+    @property
+    def done(self) -> Array | None:
+        """The action of the last control step, from -1 to 1."""
+        ...
+
+
+def check_judged(robot: Robot) -> None:
+    """Raise `UserError` where a robot has some of what makes episodes begin by themselves, and not all."""
+    has = [name for name in ("reset", "success", "over") if hasattr(robot, name)]
+    if 0 < len(has) < 3:
+        raise UserError(
+            f"{type(robot).__name__} has {' and '.join(has)}, but a robot needs all of reset(seed), success and over, "
+            "from when it is made, for its episodes to begin by themselves and be counted, or none"
+        )
+
+
 class EnvRobot:
     """A Gymnasium environment: a command is one of its steps."""
 
@@ -133,24 +153,40 @@ class PushTRobot:
 class RecordedRobot:
     """Recorded episodes, which go on as they did whatever is told."""
 
-    def __init__(self, load: Callable[[int], Features], count: int, needs: Sequence[str]):
-        """`load` gives the rows of one of `count` episodes; a command is one of its steps."""
-        self.load, self.count, self.needs = load, count, needs
-        self.success, self.over, self.row = False, False, 0
-        self.replayed: list[Features] = []
-        """The numbers of the episodes so far, (steps, ...)."""
+    def __init__(
+        self,
+        load: Callable[[int], Features],
+        count: int,
+        needs: Sequence[str],
+        asked: Callable[[Features], Array],
+        steps: tuple[int, int],
+    ):
+        """`load` gives the rows of one of `count` episodes, and `asked` the actions (T, a), from -1 to 1, that were
+        done in them; `steps` are a control step's rows, and the commands that come in one."""
+        self.load, self.count, self.needs, self.asked = load, count, needs, asked
+        self.stride, self.commands = steps
+        self.success, self.over, self.told, self.number = False, False, 0, -1
         self.rows: Features = {}
+        self.actions: Array = np.zeros((0, 0))
+
+    @property
+    def done(self) -> Array | None:
+        """What was done in the last control step."""
+        last = self.told // self.commands - 1
+        return self.actions[last] if 0 <= last < len(self.actions) else None
 
     def reset(self, seed: int) -> None:
-        self.rows, self.row, self.over = self.load(seed % self.count), 0, False
-        self.replayed.append({name: x for name, x in self.rows.items() if x.dtype != np.uint8})
+        self.number = seed % self.count
+        self.rows, self.told, self.over = self.load(self.number), 0, False
+        self.actions = self.asked(self.rows)
 
     def observe(self) -> Features:
-        return {name: self.rows[name][self.row] for name in self.needs}
+        row = self.told // self.commands * self.stride
+        return {name: self.rows[name][row] for name in self.needs}
 
     def command(self, told: Features) -> None:
-        self.row += 1
-        self.over = self.row >= len(next(iter(self.rows.values())))
+        self.told += 1
+        self.over = self.told // self.commands >= len(self.actions)
 
     def stop(self) -> None:
         """It was over long ago."""

@@ -21,7 +21,8 @@ class RslRlVecEnv(VecEnv):
             raise ValueError("rsl-rl needs make_vec(..., autoreset_mode='SameStep', tensors=True)")
         self.envs, self.num_envs, self.device, self.cfg = envs, envs.num_envs, envs.device, {}
         self.num_actions = int(np.prod(envs.single_action_space.shape or ()))
-        self.max_episode_length = envs.horizon
+        longest = envs.horizon.unique()
+        self.max_episode_length = int(longest) if len(longest) == 1 else envs.horizon
         self.obs: Tensor = envs.reset(seed=seed)[0]
 
     @property

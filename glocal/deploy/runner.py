@@ -19,6 +19,7 @@ import onnxruntime
 
 FORMAT, VERSION = "glocal policy", 1
 SPEC, MODEL = "bundle.json", "policy.onnx"
+KINDS = ("absolute", "delta", "velocity")
 LIGHT = np.array([0.299, 0.587, 0.114], np.float32)
 """What red, green and blue count in brightness."""
 
@@ -98,13 +99,36 @@ class Policy:
             found[part["feature"]][part["columns"]] = part["kind"] == kind
         return found
 
+    def did(self, action: Any) -> None:
+        """Remember that another action (a,), from -1 to 1, than the last one was carried out."""
+        self.action = np.clip(np.asarray(action, np.float64), -1, 1)
+        self.state["action"] = self.action[None].astype(np.float32)
+
+    def normalised(self, told: Mapping[str, Any], observation: Mapping[str, Any]) -> Array:
+        """The action (a,), from -1 to 1, of which the robot is told so at an observation."""
+        sensed, found = self._sensed(observation), []
+        for part in self.spec["action"]:
+            value = np.asarray(told[part["feature"]], np.float64)[part["columns"]]
+            if part["about"] is not None:
+                value = value - sensed[part["about"]["feature"]].reshape(-1)[part["about"]["columns"]]
+            low, high = np.asarray(part["low"]), np.asarray(part["high"])
+            found.append(2 * (value * part["steps"] - low) / (high - low) - 1)
+        return np.concatenate(found)
+
     def _sensed(self, observation: Mapping[str, Any]) -> dict[str, Array]:
+        if not isinstance(observation, Mapping):
+            raise PolicyError(f"an observation is {type(observation).__name__}, expected features by name")
         missing = [name for name in self.needs if name not in observation]
         if missing:
             raise PolicyError(f"{', '.join(missing)} is not sensed; the policy needs {', '.join(self.needs)}")
         sensed = {}
         for name, shape in self.needs.items():
-            found = np.asarray(observation[name])
+            try:
+                found = np.asarray(observation[name])
+            except ValueError as error:
+                raise PolicyError(f"{name} is no array: {error}") from error
+            if found.dtype.kind not in "buif":
+                raise PolicyError(f"{name} holds {found.dtype}, expected numbers")
             if found.shape != shape:
                 raise PolicyError(f"{name} has shape {found.shape}, the logs had {shape}")
             if len(shape) == 3 and found.dtype != np.uint8:
@@ -135,6 +159,8 @@ class Policy:
                 value = value + sensed[part["about"]["feature"]].reshape(-1)[part["about"]["columns"]]
             if part["within"] is not None:
                 value = np.clip(value, *part["within"])
+            if not np.isfinite(value).all():
+                raise PolicyError(f"{part['feature']} would be told {value}")
             told.setdefault(part["feature"], np.zeros(part["width"]))[part["columns"]] = value
         return told
 
@@ -154,9 +180,49 @@ def read_spec(folder: Path) -> dict[str, Any]:
             f"{folder} holds {found[0]!r} of version {found[1]}, this runner reads {FORMAT!r} of version {VERSION}; "
             "use the runner.py that lies in the bundle"
         )
-    if model != spec["sha256"]:
-        raise BundleError(f"{folder / MODEL} is not the model that {SPEC} was written for; copy the whole folder again")
+    try:
+        wrong = _wrong(spec)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        wrong = f"it lacks or garbles something ({type(error).__name__}: {error})"
+    if model != spec.get("sha256"):
+        wrong = f"{MODEL} is not the model that it was written for"
+    if wrong:
+        raise BundleError(f"{folder / SPEC} cannot be used: {wrong}; copy the whole folder again, or export again")
     return spec
+
+
+def _wrong(spec: Mapping[str, Any]) -> str:
+    """What of a bundle's own description cannot be, in words; empty if all can."""
+    rate, hold, alarm = float(spec["rate"]), spec["hold"], spec["alarm"]
+    if not 0 < rate <= 1000 or not isinstance(hold, int) or not 1 <= hold <= 1000:
+        return f"rate is {rate}, expected up to 1000, and hold is {hold!r}, expected a whole number from 1 to 1000"
+    if not np.isfinite(alarm["above"]) or not 0 <= alarm["memory"] < 1:
+        return f"alarm is {alarm}, expected a number, and a memory from 0 to below 1"
+    count = sum(len(part["columns"]) for part in spec["action"])
+    change = np.asarray(spec["largest_change"], float)
+    if change.shape != (count,) or not (change >= 0).all() or not np.isfinite(change).all():
+        return f"largest_change is {spec['largest_change']}, expected {count} numbers of at least 0"
+    if not spec["state"] or not isinstance(spec["origin"], dict):
+        return "there is no state or no origin"
+    parts = (*spec["streams"], *spec["cameras"], *spec["action"])
+    return next(filter(None, (_wrong_part(one, spec["needs"]) for one in parts)), "")
+
+
+def _wrong_part(one: Mapping[str, Any], needs: Mapping[str, Any]) -> str:
+    """The same of a stream, a camera, or a part of what the robot is told."""
+    sizes = {len(one[key]) for key in ("columns", "scale", "offset", "low", "high") if key in one}
+    values = [x for key in ("scale", "offset", "low", "high") if key in one for x in one[key]]
+    told = "low" in one
+    if len(sizes) > 1 or not np.isfinite(values).all() or not (told or one["feature"] in needs):
+        return f"{dict(one)} does not go together"
+    if not told:
+        return ""
+    if not isinstance(one["steps"], int) or one["steps"] < 1 or one["kind"] not in KINDS:
+        return f"{one['feature']} is {one['kind']!r} in {one['steps']} steps, expected one of {', '.join(KINDS)}"
+    if max(one["columns"]) >= one["width"] or (np.asarray(one["low"]) >= one["high"]).any():
+        return f"{one['feature']} has limits or columns that cannot be: {dict(one)}"
+    about = one["about"]
+    return "" if about is None or about["feature"] in needs else f"{about['feature']} is added to, but not sensed"
 
 
 def numbers(stream: Mapping[str, Any], feature: Array) -> Array:

@@ -71,7 +71,7 @@ def calibrate(surrogate: Surrogate, trained: Iterable[Segment], held_out: Iterab
     deviation = torch.cat([one.obs for one in known]).std(0)
     usual = off.square().mean(0).sqrt().maximum(LEAST * deviation).clamp_min(1e-6)
     largest = [max(_along(usual, errors(surrogate, one))) for one in held_out]
-    return Calibration(usual, max(largest), len(largest))
+    return Calibration(usual, max(0.0, *largest), len(largest))  # in their first control steps all are at zero
 
 
 def _along(usual: Tensor, off: Float[Tensor, "t d"]) -> Iterator[float]:

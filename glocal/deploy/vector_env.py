@@ -79,12 +79,16 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Any]):
         tensors: bool = False,
         render_mode: str | None = None,
     ) -> None:
-        self.imagining, self.num_envs, self.observe, self.tensors = imagining, num_envs, observe, tensors
+        if not isinstance(num_envs, int | np.integer) or num_envs < 1:
+            raise ValueError(f"num_envs is {num_envs!r}, expected a whole number of at least 1")
+        if starts not in ("anywhere", "beginnings"):
+            raise ValueError(f"starts is {starts!r}, expected anywhere or beginnings")
+        self.imagining, self.num_envs, self.observe, self.tensors = imagining, int(num_envs), observe, tensors
         recorded = imagining.recorded
         self.device = recorded.steps.obs.device
         self.rows = recorded.open if starts == "anywhere" else recorded.first.unique()
         self.horizon = torch.as_tensor(np.broadcast_to(horizon, (num_envs,)).copy(), device=self.device)
-        _check(imagining, num_envs, self.horizon, self.rows, observe, render_mode)
+        _check(imagining, self.horizon, self.rows, observe, render_mode)
         self.metadata = {"render_modes": ["rgb_array"] if imagining.draw else [], "autoreset_mode": autoreset_mode}
         self.autoreset, self.render_mode, self.closed = autoreset_mode, render_mode, False
         action_dim = recorded.steps.action.shape[-1]
@@ -220,11 +224,8 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Any]):
             raise ClosedEnvironmentError("these imagined environments were closed; make them again")
 
 
-def _check(
-    imagining: Imagining, num_envs: int, horizon: Tensor, rows: Tensor, observe: str, render_mode: str | None
-) -> None:
+def _check(imagining: Imagining, horizon: Tensor, rows: Tensor, observe: str, render_mode: str | None) -> None:
     wrong: Mapping[str, bool] = {
-        f"num_envs is {num_envs}, expected at least 1": num_envs < 1,
         f"horizon is {horizon.tolist()}, expected whole numbers of at least 1": horizon.is_floating_point()
         or bool((horizon < 1).any()),
         "there is no recorded moment to begin from": not len(rows),

@@ -46,8 +46,8 @@ def check_call(function: Callable[..., Any], *arguments: Any, **options: Any) ->
 
 
 def check_values(values: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
-    """The same of options by name; those of a job are typed without that word."""
-    told = (outside(value, hints.get(name), "" if name == "job" else name) for name, value in values.items())
+    """The same of options by name; those of a job, or that a verb takes together, are typed without that word."""
+    told = (outside(value, hints.get(name), "" if name in ("job", "cfg") else name) for name, value in values.items())
     _refuse([f"--{_spelt(one)}" for one in chain.from_iterable(told)])
 
 

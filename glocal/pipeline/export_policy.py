@@ -1,5 +1,6 @@
 """A run's policy as a folder that runs without this library (`glocal export`)."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -17,10 +18,12 @@ from glocal.deploy.bundle import Fields, Origin, Parity, write_bundle
 from glocal.deploy.interface import PUSHT, Interface, largest_change, of_pusht, of_robot
 from glocal.deploy.step import PolicyStep
 from glocal.deploy.surprise import Surprise, calibrate
-from glocal.pipeline.config import RobotConfig
+from glocal.pipeline.config import RobotConfig, to_dict
 from glocal.pipeline.run import is_finished, open_run
 from glocal.pipeline.run_dir import Run, split_recorded
+from glocal.pipeline.status import status
 from glocal.pipeline.usage import read_verb
+from glocal.runtime import checkpoints
 from glocal.runtime.files import UserError, read_json
 from glocal.runtime.progress import console
 
@@ -44,6 +47,8 @@ def export(run: tyro.conf.Positional[Path], out: Path) -> None:
         raise UserError(f"{run} has no finished policy yet; `glocal run {run}` trains it")
     if out.exists():
         raise UserError(f"{out} exists; name another folder with --out, or remove it")
+    _check_same(known)
+    known.store.verify()
     parity = export_policy(known, out)
     console.print(
         f"export: actions, from -1 to 1, differ from PyTorch's by at most {parity.exact:.1e} over "
@@ -52,6 +57,23 @@ def export(run: tyro.conf.Positional[Path], out: Path) -> None:
         soft_wrap=True,
     )
     console.print(f"see {out / 'README.md'}")
+
+
+def _check_same(run: Run) -> None:
+    """Raise `UserError` where the policy was trained with another choice of data than the run has now: nothing that it
+    was not trained on would be known of it. Say so where it is stale otherwise."""
+    checkpoint = checkpoints.load(run.kept("policy"), "policy")
+    assert checkpoint is not None
+    then, now = json.loads(checkpoint.about["config"]), to_dict(run.config)
+    other = [name for name in ("seed", "held_out", "judge", "task", "codec") if then.get(name) != now[name]]
+    if other:
+        raise UserError(
+            f"the policy in {run.folder} was trained with another {', '.join(other)} than the run has now; train it "
+            "again"
+        )
+    found = status(run)["policy"]
+    if found.state != "done":
+        console.print(f"note: policy is {found.state} ({'; '.join(found.reasons)}); it is exported as it is")
 
 
 def export_policy(run: Run, out: Path) -> Parity:
@@ -72,7 +94,7 @@ def interface_of(run: Run) -> Interface:
     if not isinstance(task, RobotConfig):
         return of_pusht(task, run.mapping, run.picture, reads)
     shapes = run.store.about.get("shapes")
-    if not isinstance(shapes, dict):
+    if not isinstance(shapes, dict) or not all(isinstance(one, list) for one in shapes.values()):
         raise UserError(
             f"{run.folder} was collected by an earlier glocal, which did not note how large its features are; collect "
             "again: `glocal collect --replace`"
@@ -107,9 +129,8 @@ def _fields(run: Run, numbers: range) -> Iterator[list[Fields]]:
 
 
 def _origin(run: Run) -> Origin:
-    results: dict[str, Any] = {}
-    if is_finished(run, "evaluate"):
-        results = read_json(run.folder / "results.json").get("policy", {})
+    found = read_json(run.folder / "results.json") if status(run)["evaluate"].state == "done" else {}
+    results = found.get("policy", {}) if isinstance(found, dict) else {}
     logs = logs_of(run)
     return Origin(
         run.config.preset,

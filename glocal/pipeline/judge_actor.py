@@ -43,7 +43,7 @@ def evaluate(
     real = real_of(known)
     if real is None:
         raise UserError(f"{run} has no environment to judge actors in; name one with `glocal run {run} --env ID`")
-    network = OnnxActor(actor)
+    network = OnnxActor(actor, build.build_spec(known.config).action_dim)
     surrogate = _surrogate(known, network)
     with Ticker("actor", known.config.task.control_steps, unit="steps", per_iteration=episodes) as tick:
         happened = real(

@@ -1,10 +1,7 @@
 """An exported policy on a robot, on the environment that stands for it, or on recorded logs (`glocal rollout`)."""
 
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
@@ -21,14 +18,17 @@ from glocal.data.dataset import Feature
 from glocal.data.formats import open_dataset
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.data.streams import RobotMapping
-from glocal.deploy.control import Control, ControlConfig, ControlError, Episode, Guarded
+from glocal.deploy.control import Control, ControlConfig, Episode
 from glocal.deploy.controllers import Array
+from glocal.deploy.ends import Ends, stopping
+from glocal.deploy.guard import ControlError, Guarded
+from glocal.deploy.logged import logged_mapping, logged_rows
 from glocal.deploy.replay import Replay, compared
-from glocal.deploy.robots import EnvRobot, Judged, PushTRobot, RecordedRobot, Robot
+from glocal.deploy.robots import EnvRobot, Judged, PushTRobot, RecordedRobot, Robot, check_judged
 from glocal.evaluate.intervals import wilson
 from glocal.pipeline.config import EnvConfig, EvaluateConfig
 from glocal.pipeline.usage import read_verb
-from glocal.runtime.files import UserError, write_json
+from glocal.runtime.files import UserError, atomic_write, write_json
 from glocal.runtime.progress import Ticker, console
 from glocal.tasks.pusht import PushT, PushTConfig
 from glocal.tasks.robot import RENDERED, make, make_filmed
@@ -62,35 +62,49 @@ class RolloutConfig:
 def rollout(bundle: tyro.conf.Positional[Path], cfg: Annotated[RolloutConfig, tyro.conf.arg(name="")]) -> None:
     """Run an exported policy: on a robot, on the environment that stands for it, or on recorded logs.
 
-    Enter, Ctrl-C or a SIGTERM ends it after the control step; the robot is stopped whatever ends it.
+    Enter, Ctrl-C or a SIGTERM ends it after the control step; the robot is stopped whatever ends it but a SIGKILL.
 
     Args:
         bundle: A folder that `glocal export` wrote.
     """
     policy = _policy(bundle, cfg.careful)
-    if cfg.log is not None and cfg.log.exists():
-        raise UserError(f"{cfg.log} exists; name another folder with --log, or remove it")
+    own = _check(cfg)
     logs = _logs(policy.spec["origin"]["logs"], bundle)
-    replays = cfg.robot.startswith("logs:")
-    own = cfg.robot == "env" or replays
-    if replays and (cfg.control.hz or cfg.control.shadow):
-        raise UserError("recorded logs go on at their own rate whatever is told; leave --control.hz and .shadow out")
     control = replace(cfg.control, realtime=cfg.control.realtime and (cfg.realtime or not own))
     steps = cfg.control_steps or int(policy.spec["origin"]["control_steps"])
-    try:
-        robot = Guarded(_maker(cfg, policy, logs), control.patience if control.realtime else None)
-        with _stopping() as stopped:
-            runner = Control(policy, robot, control, stopped)
-            first = (0 if replays else EvaluateConfig.first_seed) if cfg.seed is None else cfg.seed
-            happened = _episodes(runner, cfg.episodes, steps, first, stopped)
-            episodes = list(_kept(happened, cfg.log, policy, logs))
-    except (ControlError, _errors()) as error:
-        raise UserError(f"{error}") from error
-    found = _summary(runner, policy, episodes, robot.robot, logs)
-    if cfg.log is not None:
+    with stopping() as ends:
+        try:
+            robot = Guarded(_maker(cfg, policy, logs), control.patience if control.realtime else None)
+            runner = Control(policy, robot, control, ends.asked, _said)
+            happened = _episodes(runner, cfg, steps, ends)
+            episodes = _kept(happened, cfg.log, policy, logs, runner)
+        except (ControlError, _errors()) as error:
+            raise UserError(f"{error}") from error
+    found = _summary(runner, policy, episodes)
+    if cfg.log is not None and cfg.log.is_dir():
         write_json(cfg.log / "rollout.json", found)
     for name, value in found.items():
         console.print(f"{name}: {value}", soft_wrap=True, highlight=False)
+
+
+def _check(cfg: RolloutConfig) -> bool:
+    """Whether what is driven goes by steps and not by time; raises `UserError` for what does not go together."""
+    own = cfg.robot == "env" or cfg.robot.startswith("logs:")
+    if own and (cfg.control.hz or cfg.control.shadow):
+        raise UserError("environments and logs go on step by step as they are told; leave --control.hz and .shadow out")
+    if cfg.control.shadow and cfg.log is not None:
+        raise UserError("a log holds what was done, and a shadow does nothing; leave --log out")
+    if cfg.log is not None:
+        if cfg.log.exists():
+            raise UserError(f"{cfg.log} exists; name another folder with --log, or remove it")
+        with atomic_write(cfg.log) as draft:  # what cannot be written is known before the robot moves
+            draft.mkdir()
+        cfg.log.rmdir()
+    return own
+
+
+def _said(alarm: str) -> None:
+    console.print(alarm, soft_wrap=True)
 
 
 def _policy(bundle: Path, careful: bool) -> Any:
@@ -118,18 +132,25 @@ def _logs(values: Mapping[str, Any], bundle: Path) -> AnyMapping:
     return known.from_dict(values, bundle)
 
 
-def _episodes(
-    control: Control, count: int, control_steps: int, first_seed: int, stopped: Callable[[], bool]
-) -> Iterator[Episode]:
+def _episodes(control: Control, cfg: RolloutConfig, control_steps: int, ends: Ends) -> Iterator[Episode]:
     """One after the other, until somebody stops it."""
-    with Ticker("rollout", count, unit="control steps", per_iteration=control_steps) as tick:
-        for number in range(count):
-            found = control.episode(control_steps, first_seed + number)
+    replays = isinstance(control.robot.robot, RecordedRobot)
+    first = (0 if replays else EvaluateConfig.first_seed) if cfg.seed is None else cfg.seed
+    if cfg.episodes > 1 and not control.robot.judged and not ends.listens:
+        raise UserError(
+            "this robot begins no episode by itself, and nobody is there to press Enter in between; leave --episodes "
+            "out"
+        )
+    with Ticker("rollout", cfg.episodes, unit="control steps", per_iteration=control_steps) as tick:
+        for number in range(cfg.episodes):
+            if number and not control.robot.judged:
+                ends.wait("put everything back, and press Enter for the next episode")
+            if ends.asked():
+                return
+            found = control.episode(control_steps, first + number)
             if found.told:
                 yield found
             tick(number + 1)
-            if stopped():
-                return
 
 
 def _maker(cfg: RolloutConfig, policy: Any, logs: AnyMapping) -> Callable[[], Robot]:
@@ -169,8 +190,10 @@ def environment_of(spec: Mapping[str, Any], bundle: Path) -> Judged:
 
 
 def _recorded(folder: Path, policy: Any, logs: AnyMapping) -> Robot:
-    """Recorded logs of the same robot."""
+    """Recorded logs of the same robot, read by their own mapping where they have one of its kind."""
     dataset = open_dataset(folder)
+    if (folder / mapping.NAME).is_file() and isinstance(own := mappings.load(folder / mapping.NAME), type(logs)):
+        logs = own
     told = [part["feature"] for part in policy.spec["action"]]
     state = [logs.state] if isinstance(logs, mapping.Mapping) and logs.state is not None else []
     names = list(dict.fromkeys([*policy.needs, *told, *state]))
@@ -180,9 +203,29 @@ def _recorded(folder: Path, policy: Any, logs: AnyMapping) -> Robot:
             f"{folder} has no {', '.join(missing)}, which the policy reads or tells; it has "
             f"{', '.join(dataset.features)}"
         )
-    if dataset.fps is not None and abs(dataset.fps - logs.fps) > 1e-3:
-        raise UserError(f"{folder} has {dataset.fps:g} steps a second, the policy's logs had {logs.fps:g}")
-    return RecordedRobot(lambda number: dataset.episode(number, names), len(dataset), list(policy.needs))
+    if (dataset.fps is not None and abs(dataset.fps - logs.fps) > 1e-3) or abs(logs.rate - policy.rate) > 1e-3:
+        raise UserError(
+            f"{folder} has {dataset.fps:g} steps a second and {logs.rate:g} control steps, expected {logs.fps:g} and "
+            f"{policy.rate:g}; say so in {folder / mapping.NAME}"
+        )
+    return RecordedRobot(
+        lambda number: dataset.episode(number, names),
+        len(dataset),
+        list(policy.needs),
+        partial(_done, logs),
+        (logs.stride, policy.hold),
+    )
+
+
+def _done(logs: AnyMapping, rows: Mapping[str, Array]) -> Array:
+    """The actions (T, a), from -1 to 1, that were done in a recorded episode."""
+    steps = mapping.moments(logs, len(next(iter(rows.values()))))
+    if isinstance(logs, RobotMapping):
+        done = streams.normalised(logs, streams.asked(logs, rows, steps))
+    else:
+        told, state = mapping.motion(logs, rows)
+        done = mapping.ways(logs, told, state, steps) / logs.reach
+    return np.clip(done, -1, 1)
 
 
 def _foreign(module: str, name: str, options: Mapping[str, Any]) -> Robot:
@@ -196,100 +239,74 @@ def _foreign(module: str, name: str, options: Mapping[str, Any]) -> Robot:
         sys.path.pop(0)
     if not isinstance(made, Robot):
         raise UserError(f"{module}:{name} is no robot: it needs observe(), command(told) and stop()")
+    check_judged(made)
     return made
 
 
-@contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
-    """Says whether somebody asked for an end, by a signal or by the key Enter."""
-    asked = threading.Event()
-    before = {one: signal.signal(one, lambda *_: asked.set()) for one in (signal.SIGINT, signal.SIGTERM)}
-    if sys.stdin is not None and sys.stdin.isatty():
-        threading.Thread(target=lambda: (sys.stdin.readline(), asked.set()), daemon=True).start()
-    try:
-        yield asked.is_set
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+def _kept(
+    episodes: Iterator[Episode], log: Path | None, policy: Any, logs: AnyMapping, control: Control
+) -> list[Episode]:
+    """All episodes, less what was sensed in them, which is written as logs where that is asked for.
 
-
-def _kept(episodes: Iterator[Episode], log: Path | None, policy: Any, logs: AnyMapping) -> Iterator[Episode]:
-    """The same episodes, written as logs where that is asked for, once all are over."""
-    if log is None:
-        yield from episodes
-        return
+    What ends it by an error is raised when what happened until then is written.
+    """
     found: list[Episode] = []
+    failed: list[Exception] = []
 
     def rows() -> Iterator[dict[str, Array]]:
-        for episode in episodes:
-            found.append(episode)
-            yield _rows(episode, policy)
+        try:
+            for episode in episodes:
+                found.append(episode)
+                yield logged_rows(episode, policy)
+                episode.seen.clear()
+        except (UserError, ControlError, _errors()) as error:
+            failed.append(error)
+            if (last := control.episode_now).told and last not in found:
+                found.append(last)
+                yield logged_rows(last, policy)
 
     written = rows()
-    first = next(written, None)
-    if first is not None:
-        features = {name: Feature(x.shape[1:], str(x.dtype), picture=x.ndim == 4) for name, x in first.items()}
-        write_lerobot(log, chain([first], written), Layout(policy.rate, features))
-        mappings.save(log / mapping.NAME, _read_again(logs))
-    yield from found
+    if (first := next(written, None)) is not None:
+        if log is None:
+            for _ in written:
+                pass
+        else:
+            features = {name: Feature(x.shape[1:], str(x.dtype), picture=x.ndim == 4) for name, x in first.items()}
+            write_lerobot(log, chain([first], written), Layout(policy.rate, features))
+            if (known := logged_mapping(logs, set(first))) is not None:
+                mappings.save(log / mapping.NAME, known)
+    if failed:
+        kept = f"; the {len(found)} episodes until then are in {log}" if log is not None and found else ""
+        raise UserError(f"{failed[0]}{kept}") from failed[0]
+    return found
 
 
-def _rows(episode: Episode, policy: Any) -> dict[str, Array]:
-    """An episode as logs hold it: a row for each control step, over which deltas are added up."""
-    seen = {name: np.stack([np.asarray(one[name]) for one in episode.seen]) for name in policy.needs}
-    told = {
-        name: np.stack([np.where(deltas, policy.hold, 1) * one[name] for one in episode.told])
-        for name, deltas in policy.deltas.items()
-    }
-    rows = {name: x if x.dtype == np.uint8 else x.astype(np.float32) for name, x in {**seen, **told}.items()}
-    return {**rows, "next.success": np.array(episode.success)[:, None], "next.done": _last(len(episode.told))}
-
-
-def _last(count: int) -> Array:
-    done = np.zeros((count, 1), bool)
-    done[-1] = True
-    return done
-
-
-def _read_again(logs: AnyMapping) -> AnyMapping:
-    """How what was written is to be read: a step for every control step."""
-    return replace(
-        logs, fps=logs.rate, outcomes_at="action", leave_out=(), reward=None, done="next.done", ends=False,
-        success="next.success",
-    )  # fmt: skip
-
-
-def _summary(
-    control: Control, policy: Any, episodes: Sequence[Episode], robot: Robot, logs: AnyMapping
-) -> dict[str, Any]:
+def _summary(control: Control, policy: Any, episodes: Sequence[Episode]) -> dict[str, Any]:
     """What happened, in numbers."""
     found: dict[str, Any] = {"episodes": len(episodes), "control_steps": sum(len(one.told) for one in episodes)}
+    robot = control.robot.robot
     if isinstance(robot, RecordedRobot):
-        pairs = zip(episodes, robot.replayed, strict=False)
-        found |= compared([_replay(one, rows, logs) for one, rows in pairs]) if episodes else {}
-    elif control.judged and episodes:
+        first = robot.number - len(episodes) + 1
+        replays = [_replay(robot, policy, first + i, one) for i, one in enumerate(episodes)]
+        found |= compared(replays) if replays else {}
+    elif control.robot.judged and episodes:
         found["success"] = wilson(sum(any(one.success) for one in episodes), len(episodes))
     found |= control.timing.summary()
     alarmed = [one.alarm.index(True) for one in episodes if any(one.alarm)]
-    found["alarms"] = f"in {len(alarmed)} of {len(episodes)} episodes" + (
-        f", first in control step {min(alarmed)}" if alarmed else ""
-    )
+    if not control.cfg.shadow:
+        when = f", first in control step {min(alarmed)}" if alarmed else ""
+        found["alarms"] = f"in {len(alarmed)} of {len(episodes)} episodes{when}"
     if policy.held_back:
         found["held_back"] = policy.held_back
     ended = [one.ended for one in episodes if one.ended and one.ended != "over"]
     return found | ({"ended": ended[-1]} if ended else {})
 
 
-def _replay(episode: Episode, rows: Mapping[str, Array], logs: AnyMapping) -> Replay:
+def _replay(robot: RecordedRobot, policy: Any, number: int, episode: Episode) -> Replay:
     """What a policy would have done in a recorded episode, beside what was done."""
-    steps = mapping.moments(logs, len(next(iter(rows.values()))))
-    if isinstance(logs, RobotMapping):
-        recorded = streams.normalised(logs, streams.asked(logs, rows, steps))
-    else:
-        told, state = mapping.motion(logs, rows)
-        recorded = mapping.ways(logs, told, state, steps) / logs.reach
-    count = min(len(recorded), len(episode.action))
-    return Replay(np.stack(episode.action[:count]), np.clip(recorded[:count], -1, 1))
+    done = robot.asked(robot.load(number % robot.count))
+    count = min(len(done), len(episode.action))
+    return Replay(np.stack(episode.action[:count]), done[:count])
 
 
 def main(arguments: list[str]) -> None:
