@@ -231,9 +231,10 @@ def about(run: Run, made: Game, records: bool, fps: float) -> dict[str, Any]:
     return {
         "title": run.config.preset,
         "fps": fps,
-        "scene": {"size": TABLE, "goal": GOAL_KEYPOINTS.round(1).tolist(), "reach": task.reach} if planar else None,
+        "scene": {"size": TABLE, "goal": GOAL_KEYPOINTS.round(1).reshape(-1).tolist(), "reach": task.reach} if planar else None,
         "actions": _actions(run),
         "starts": [one.label for one in made.starts],
+        "first": next((i for i, one in enumerate(made.starts) if planar or one.seed is not None), 0),
         "policy": made.act is not None,
         "records": records,
         "real": made.twin is not None,

@@ -6,6 +6,7 @@ reads, and answers as many pings as are sent.
 
 import asyncio
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from glocal.deploy.play.messages import Allowance
+
+UNREAD = 2**16
+"""Bytes of frames that wait for a slow reader."""
 
 
 @dataclass
@@ -77,6 +81,9 @@ class Talking(WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        # what waits in the kernel is old when it is read: a slow reader is to see fewer frames, and not later ones
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNREAD)
+        self.transport.set_write_buffer_limits(high=UNREAD)
         self.stuck = False
         self.next_look = self.loop.call_later(self.doors.patience, self._look)
 

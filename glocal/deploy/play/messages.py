@@ -105,6 +105,7 @@ def frame_text(frame: Frame) -> str:
         "total": round(frame.total, 3),
         "policy": frame.policy,
         "recorded": frame.recorded,
+        "alone": frame.alone,
         "note": frame.note,
         **_side(frame.picture, frame.numbers),
     }

@@ -131,6 +131,8 @@ class Frame:
     picture: Array | None
     numbers: Fields
     real: Side | None
+    alone: str
+    """Why no real environment is shown, where one is wanted."""
     note: str
 
 
@@ -315,17 +317,18 @@ class Sessions:
         for i, (k, seat) in enumerate(self.seats.items()):
             wish, numbers = wishes[k], {name: x[i] for name, x in fields.items()}
             side = None if seat.twin is None else self._asked(seat, lambda twin: twin.look())
-            alone = wish.real and self.game.twin is not None and side is None
+            alone = seat.alone if wish.real and side is None else ""
             found[k] = Frame(
                 seat.visit, wish.number, seat.step, seat.start, seat.action, seat.reward, seat.total,
                 wish.policy and self.game.act is not None, len(seat.rows), None if pictures is None else pictures[i],
-                numbers, side, seat.note or (seat.alone if alone else ""),
+                numbers, side, alone, seat.note,
             )  # fmt: skip
         return found
 
     def _give_twin(self, seat: Seat) -> None:
         """Have a real environment begin where an episode does, or remember why not."""
         if self.game.twin is None:
+            seat.alone = "there is no real environment"
             return
         if sum(one.twin is not None for one in self.seats.values()) >= self.real:
             seat.alone = f"all {self.real} real environments are taken"
