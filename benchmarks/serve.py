@@ -97,7 +97,9 @@ async def _played(session: ClientConnection, seen: Seen, seconds: float, action_
         number += 1
         await asyncio.sleep(random.uniform(0, 0.9 / fps))
         told[number] = time.perf_counter()
-        await session.send(json.dumps({"n": number, "action": [round(random.uniform(-1, 1), 3) for _ in range(action_dim)]}))
+        await session.send(
+            json.dumps({"n": number, "action": [round(random.uniform(-1, 1), 3) for _ in range(action_dim)]})
+        )
 
 
 async def half_open(place: Place) -> None:
@@ -172,7 +174,8 @@ async def reads_nothing(place: Place) -> None:
     host = f"127.0.0.1:{place.port}"
     writer.write(
         f"GET /play?token={place.token} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        "Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+        "\r\n".encode()
     )
     body = b'{"n": 1}'
     for _ in range(600):

@@ -74,9 +74,7 @@ def export(
 def check_imagined(run: Run, instead: str) -> None:
     """Raise `UserError` where imagined episodes of a run cannot be written as logs, and say what to do instead."""
     if not run.codec.draws:
-        raise UserError(
-            f"{run.folder} tells where things are and draws no pictures, which its logs have; {instead}"
-        )
+        raise UserError(f"{run.folder} tells where things are and draws no pictures, which its logs have; {instead}")
     if isinstance(run.config.task, PushTConfig) and "agent" not in build.build_spec(run.config).names:
         raise UserError(
             f"{run.folder} does not say where the agent is, so that its actions cannot be told in pixels; {instead}"

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from glocal.core.types import Batched, Segment, Step
 from glocal.deploy.play.doors import Doors, server
-from glocal.deploy.play.messages import longest_message
-from glocal.deploy.play.server import PlayConfig, Table, make_app
+from glocal.deploy.play.messages import Page, PlayConfig, longest_message
+from glocal.deploy.play.server import Table, make_app
 from glocal.deploy.play.sessions import Game, Played, Sessions, Start
 from glocal.deploy.play.twins import PushTTwin
 from glocal.tasks.pusht import GOAL_KEYPOINTS, PushT, PushTConfig, place
@@ -77,8 +77,8 @@ def pushed_game(**changes: Any) -> Game:
 
 
 ABOUT = {
-    "title": "toy", "scene": {"size": 512, "goal": GOAL_KEYPOINTS.reshape(-1).tolist(), "reach": REACH}, "policy": False,
-    "actions": [{"name": "x", "rest": 0.0}, {"name": "y", "rest": 0.0}], "records": True, "real": True, "ranges": {},
+    "title": "toy", "scene": {"size": 512, "goal": GOAL_KEYPOINTS.reshape(-1).tolist(), "reach": REACH},
+    "policy": False, "actions": [{"name": "x", "rest": 0.0}, {"name": "y", "rest": 0.0}], "records": True, "real": True, "ranges": {},
     "starts": ["toy 0", "toy 1"], "first": 0,
 }  # fmt: skip
 
@@ -100,7 +100,7 @@ def serving(game: Game, cfg: PlayConfig, doors: Doors | None = None, names: Sequ
     port = listening.getsockname()[1]
     hosts = [f"{name}:{port}" for name in ("127.0.0.1", "localhost", *names)]
     table = Table(Sessions(game, real=2), cfg, lambda one: kept.append(one) or True)
-    app = make_app(table, {**ABOUT, "fps": cfg.fps}, hosts, TOKEN)
+    app = make_app(table, Page({**ABOUT, "fps": cfg.fps}, hosts, TOKEN))
     made = server(app, longest_message(game.action_dim), doors)
     thread = threading.Thread(target=made.run, kwargs={"sockets": [listening]})
     thread.start()

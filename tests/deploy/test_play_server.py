@@ -16,7 +16,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from glocal.deploy.play.doors import Doors
-from glocal.deploy.play.server import FULL, MALFORMED, SILENT, TOO_MANY, PlayConfig
+from glocal.deploy.play.messages import PlayConfig
+from glocal.deploy.play.server import FULL, MALFORMED, SILENT, TOO_MANY
 from tests.deploy.served import Serving, pushed_game, serving
 
 CFG = PlayConfig(seats=4, fps=20.0, silence=1.0, burst=20)
@@ -202,7 +203,8 @@ def upgraded(server: Serving, small: bool = False) -> socket.socket:
     host = f"127.0.0.1:{server.port}"
     one.sendall(
         f"GET /play?token=the%20token HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        "Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+        "\r\n".encode()
     )
     return one
 

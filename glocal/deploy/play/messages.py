@@ -1,10 +1,10 @@
-"""What the page and the server tell each other, as JSON, and how much of it is heeded."""
+"""What the page and the server tell each other, as JSON, how much of it is heeded, and by whom it may be said."""
 
 import base64
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -92,6 +92,35 @@ class Allowance:
         self.since = now
         self.left -= amount
         return self.left >= 0
+
+
+@dataclass(frozen=True)
+class PlayConfig:
+    """Limits of the sessions."""
+
+    seats: int = 16
+    fps: float = 10.0
+    """Control steps a second, which are also frames."""
+    silence: float = 10.0
+    """Seconds after which a session that says nothing is closed."""
+    burst: int = 40
+    """Messages beyond five for each frame that a session may send at once."""
+
+    @property
+    def messages(self) -> Allowance:
+        """That a session may send."""
+        return Allowance(5 * self.fps, self.burst)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the page is, and who may see it."""
+
+    about: Mapping[str, Any]
+    """What it is told first."""
+    hosts: Sequence[str]
+    """What it may be called in addresses, HOST:PORT."""
+    token: str
 
 
 def frame_text(frame: Frame) -> str:

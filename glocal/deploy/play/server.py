@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 from fastapi import FastAPI, Response, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from glocal.deploy.play.messages import Allowance, MalformedError, frame_text, heeded
+from glocal.deploy.play.messages import MalformedError, Page, PlayConfig, frame_text, heeded
 from glocal.deploy.play.sessions import Played, Sessions, Wish
 from glocal.runtime.progress import console
 
@@ -32,24 +32,6 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; connect-src 'self'; "
     "script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'",
 }
-
-
-@dataclass(frozen=True)
-class PlayConfig:
-    """Limits of the sessions."""
-
-    seats: int = 16
-    fps: float = 10.0
-    """Control steps a second, which are also frames."""
-    silence: float = 10.0
-    """Seconds after which a session that says nothing is closed."""
-    burst: int = 40
-    """Messages beyond five for each frame that a session may send at once."""
-
-    @property
-    def messages(self) -> Allowance:
-        """That a session may send."""
-        return Allowance(5 * self.fps, self.burst)
 
 
 @dataclass
@@ -170,8 +152,8 @@ class Guard:
         return 200 if len(told) == 1 and secrets.compare_digest(told[0], self.token) else 403
 
 
-def make_app(table: Table, about: Mapping[str, Any], hosts: Sequence[str], token: str) -> Guard:
-    """The page, and its sessions; `about` is what the page is told first, and `hosts` what it may be called."""
+def make_app(table: Table, told: Page) -> Guard:
+    """The page, and its sessions."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -194,9 +176,9 @@ def make_app(table: Table, about: Mapping[str, Any], hosts: Sequence[str], token
             await socket.close(FULL, f"all {table.cfg.seats} places are taken")
             return
         with suppress(WebSocketDisconnect):
-            await _serve(socket, client, table, about)
+            await _serve(socket, client, table, told.about)
 
-    return Guard(app, hosts, token)
+    return Guard(app, told.hosts, told.token)
 
 
 async def _serve(socket: WebSocket, client: Client, table: Table, about: Mapping[str, Any]) -> None:
@@ -236,4 +218,3 @@ async def _listen(socket: WebSocket, client: Client, table: Table) -> tuple[int,
             client.wish = heeded(client.wish, message.get("text") or "", game.action_dim, len(game.starts))
         except MalformedError as error:
             return MALFORMED, str(error)
-
