@@ -74,6 +74,13 @@ async def started(run: str, arguments: list[str]) -> tuple[asyncio.subprocess.Pr
     raise SystemExit(f"the server of {run} did not start; `glocal play {run}` says why")
 
 
+async def said(process: asyncio.subprocess.Process) -> None:
+    """Show what the server says, of which there is to be nothing."""
+    assert process.stderr is not None
+    async for line in process.stderr:
+        print(f"         server: {line.decode().rstrip()}")
+
+
 async def honest(place: Place, seconds: float, real: bool) -> Seen:
     """Play as the page does."""
     seen = Seen()
@@ -230,7 +237,7 @@ async def measured(run: str, sessions: int, chosen: argparse.Namespace) -> None:
     seats = sessions + (PLACES if chosen.hostile else 0)
     limits = ["--sessions", str(seats), "--fps", str(chosen.fps), "--real", str(chosen.real)]
     process, place = await started(run, [*limits, *chosen.play])
-    attackers = None
+    attackers, saying = None, asyncio.create_task(said(process))
     try:
         if chosen.hostile:
             command = [sys.executable, __file__, run, f"--attack={place.port}:{place.token}"]
@@ -243,6 +250,7 @@ async def measured(run: str, sessions: int, chosen: argparse.Namespace) -> None:
             if one is not None and one.returncode is None:
                 one.send_signal(signal.SIGINT)
                 await one.wait()
+    await saying
     waits = np.array([wait for one in seen for wait in one.waits] or [np.nan]) * 1e3
     rate = np.mean([one.frames / chosen.seconds for one in seen])
     lost = [one for one in seen if one.ended or one.frames < 0.5 * chosen.fps * chosen.seconds]

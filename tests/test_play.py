@@ -19,8 +19,9 @@ from websockets.sync.client import connect
 
 from glocal.cli import main
 from glocal.data.formats import open_dataset
+from glocal.deploy.play.game import Wish
 from glocal.deploy.play.messages import PlayConfig
-from glocal.deploy.play.sessions import Sessions, Wish
+from glocal.deploy.play.sessions import Sessions
 from glocal.pipeline import play
 from glocal.pipeline.game import about, game
 from glocal.pipeline.run import open_run

@@ -11,7 +11,7 @@ from glocal.core.pictures import packed
 from glocal.core.types import Segment, cat
 from glocal.data.segments import Recorded
 from glocal.deploy.controllers import Act, Array, recorded_fields
-from glocal.deploy.play.sessions import Fields, Game, Start, Twin
+from glocal.deploy.play.game import Fields, Game, Start, Twin
 from glocal.deploy.play.twins import PushTTwin, RobotTwin
 from glocal.models.worlds.pictures import PictureWorld
 from glocal.pipeline.config import EvaluateConfig, RobotConfig
@@ -90,12 +90,17 @@ def _twins(run: Run, recorded: Recorded, rows: Tensor) -> Callable[[], Twin] | N
     if isinstance(task, RobotConfig):
         return (lambda: RobotTwin(open_robot(task, env, filmed=True))) if env.id else None
     states: dict[int, Array] = {}
-    if {"agent", "pose"} <= run.store.fields.keys():
+    if _placed(run):
         agent, pose = (run.store.fields[name] for name in ("agent", "pose"))
         stored = recorded.stored[rows.to(recorded.stored.device)].tolist()
         states = {row: np.concatenate([agent[k], pose[k]]) for row, k in zip(rows.tolist(), stored, strict=True)}
     picture = run.picture if task.images else SCENE
     return lambda: PushTTwin(PushT(task, picture), states)
+
+
+def _placed(run: Run) -> bool:
+    """Whether the real environment can begin at recorded moments."""
+    return isinstance(run.config.task, PushTConfig) and {"agent", "pose"} <= run.store.fields.keys()
 
 
 def _beginnings(run: Run, seeds: Sequence[int]) -> Segment:
@@ -134,7 +139,7 @@ def about(run: Run, made: Game, records: bool, fps: float) -> dict[str, Any]:
         "scene": {"size": TABLE, "goal": goal, "reach": task.reach} if planar else None,
         "actions": _actions(run),
         "starts": [one.label for one in made.starts],
-        "first": next((i for i, one in enumerate(made.starts) if planar or one.seed is not None), 0),
+        "first": 0 if _placed(run) else next((i for i, one in enumerate(made.starts) if one.seed is not None), 0),
         "policy": made.act is not None,
         "records": records,
         "real": made.twin is not None,

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from glocal.core.types import Batched, Segment, Step
 from glocal.deploy.play.doors import Doors, server
+from glocal.deploy.play.game import Game, Played, Start
 from glocal.deploy.play.messages import Page, PlayConfig, longest_message
 from glocal.deploy.play.server import Table, make_app
-from glocal.deploy.play.sessions import Game, Played, Sessions, Start
+from glocal.deploy.play.sessions import Sessions
 from glocal.deploy.play.twins import PushTTwin
 from glocal.tasks.pusht import GOAL_KEYPOINTS, PushT, PushTConfig, place
 
@@ -78,8 +79,8 @@ def pushed_game(**changes: Any) -> Game:
 
 ABOUT = {
     "title": "toy", "scene": {"size": 512, "goal": GOAL_KEYPOINTS.reshape(-1).tolist(), "reach": REACH},
-    "policy": False, "actions": [{"name": "x", "rest": 0.0}, {"name": "y", "rest": 0.0}], "records": True, "real": True, "ranges": {},
-    "starts": ["toy 0", "toy 1"], "first": 0,
+    "policy": False, "actions": [{"name": "x", "rest": 0.0}, {"name": "y", "rest": 0.0}], "records": True, "real": True,
+    "ranges": {}, "starts": ["toy 0", "toy 1"], "first": 0,
 }  # fmt: skip
 
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from glocal.deploy.play.game import Frame, Side, Wish
 from glocal.deploy.play.messages import Allowance, MalformedError, frame_text, heeded
-from glocal.deploy.play.sessions import Frame, Side, Wish
 
 WISH = Wish(3, action=(0.0, 0.0))
 

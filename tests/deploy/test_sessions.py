@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from glocal.core.types import Segment, Step
-from glocal.deploy.play.sessions import Frame, Game, Sessions, Side, Start, Wish
+from glocal.deploy.play.game import Frame, Game, Side, Start, Wish
+from glocal.deploy.play.sessions import Sessions
 from tests.deploy.served import PushedWorld, pushed_game
 from tests.toys import EndingWorld, LinearSurrogate, LinearWorld, Place
 

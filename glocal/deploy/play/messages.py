@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from glocal.deploy.controllers import Array
-from glocal.deploy.play.sessions import Frame, Side, Wish
+from glocal.deploy.play.game import Frame, Side, Wish
 
 FLAGS = ("policy", "record", "real")
 QUALITY = 90

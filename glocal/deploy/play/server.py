@@ -18,8 +18,9 @@ from urllib.parse import parse_qs
 from fastapi import FastAPI, Response, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
+from glocal.deploy.play.game import Played, Wish
 from glocal.deploy.play.messages import MalformedError, Page, PlayConfig, frame_text, heeded
-from glocal.deploy.play.sessions import Played, Sessions, Wish
+from glocal.deploy.play.sessions import Sessions
 from glocal.runtime.progress import console
 
 PAGE = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
@@ -190,7 +191,8 @@ async def _serve(socket: WebSocket, client: Client, table: Table, about: Mapping
         table.leave(client)
         sending.cancel()
     if code:
-        await socket.close(code, reason)
+        with suppress(RuntimeError):  # closed already, for what followed
+            await socket.close(code, reason)
 
 
 async def _send(socket: WebSocket, client: Client, about: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from glocal.deploy.play.sessions import Played
+from glocal.deploy.play.game import Played
 from glocal.runtime.files import UserError, atomic_write, remove
 
 LABELS = ("action", "reward", "cont")

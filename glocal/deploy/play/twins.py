@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from glocal.deploy.controllers import Array
-from glocal.deploy.play.sessions import Side, Start
+from glocal.deploy.play.game import Side, Start
 from glocal.tasks.pusht import PushT, pose_reached, reward_of
 from glocal.tasks.robot import GymRobot
 
