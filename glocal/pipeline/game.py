@@ -131,7 +131,8 @@ def about(run: Run, made: Game, records: bool, fps: float) -> dict[str, Any]:
     """What the page has to know of a run."""
     task = run.config.task
     planar = isinstance(task, PushTConfig)
-    fields = made.decode(run.experience[1].steps.obs[:: max(1, len(run.experience[1]) // RANGED)])
+    train = run.experience[0].steps.obs
+    fields = made.decode(train[:: max(1, len(train) // RANGED)])
     goal = GOAL_KEYPOINTS.round(1).reshape(-1).tolist()
     return {
         "title": run.config.preset,
