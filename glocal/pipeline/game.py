@@ -77,8 +77,10 @@ def _showing(run: Run, world: Any) -> Callable[[Any, Tensor], tuple[Array | None
         fields = {name: x.cpu().numpy() for name, x in codec.decode(obs).items()}
         drawn = {name: x.cpu().numpy() for name, x in world.pictures(context).items()} if paints else fields
         pictures = [x for x in drawn.values() if x.dtype == np.uint8]
-        numbers = {name: x for name, x in fields.items() if x.dtype != np.uint8} or {"observation": obs.cpu().numpy()}
-        return side_by_side(pictures) if pictures else None, numbers
+        numbers = {name: x for name, x in fields.items() if x.dtype != np.uint8}
+        if pictures:
+            return side_by_side(pictures), numbers
+        return None, numbers or {"observation": obs.cpu().numpy()}
 
     paints = isinstance(world, PictureWorld)
     return show
