@@ -201,6 +201,13 @@ def rollout(arguments: list[str]) -> None:
     roll_out(arguments)
 
 
+def play(arguments: list[str]) -> None:
+    """`glocal play RUN ...`."""
+    from glocal.pipeline.play import main as play_run
+
+    play_run(arguments)
+
+
 def data(arguments: list[str]) -> None:
     """`glocal data VERB ...`."""
     if not arguments or arguments[0] not in (*LOGS, *HELP):
@@ -268,6 +275,10 @@ VERBS = {
     "rollout": Verb(
         rollout,
         "run an exported policy on a robot, on what stands for it, or on recorded logs: BUNDLE --robot env",
+    ),
+    "play": Verb(
+        play,
+        "drive a run's global model from a web page, by mouse, keys or gamepad, beside the real environment",
     ),
     "data": Verb(
         data,

@@ -8,7 +8,7 @@ import pytest
 from glocal.cli import main
 from glocal.data.formats import open_dataset
 from glocal.data.mapping import apply
-from glocal.pipeline.export import MAPPING
+from glocal.deploy.interface import PUSHT as MAPPING
 from glocal.pipeline.run import open_run
 from glocal.pipeline.stamps import stamp_path
 

@@ -56,28 +56,38 @@ def export(
     task = known.config.task
     if isinstance(task, PushTConfig) and "agent" not in known.codec.reads and imagined == 0:
         raise UserError(f"{run} observes images alone, and was not told where the agent is; export --imagined episodes")
-    if imagined and not known.codec.draws:
-        raise UserError(
-            f"{run} tells where things are and draws no pictures, which its logs have; leave --imagined out to export "
-            "what was recorded"
-        )
     if imagined:
+        check_imagined(known, "leave --imagined out to export what was recorded")
         _say_unfinished(known)
     count = imagined or len(known.store)
     steps = (control_steps or known.config.task.control_steps) if imagined else round(len(known.observations) / count)
-    if isinstance(task, PushTConfig) and imagined and "agent" not in build.build_spec(known.config).names:
-        raise UserError(f"{run} does not say where the agent is, so that its actions cannot be told in pixels")
     episodes = _imagined(known, imagined, steps) if imagined else _recorded(known)
     first = next(episodes)
     with Ticker("export", count, unit="steps", per_iteration=steps) as tick:
         written = write_lerobot(
-            out, _counted(chain([first], episodes), tick), Layout(_rate(known), _features(first), codec=codec)
+            out, _counted(chain([first], episodes), tick), Layout(rate_of(known), features_of(first), codec=codec)
         )
+    save_mapping(known, first, out)
+    console.print(f"{written} {'imagined' if imagined else 'recorded'} episodes are in {out}")
+
+
+def check_imagined(run: Run, instead: str) -> None:
+    """Raise `UserError` where imagined episodes of a run cannot be written as logs, and say what to do instead."""
+    if not run.codec.draws:
+        raise UserError(f"{run.folder} tells where things are and draws no pictures, which its logs have; {instead}")
+    if isinstance(run.config.task, PushTConfig) and "agent" not in build.build_spec(run.config).names:
+        raise UserError(
+            f"{run.folder} does not say where the agent is, so that its actions cannot be told in pixels; {instead}"
+        )
+
+
+def save_mapping(run: Run, episode: Mapping[str, Array], out: Path) -> None:
+    """Write beside a dataset of such episodes how it is to be read."""
+    task = run.config.task
     if isinstance(task, RobotConfig):
         mappings.save(out / mapping.NAME, _exported(task.mapping))
-    elif NAMES["image"] in first:
-        mapping.save(out / mapping.NAME, replace(PUSHT, reach=_planar(known).reach))
-    console.print(f"{written} {'imagined' if imagined else 'recorded'} episodes are in {out}")
+    elif NAMES["image"] in episode:
+        mapping.save(out / mapping.NAME, replace(PUSHT, reach=task.reach))
 
 
 def _exported(known: RobotMapping) -> RobotMapping:
@@ -88,12 +98,7 @@ def _exported(known: RobotMapping) -> RobotMapping:
     )  # fmt: skip
 
 
-def _planar(run: Run) -> PushTConfig:
-    assert isinstance(run.config.task, PushTConfig)
-    return run.config.task
-
-
-def _rate(run: Run) -> float:
+def rate_of(run: Run) -> float:
     """Control steps per second."""
     return run.config.task.mapping.rate if isinstance(run.config.task, RobotConfig) else FPS
 
@@ -115,7 +120,8 @@ def _counted(episodes: Iterable[dict[str, Array]], tick: Ticker) -> Iterator[dic
         tick(number + 1)
 
 
-def _features(episode: Mapping[str, Array]) -> dict[str, Feature]:
+def features_of(episode: Mapping[str, Array]) -> dict[str, Feature]:
+    """The features of a dataset of such episodes."""
     return {
         name: Feature(x.shape[1:], str(x.dtype), picture=x.ndim == 4, names=XY if x.shape[1:] == (2,) else None)
         for name, x in episode.items()
@@ -128,7 +134,7 @@ def _recorded(run: Run) -> Iterator[dict[str, Array]]:
         names = run.codec.reads if isinstance(run.config.task, RobotConfig) else NAMES
         seen = {name: np.asarray(rows[name][:-1]) for name in names if name in rows}
         labels = (np.asarray(rows[name][1:]) for name in ("action", "reward", "cont"))
-        yield _episode(run, seen, *labels)
+        yield episode_rows(run, seen, *labels)
 
 
 def _imagined(run: Run, count: int, control_steps: int) -> Iterator[dict[str, Array]]:
@@ -146,7 +152,7 @@ def _imagined(run: Run, count: int, control_steps: int) -> Iterator[dict[str, Ar
             before = _before(window.obs[i, -1:], happened.seen.obs[i])
             seen = {name: field.cpu().numpy() for name, field in run.codec.decode(before).items()}
             labels = (happened.action[i], happened.seen.reward[i], happened.seen.cont[i])
-            yield _episode(run, seen, *(x.detach().cpu().numpy() for x in labels))
+            yield episode_rows(run, seen, *(x.detach().cpu().numpy() for x in labels))
 
 
 def _before(first: Tensor, after: Tensor) -> Tensor:
@@ -154,7 +160,7 @@ def _before(first: Tensor, after: Tensor) -> Tensor:
     return torch.cat([first, after[:-1]])
 
 
-def _episode(run: Run, seen: Mapping[str, Array], action: Array, reward: Array, cont: Array) -> dict[str, Any]:
+def episode_rows(run: Run, seen: Mapping[str, Array], action: Array, reward: Array, cont: Array) -> dict[str, Any]:
     """Rows of what was seen, what was told on it, and what came of that."""
     task = run.config.task
     if isinstance(task, RobotConfig):

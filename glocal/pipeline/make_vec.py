@@ -1,6 +1,6 @@
 """Imagined environments of a run, for anybody's agents: `glocal.make_vec`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -88,11 +88,15 @@ def _drawing(run: Run) -> Callable[[Any, Tensor], Frames] | None:
     @torch.no_grad()
     def draw(context: Any, obs: Tensor) -> Frames:
         drawn = world.pictures(context) if isinstance(world, PictureWorld) else codec.decode(obs)
-        frames = [x.cpu().numpy() for x in drawn.values() if x.dtype == torch.uint8]
-        height = max(frame.shape[1] for frame in frames)
-        return np.concatenate([_padded(frame, height) for frame in frames], axis=2)
+        return side_by_side([x.cpu().numpy() for x in drawn.values() if x.dtype == torch.uint8])
 
     return draw
+
+
+def side_by_side(frames: Sequence[Frames]) -> Frames:
+    """The pictures of several cameras in one, (n, h, w, 3)."""
+    height = max(frame.shape[1] for frame in frames)
+    return np.concatenate([_padded(frame, height) for frame in frames], axis=2)
 
 
 def _padded(frames: Frames, height: int) -> Frames:
