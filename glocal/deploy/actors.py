@@ -1,12 +1,12 @@
 """Anybody's actors: networks that were trained in imagined environments, as ONNX files, for `glocal evaluate`."""
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from glocal.core.types import Codec, Surrogate
@@ -24,18 +24,29 @@ def save_actor(path: str | Path, actor: nn.Module, width: int) -> None:
 
     The network stays as it is. Raises `ValueError` where it does not take such observations.
     """
-    network, example = copy.deepcopy(actor).cpu().eval(), torch.zeros(2, width)
+    device = next((x.device for x in actor.parameters()), torch.device("cpu"))
+    example, training = torch.zeros(2, width, device=device), actor.training
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    actor.eval()
+    try:
+        _check_actor(actor, example)
+        rows = torch.export.Dim("rows")
+        write_onnx(Path(path), actor, (example,), ["obs"], ["action"], dynamic_shapes=({0: rows},))
+    finally:
+        actor.train(training)
+
+
+def _check_actor(actor: nn.Module, example: Float[Tensor, "2 d"]) -> None:
+    """Raise `ValueError` where a network does not make actions (2, a) of observations (2, width)."""
+    width = example.shape[1]
     try:
         with torch.no_grad():
-            answer = network(example)
+            answer = actor(example)
     except Exception as error:  # of whatever it is made of
         raise ValueError(f"the actor does not take observations (n, {width}): {error}") from error
     if not isinstance(answer, Tensor) or answer.ndim != 2 or len(answer) != 2:
         shape = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
         raise ValueError(f"the actor makes {shape} of observations (2, {width}), expected actions (2, a)")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    rows = torch.export.Dim("rows")
-    write_onnx(Path(path), network, (example,), ["obs"], ["action"], dynamic_shapes=({0: rows},))
 
 
 class OnnxActor:
