@@ -4,13 +4,16 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-_FULL: ContextVar[bool] = ContextVar("full precision", default=False)
+
+class _Precision:
+    """Whether everything is in float32 now; an attribute, which `torch.compile` can look at."""
+
+    full = False
 
 
 def mlp(inputs: int, width: int, depth: int, outputs: int, last_scale: float = 1.0) -> nn.Sequential:
@@ -98,18 +101,18 @@ def harmonics(x: Tensor, scales: int) -> Tensor:
 
 def half_precision(device: torch.device) -> AbstractContextManager[Any]:
     """bfloat16 for convolutions and products: with channels last it is what makes images affordable, on CPUs too."""
-    known = torch.amp.is_autocast_available(device.type) and not _FULL.get()
+    known = torch.amp.is_autocast_available(device.type) and not _Precision.full
     return torch.autocast(device.type, torch.bfloat16) if known else nullcontext()
 
 
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Everything in float32 within: for what runs elsewhere, which may know no bfloat16."""
-    before = _FULL.set(True)
+    before, _Precision.full = _Precision.full, True
     try:
         yield
     finally:
-        _FULL.reset(before)
+        _Precision.full = before
 
 
 class Average:
