@@ -206,7 +206,7 @@ def test_recorded_logs_say_how_far_the_policy_is_from_what_was_done(acting, caps
 
 
 def test_a_robot_of_ones_own_is_driven_and_stopped(acting, tmp_path, monkeypatch, capsys):
-    (tmp_path / "my_arm.py").write_text(
+    (tmp_path / "arm_with_journal.py").write_text(
         textwrap.dedent("""
             import numpy as np
             from pathlib import Path
@@ -223,7 +223,7 @@ def test_a_robot_of_ones_own_is_driven_and_stopped(acting, tmp_path, monkeypatch
         """)
     )
     monkeypatch.chdir(tmp_path)
-    options = ("--robot", "my_arm:Arm", "--options", f"journal={tmp_path / 'journal'}", "--control-steps", "3")
+    options = ("--robot", "arm_with_journal:Arm", "--options", f"journal={tmp_path / 'journal'}", "--control-steps", "3")
     main(["rollout", str(acting / "bundle"), *options, "--control.hz", "40"])
     assert (tmp_path / "journal").read_text().split() == ["told"] * 12 + ["stop"]
     assert "success" not in "".join(capsys.readouterr())

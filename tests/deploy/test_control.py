@@ -140,6 +140,10 @@ def test_a_robot_that_does_not_answer_in_time_is_stopped_before_the_error_is_rai
             time.sleep(0.3)
             return super().observe()
 
+        def stop(self) -> None:
+            time.sleep(0.2)  # what comes late is not taken for what says that it has stopped
+            super().stop()
+
     loop = control(Hanging, ControlConfig(hz=40, patience=0.05))
     with pytest.raises(ControlError, match=r"did not answer `observe` within 0.05 s"):
         loop.episode(3)
