@@ -223,7 +223,14 @@ def test_a_robot_of_ones_own_is_driven_and_stopped(acting, tmp_path, monkeypatch
         """)
     )
     monkeypatch.chdir(tmp_path)
-    options = ("--robot", "arm_with_journal:Arm", "--options", f"journal={tmp_path / 'journal'}", "--control-steps", "3")
+    options = (
+        "--robot",
+        "arm_with_journal:Arm",
+        "--options",
+        f"journal={tmp_path / 'journal'}",
+        "--control-steps",
+        "3",
+    )
     main(["rollout", str(acting / "bundle"), *options, "--control.hz", "40"])
     assert (tmp_path / "journal").read_text().split() == ["told"] * 12 + ["stop"]
     assert "success" not in "".join(capsys.readouterr())
