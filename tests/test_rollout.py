@@ -346,6 +346,20 @@ def test_a_policy_trained_with_other_data_than_the_run_has_now_is_refused(acting
     assert not (tmp_path / "bundle").exists()
 
 
+def test_a_recorded_episode_without_a_control_step_is_passed_over(acting, tmp_path, capsys):
+    robot_logs(tmp_path / "short", episodes=2, steps=1)
+    main(["rollout", str(acting / "bundle"), "--robot", f"logs:{tmp_path / 'short'}", "--episodes", "2"])
+    assert "difference_to_recorded" not in "".join(capsys.readouterr())
+
+
+def test_push_t_is_not_told_deltas_as_if_they_were_targets(pushing, tmp_path, capsys):
+    shutil.copytree(pushing / "bundle", tmp_path / "bundle")
+    spec = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
+    spec["origin"]["logs"]["representation"] = "delta"
+    (tmp_path / "bundle" / "bundle.json").write_text(json.dumps(spec))
+    assert "is told targets, and the robot of these logs a delta" in refused(capsys, "rollout", tmp_path / "bundle")
+
+
 def test_a_bundle_without_an_environment_asks_for_a_robot(seeing, capsys):
     assert "name a robot" in refused(capsys, "rollout", seeing / "bundle")
 

@@ -39,7 +39,7 @@ class Parity:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a policy comes from, for its card."""
+    """Where a policy comes from, for its card and for `glocal rollout`."""
 
     preset: str
     glocal: str
@@ -70,7 +70,7 @@ def write_bundle(
 
     Raises `UserError` where the exported policy acts otherwise than PyTorch's.
     """
-    known = _known()
+    runner = _runner()
     step = step.cpu().eval().requires_grad_(False)
     recorded = list(episodes)
     state = step.nothing(recorded[0][0])
@@ -78,19 +78,17 @@ def write_bundle(
         draft.mkdir(parents=True)
         fields, begun = recorded[0][0], torch.zeros(1, dtype=torch.bool)
         answers = ["act", "surprise", *(f"next.{name}" for name in state)]
-        write_onnx(draft / known.MODEL, step, (fields, state, begun), [*fields, *state, "begun"], answers)
+        write_onnx(draft / runner.MODEL, step, (fields, state, begun), [*fields, *state, "begun"], answers)
         spec = {
-            "format": known.FORMAT,
-            "version": known.VERSION,
+            **{"format": runner.FORMAT, "version": runner.VERSION, "opset": OPSET},
             **asdict(interface),
             "largest_change": change,
             "alarm": {"above": calibration.alarm, "memory": MEMORY, "episodes": calibration.episodes},
             "state": [{"name": name, "shape": list(x.shape)} for name, x in state.items()],
-            "sha256": sha256(draft / known.MODEL),
-            "opset": OPSET,
+            "sha256": sha256(draft / runner.MODEL),
             "origin": asdict(origin),
         }
-        write_json(draft / known.SPEC, spec)
+        write_json(draft / runner.SPEC, spec)
         parity = compare(draft, step, recorded)
         if parity.exact > CLOSE:
             raise UserError(
@@ -98,7 +96,7 @@ def write_bundle(
                 f"{parity.control_steps} recorded control steps, expected at most {CLOSE:g}; nothing was written. "
                 "Please report this"
             )
-        write_json(draft / known.SPEC, spec | {"parity": asdict(parity)})
+        write_json(draft / runner.SPEC, spec | {"parity": asdict(parity)})
         shutil.copyfile(RUNNER, draft / RUNNER.name)
         write_text(draft / "README.md", card(interface, origin, parity.exact, parity.control_steps))
     return parity
@@ -106,7 +104,7 @@ def write_bundle(
 
 def compare(folder: Path, step: PolicyStep, episodes: list[list[Fields]]) -> Parity:
     """Run a bundle's model and PyTorch's side by side over recorded episodes."""
-    policy = _known().Policy(folder)
+    policy = _runner().Policy(folder)
     exact = evaluated = apart = 0.0
     for episode in episodes:
         policy.reset()
@@ -125,7 +123,7 @@ def compare(folder: Path, step: PolicyStep, episodes: list[list[Fields]]) -> Par
     return Parity(sum(map(len, episodes)), exact, evaluated, apart)
 
 
-def _known() -> Any:
+def _runner() -> Any:
     """The runner; raises `UserError` where what exporting needs is not installed."""
     try:
         from glocal.deploy import runner

@@ -119,10 +119,12 @@ class Ticks:
             self.due = now
 
 
-@dataclass
+@dataclass(eq=False)
 class Episode:
     """What happened in an episode: a row for each control step, before what the last one led to."""
 
+    seed: int = 0
+    """Of its initial state, or its number in recorded logs."""
     seen: list[Features] = field(default_factory=list)
     told: list[Features] = field(default_factory=list)
     """In each of the logs' steps."""
@@ -165,7 +167,7 @@ class Control:
         what the policy raises; `episode_now` then holds what happened before.
         """
         self.policy.reset()
-        found = self.episode_now = Episode()
+        found = self.episode_now = Episode(seed)
         try:
             if self.robot.judged:
                 self.robot.ask("reset", seed, patient=self.stopped)

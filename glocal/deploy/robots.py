@@ -73,12 +73,12 @@ class EnvRobot:
     def __init__(
         self,
         env: gymnasium.Env[Any, Any],
-        needs: Mapping[str, tuple[int, ...]],
+        needs: Mapping[str, tuple[int, ...] | None],
         entry_of: Callable[[str], str],
         success: str,
     ):
-        """`entry_of` says what of its observation a feature of the logs is; `success` is the key of its info that tells
-        it."""
+        """`needs` are shapes of the features that are read, None for pictures; `entry_of` says what of its observation
+        a feature is; `success` is the key of its info that tells it."""
         self.env, self.needs, self.entry_of, self.key = env, needs, entry_of, success
         self.success = self.over = False
         self.obs: Any = None
@@ -106,12 +106,12 @@ class EnvRobot:
     def stop(self) -> None:
         """Time stands still between its steps."""
 
-    def _feature(self, name: str, shape: tuple[int, ...]) -> Array:
+    def _feature(self, name: str, shape: tuple[int, ...] | None) -> Array:
         entry, columns = picked(self.entry_of(name))
         if entry == RENDERED:
             return np.asarray(self.env.render())
         found = np.asarray(self.obs[entry] if entry else self.obs)
-        if len(shape) == 3:
+        if shape is None:
             return found
         told = found.astype(np.float32).reshape(-1)
         told = told if columns is None else told[list(columns)]
@@ -123,15 +123,16 @@ class EnvRobot:
 class PushTRobot:
     """Push-T's environment, which is told where the agent is to go; positions in the units of some logs."""
 
-    def __init__(self, env: PushT, features: Mapping[str, str], scale: Array, offset: Array):
+    def __init__(self, env: PushT, features: Mapping[str, str], scale: Array, offset: Array, moves: float):
         """`features` names what the logs call agent, keypoints, image and action; pixels are `scale` times the logs'
-        positions plus `offset`."""
+        positions plus `offset`; `moves` are steps of the environment for each command, which may be a part of one."""
         self.env, self.features, self.scale, self.offset = env, features, scale, offset
+        self.moves, self.due = moves, 0.0
         self.success = self.over = False
         self.seen: Any = None
 
     def reset(self, seed: int) -> None:
-        self.seen, self.success = self.env.reset(seed), False
+        self.seen, self.success, self.due = self.env.reset(seed), False, 0.0
 
     def observe(self) -> Features:
         found = {
@@ -143,8 +144,10 @@ class PushTRobot:
 
     def command(self, told: Features) -> None:
         target = np.asarray(told[self.features["action"]]) * self.scale + self.offset
-        self.seen = self.env.move(np.clip(target, 0, TABLE))
-        self.success = bool(pose_reached(self.seen.pose))
+        self.success, self.due = False, self.due + self.moves
+        while self.due > 1 - 1e-6:
+            self.seen, self.due = self.env.move(np.clip(target, 0, TABLE)), self.due - 1
+            self.success = self.success or bool(pose_reached(self.seen.pose))
 
     def stop(self) -> None:
         """Time stands still between its steps."""

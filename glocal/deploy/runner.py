@@ -59,6 +59,7 @@ class Policy:
         self.deltas, self.velocities = self._of_kind("delta"), self._of_kind("velocity")
         """Which numbers of what a feature is told are deltas, which add up over the steps of a control step, and which
         are velocities."""
+        self.pictures = {one["feature"] for one in self.spec["cameras"]}
         self.alarm = float(self.spec["alarm"]["above"])
         self.held_back = 0
         self.reset()
@@ -131,7 +132,7 @@ class Policy:
                 raise PolicyError(f"{name} holds {found.dtype}, expected numbers")
             if found.shape != shape:
                 raise PolicyError(f"{name} has shape {found.shape}, the logs had {shape}")
-            if len(shape) == 3 and found.dtype != np.uint8:
+            if name in self.pictures and found.dtype != np.uint8:
                 raise PolicyError(f"{name} holds {found.dtype}, expected pictures of bytes (uint8)")
             if not np.isfinite(found).all():
                 raise PolicyError(f"{name} holds numbers that are not finite: {found}")

@@ -18,7 +18,7 @@ from glocal.deploy.bundle import Fields, Origin, Parity, write_bundle
 from glocal.deploy.interface import PUSHT, Interface, largest_change, of_pusht, of_robot
 from glocal.deploy.step import PolicyStep
 from glocal.deploy.surprise import Surprise, calibrate
-from glocal.pipeline.config import RobotConfig, to_dict
+from glocal.pipeline.config import RobotConfig, from_dict
 from glocal.pipeline.run import is_finished, open_run
 from glocal.pipeline.run_dir import Run, split_recorded
 from glocal.pipeline.status import status
@@ -64,8 +64,9 @@ def _check_same(run: Run) -> None:
     was not trained on would be known of it. Say so where it is stale otherwise."""
     checkpoint = checkpoints.load(run.kept("policy"), "policy")
     assert checkpoint is not None
-    then, now = json.loads(checkpoint.about["config"]), to_dict(run.config)
-    other = [name for name in ("seed", "held_out", "judge", "task", "codec") if then.get(name) != now[name]]
+    then = from_dict(json.loads(checkpoint.about["config"]), checkpoint.path)
+    parts = ("seed", "held_out", "judge", "task", "codec")
+    other = [name for name in parts if getattr(then, name) != getattr(run.config, name)]
     if other:
         raise UserError(
             f"the policy in {run.folder} was trained with another {', '.join(other)} than the run has now; train it "

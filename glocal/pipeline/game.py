@@ -78,9 +78,9 @@ def _showing(run: Run, world: Any) -> Callable[[Any, Tensor], tuple[Array | None
         drawn = {name: x.cpu().numpy() for name, x in world.pictures(context).items()} if paints else fields
         pictures = [x for x in drawn.values() if x.dtype == np.uint8]
         numbers = {name: x for name, x in fields.items() if x.dtype != np.uint8}
-        if pictures:
-            return side_by_side(pictures), numbers
-        return None, numbers or {"observation": obs.cpu().numpy()}
+        if not codec.draws or not fields:  # what else models see is in their observation alone
+            numbers |= {"observation": obs.cpu().numpy()}
+        return side_by_side(pictures) if pictures else None, numbers
 
     paints = isinstance(world, PictureWorld)
     return show

@@ -30,7 +30,7 @@ from glocal.pipeline.config import EnvConfig, EvaluateConfig
 from glocal.pipeline.usage import read_verb
 from glocal.runtime.files import UserError, atomic_write, write_json
 from glocal.runtime.progress import Ticker, console
-from glocal.tasks.pusht import PushT, PushTConfig
+from glocal.tasks.pusht import HOLD, TABLE, PushT, PushTConfig
 from glocal.tasks.robot import RENDERED, make, make_filmed
 
 AnyMapping = mapping.Mapping | RobotMapping
@@ -172,12 +172,17 @@ def environment_of(spec: Mapping[str, Any], bundle: Path) -> Judged:
     if not real:
         raise UserError("the run of this policy had no environment; name a robot: --robot logs:FOLDER or MODULE:NAME")
     if isinstance(logs, mapping.Mapping):
+        if logs.representation != "absolute":
+            raise UserError(
+                f"Push-T's environment is told targets, and the robot of these logs a {logs.representation}; "
+                "`glocal evaluate` judges the run's policy in it, and --robot MODULE:NAME takes a robot of one's own"
+            )
         names = {"agent": logs.state, "image": logs.camera, "action": logs.action}
         read = {one["name"]: one["feature"] for one in spec["streams"]}
         features = {name: feature for name, feature in {**names, **read}.items() if feature is not None}
         env = PushT(PushTConfig(**real["pusht"]), tuple(real["picture"]))
-        scale = 512 / (np.array(logs.high) - np.array(logs.low))
-        return PushTRobot(env, features, scale, -np.array(logs.low) * scale)
+        scale = TABLE / (np.array(logs.high) - np.array(logs.low))
+        return PushTRobot(env, features, scale, -np.array(logs.low) * scale, HOLD / spec["hold"])
     cfg = EnvConfig(real["id"], tuple(real["options"]), real["success"], tuple(real["senses"]))
     entries = dict(one.split("=", 1) for one in cfg.senses)
 
@@ -186,7 +191,9 @@ def environment_of(spec: Mapping[str, Any], bundle: Path) -> Judged:
 
     drawn = any(entry_of(name) == RENDERED for name in spec["needs"])
     env = (make_filmed if drawn else make)(cfg.id, **cfg.arguments)
-    return EnvRobot(env, {name: tuple(shape) for name, shape in spec["needs"].items()}, entry_of, cfg.success)
+    shown = {one["feature"] for one in spec["cameras"]}
+    shapes = {name: None if name in shown else tuple(shape) for name, shape in spec["needs"].items()}
+    return EnvRobot(env, shapes, entry_of, cfg.success)
 
 
 def _recorded(folder: Path, policy: Any, logs: AnyMapping) -> Robot:
@@ -286,8 +293,7 @@ def _summary(control: Control, policy: Any, episodes: Sequence[Episode]) -> dict
     found: dict[str, Any] = {"episodes": len(episodes), "control_steps": sum(len(one.told) for one in episodes)}
     robot = control.robot.robot
     if isinstance(robot, RecordedRobot):
-        first = robot.number - len(episodes) + 1
-        replays = [_replay(robot, policy, first + i, one) for i, one in enumerate(episodes)]
+        replays = [replay for one in episodes if len((replay := _replay(robot, one)).policy)]
         found |= compared(replays) if replays else {}
     elif control.robot.judged and episodes:
         found["success"] = wilson(sum(any(one.success) for one in episodes), len(episodes))
@@ -302,11 +308,11 @@ def _summary(control: Control, policy: Any, episodes: Sequence[Episode]) -> dict
     return found | ({"ended": ended[-1]} if ended else {})
 
 
-def _replay(robot: RecordedRobot, policy: Any, number: int, episode: Episode) -> Replay:
+def _replay(robot: RecordedRobot, episode: Episode) -> Replay:
     """What a policy would have done in a recorded episode, beside what was done."""
-    done = robot.asked(robot.load(number % robot.count))
+    done = robot.asked(robot.load(episode.seed % robot.count))
     count = min(len(done), len(episode.action))
-    return Replay(np.stack(episode.action[:count]), done[:count])
+    return Replay(np.array(episode.action[:count]), done[:count])
 
 
 def main(arguments: list[str]) -> None:
