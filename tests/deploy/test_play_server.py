@@ -2,9 +2,11 @@
 
 import json
 import socket
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.error import HTTPError
@@ -40,16 +42,27 @@ def heard(one: ClientConnection) -> dict[str, Any]:
 
 @contextmanager
 def witness(server: Serving) -> Iterator[None]:
-    """A session that sees a frame for every control step before, during and after what happens."""
-    with session(server) as one:
+    """A session that plays, and sees a frame for every control step, before, during and after what happens."""
+    with session(server) as one, ThreadPoolExecutor(1) as pool:
         assert "about" in heard(one)
-        first = heard(one)["step"]
-        yield
-        steps = [heard(one)["step"]]
-        while steps[-1] < first + 5 or len(steps) < 5:
-            one.send('{"n": 1, "action": [0, 0]}')
-            steps.append(heard(one)["step"])
-        assert steps == list(range(steps[0], steps[0] + len(steps)))
+        over = threading.Event()
+        steps = pool.submit(played, one, over)
+        try:
+            yield
+        finally:
+            over.set()
+        seen = steps.result()
+    assert seen == list(range(seen[0], seen[0] + len(seen)))
+
+
+def played(one: ClientConnection, over: threading.Event) -> list[int]:
+    """The control steps that a session sees until something is over, and five more."""
+    steps, more = [], 0
+    while more < 5:
+        more += over.is_set()
+        one.send('{"n": 1, "action": [0, 0]}')
+        steps.append(heard(one)["step"])
+    return steps
 
 
 def free(server: Serving, seats: int = 0) -> bool:
