@@ -101,7 +101,8 @@ def run(arguments: list[str]) -> None:
     from glocal.pipeline.opening import create_run
     from glocal.pipeline.run import run_all
 
-    folder, config, replace = _chosen("run", *_target("run", arguments))
+    given = _after(arguments)
+    folder, config, replace = _chosen("run", *_target("run", arguments)) if given is None else _continuing(*given)
     made = create_run(folder, config, replace=replace)
     run_all(made)
     _conclude(made.folder)
@@ -259,7 +260,11 @@ class Verb:
 
 
 VERBS = {
-    "run": Verb(run, "everything below in order; what is done and unchanged is skipped"),
+    "run": Verb(
+        run,
+        "everything below in order; what is done and unchanged is skipped. --after RUN --logs NEW goes on from a run "
+        "with new logs",
+    ),
     "collect": Verb(_stage("collect"), "record play in the real environment, or take in the logs that --logs names"),
     "train": Verb(train, f"train {' | '.join(TRAINED)}"),
     "gates": Verb(_stage("gates"), "measure the models on held-out episodes"),
@@ -334,11 +339,9 @@ def _known(presets: Iterable[str]) -> str:
 def _chosen(verb: str, target: str, options: list[str]) -> "tuple[Path, Config, bool]":
     """The folder of a run, the configuration that it is to have, and whether what is trained may be set aside; for a
     verb, or for the stage that it trains."""
-    from glocal.pipeline.config import Config, rooted
     from glocal.pipeline.opening import spoken
     from glocal.pipeline.presets import PRESETS
     from glocal.pipeline.run import open_run
-    from glocal.pipeline.usage import read, short_help
 
     is_preset = target in PRESETS
     if not is_preset and not Path(target).is_dir():
@@ -347,6 +350,43 @@ def _chosen(verb: str, target: str, options: list[str]) -> "tuple[Path, Config, 
         )
     folder = Path("out") / target if is_preset else Path(target)
     known = PRESETS[target] if is_preset else open_run(folder).config
+    return _read(verb, f"glocal {spoken(verb)} {target}", folder, known, options)
+
+
+def _after(arguments: list[str]) -> tuple[str, list[str]] | None:
+    """The run that another one is to go on from, and the options of that one; None where none is named."""
+    for i, one in enumerate(arguments):
+        if one.partition("=")[0] == "--after":
+            value = [one.partition("=")[2]] if "=" in one else arguments[i + 1 : i + 2]
+            if not value:
+                raise UserError("--after needs the folder of a run")
+            return value[0], [*arguments[:i], *arguments[i + 1 + ("=" not in one) :]]
+    return None
+
+
+def _continuing(before: str, options: list[str]) -> "tuple[Path, Config, bool]":
+    """The same of a run that goes on from another with new logs."""
+    from glocal.pipeline.opening import continued
+
+    if options and not options[0].startswith("-"):
+        raise UserError(
+            f"{options[0]}: a run that goes on with --after takes its preset from {before}; leave it out, and name its "
+            "folder with --run"
+        )
+    known = continued(Path(before))
+    logs = next((b for a, b in zip(options, [*options[1:], ""], strict=True) if a == "--logs"), "new")
+    folder = Path(f"{Path(before)}-{Path(logs).name}")
+    chosen = _read("run", f"glocal run --after {before}", folder, known, options)
+    if not chosen[1].logs:
+        raise UserError(f"a run goes on from {before} with new logs; name them with --logs")
+    return chosen
+
+
+def _read(verb: str, prog: str, folder: Path, known: "Config", options: list[str]) -> "tuple[Path, Config, bool]":
+    """What options make of a run's folder and configuration, and whether what is trained may be set aside."""
+    from glocal.pipeline.config import Config, rooted
+    from glocal.pipeline.usage import read, short_help
+
     replaces = verb in ("run", "collect", *TRAINED)
 
     @dataclass(frozen=True)
@@ -357,7 +397,6 @@ def _chosen(verb: str, target: str, options: list[str]) -> "tuple[Path, Config, 
         replace: bool = False
         """Train again what was trained with other options; what is there is kept in previous."""
 
-    prog = f"glocal {spoken(verb)} {target}"
     own = [("--run FOLDER", f"the run's folder ({folder})")]
     own += [("--replace", "train again what is trained; it is kept in previous")] if replaces else []
     chosen = read(Options, options, prog, short_help(verb, prog, known, own), default=Options(known, folder))

@@ -23,6 +23,12 @@ def of_control_steps(values: Array, rows: Array, over: Over, at: At = "action") 
     return np.concatenate([[first], _combined(after, rows[:-1], over)]).astype(np.float32)
 
 
+def of_parts(parts: Sequence[Sequence[float]], over: Over) -> Array:
+    """What came of the steps of each control step, none of them without one, as what came of it, (control steps,)."""
+    begins = np.cumsum([0, *(len(part) for part in parts[:-1])])
+    return _combined(np.concatenate(parts).astype(np.float64), begins, over).astype(np.float32)
+
+
 def any_of_control_steps(values: Array, rows: Array, at: At = "action") -> Array:
     """Whether something (steps,) came of the control steps between `rows`; it has not yet in the first row."""
     return np.r_[0.0, of_control_steps(values, rows, "largest", at)[1:]].astype(np.float32)

@@ -47,6 +47,11 @@ def _part(folder: Path, number: int) -> Path:
     return recording_folder(folder) / f"{number:06d}.npz"
 
 
+def fields_of(folder: Path, number: int) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """The shape of a row, and the type, of each field of an episode that a recording holds."""
+    return {name: (x.shape[1:], x.dtype) for name, x in _read_part(_part(folder, number)).items()}
+
+
 def seal(folder: Path, about: Mapping[str, Any], numbers: Iterable[int] | None = None) -> None:
     """Join a recording's episodes into the store, and remove the recording; `about` says how they were made.
 

@@ -132,6 +132,10 @@ class Episode:
     """As models see it, from -1 to 1."""
     success: list[bool] = field(default_factory=list)
     """Whether the control step led to success."""
+    rewards: list[list[float]] = field(default_factory=list)
+    """What each of a control step's commands was worth, where the robot says that."""
+    terminal: bool = False
+    """Whether no reward can follow the last control step."""
     alarm: list[bool] = field(default_factory=list)
     """Whether what was sensed was too surprising, in each control step that was looked at."""
     ended: str = ""
@@ -218,25 +222,30 @@ class Control:
         if found.alarm[-1] and self.cfg.on_alarm == "slow":
             told = self._half(told, told if before is None else before)
             self.policy.did(self.policy.normalised(told, seen))
-        found.success.append(self._carried_out(told, before, ticks))
+        reached, worth = self._carried_out(told, before, ticks)
+        found.success.append(reached)
+        found.rewards.append(worth)
+        found.terminal = self.robot.ended
         found.seen.append(seen)
         found.told.append(told)
         found.action.append(np.array(self.policy.action))
         if isinstance(self.robot.robot, Replaying) and self.robot.robot.done is not None:
             self.policy.did(self.robot.robot.done)
 
-    def _carried_out(self, told: Features, before: Features | None, ticks: Ticks | None) -> bool:
-        """Tell the robot what a control step's commands are; whether any of them led to success."""
-        reached = False
+    def _carried_out(self, told: Features, before: Features | None, ticks: Ticks | None) -> tuple[bool, list[float]]:
+        """Tell the robot what a control step's commands are; whether any of them led to success, and what each was
+        worth."""
+        reached, worth = False, []
         for k in range(self.commands):
             if not self.cfg.shadow:
                 self.robot.ask("command", self._command(told, before, (k + 1) / self.commands))
                 reached = reached or self.robot.success
+                worth.append(self.robot.reward)
             if ticks is not None:
                 ticks.wait()
             if self.robot.over:
                 break
-        return reached
+        return reached, worth
 
     def _half(self, told: Features, before: Features) -> Features:
         """Deltas and velocities by half, and targets half of the way from those before."""

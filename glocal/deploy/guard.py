@@ -1,5 +1,6 @@
 """A robot in a thread of its own: what does not answer in time is an error, and what nobody talks to is stopped."""
 
+import math
 import queue
 import threading
 import time
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from glocal.deploy.robots import Judged, Robot
+from glocal.deploy.robots import Judged, Rewarded, Robot
 from glocal.runtime.files import UserError
 
 TO_STOP = 10.0
@@ -32,6 +33,7 @@ class Guarded:
     def __init__(self, make: Callable[[], Robot], patience: float | None):
         self.patience = patience
         self.success = self.over = False
+        self.reward, self.ended = math.nan, False
         """What the robot says, if it does, of the last command."""
         self.calls: queue.Queue[Any] = queue.Queue()
         self.answers: queue.Queue[Any] = queue.Queue()
@@ -41,7 +43,7 @@ class Guarded:
         self.count = 0
         threading.Thread(target=self._serve, args=(make,), daemon=True).start()
         self.robot: Robot = self._answer(0, "be made", None)
-        self.judged = isinstance(self.robot, Judged)
+        self.judged, self.rewarded = isinstance(self.robot, Judged), isinstance(self.robot, Rewarded)
 
     def ask(self, name: str, *arguments: Any, patient: Callable[[], bool] | None = None) -> Any:
         """What a method of the robot answers.
@@ -118,6 +120,8 @@ class Guarded:
                 answer = _copied(answer)
             if name in ("reset", "command") and isinstance(robot, Judged):
                 self.success, self.over = bool(robot.success), bool(robot.over)
+            if name == "command" and isinstance(robot, Rewarded):
+                self.reward, self.ended = float(robot.reward), bool(robot.ended)
         except BaseException as error:
             answer = error
         self.answers.put((number, answer))

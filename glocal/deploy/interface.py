@@ -14,6 +14,8 @@ FPS = STEPS_A_SECOND / HOLD
 """Control steps per second of Push-T's own robot."""
 NAMES = {"image": "observation.image", "keypoints": "observation.environment_state", "agent": "observation.state"}
 """What Push-T's own environment shows, as LeRobot calls it."""
+POSE = "observation.pose"
+"""How it calls where its block is, which policies never see."""
 PUSHT = PlanarMapping(
     NAMES["image"], (IMAGE_SIZE, IMAGE_SIZE), NAMES["agent"], "action", FPS, FPS, reward="next.reward",
     reward_over="last", done="next.done",

@@ -8,7 +8,7 @@ import numpy as np
 
 from glocal.deploy.controllers import Array
 from glocal.runtime.files import UserError
-from glocal.tasks.pusht import TABLE, PushT, pose_reached
+from glocal.tasks.pusht import TABLE, PushT, pose_reached, reward_of
 from glocal.tasks.robot import RENDERED, begin, picked
 
 Features = Mapping[str, Array]
@@ -48,6 +48,14 @@ class Judged(Robot, Protocol):
 
 
 @runtime_checkable
+class Rewarded(Protocol):
+    """A robot that says what its last command was worth, and whether no reward can follow it."""
+
+    reward: float
+    ended: bool
+
+
+@runtime_checkable
 class Replaying(Protocol):
     """A robot that does not do what it is told, and says what was done instead."""
 
@@ -80,12 +88,13 @@ class EnvRobot:
         """`needs` are shapes of the features that are read, None for pictures; `entry_of` says what of its observation
         a feature is; `success` is the key of its info that tells it."""
         self.env, self.needs, self.entry_of, self.key = env, needs, entry_of, success
-        self.success = self.over = False
+        self.success = self.over = self.ended = False
+        self.reward = 0.0
         self.obs: Any = None
 
     def reset(self, seed: int) -> None:
         self.obs = begin(self.env, seed)
-        self.success = self.over = False
+        self.success = self.over = self.ended = False
 
     def observe(self) -> Features:
         return {name: self._feature(name, shape) for name, shape in self.needs.items()}
@@ -96,9 +105,10 @@ class EnvRobot:
         if action.shape != space.shape:
             raise UserError(f"the policy tells {action.size} numbers, the environment's actions are {space}")
         # as in `evaluate`: what is told is rounded to the environment's own precision after it is clipped
-        self.obs, _, terminated, truncated, info = self.env.step(
+        self.obs, reward, terminated, truncated, info = self.env.step(
             np.clip(action, space.low, space.high).astype(np.float32)
         )
+        self.reward, self.ended = float(reward), bool(terminated)
         if self.key not in info:
             raise UserError(f"the environment's info has no {self.key!r}, which is to say success")
         self.success, self.over = bool(info[self.key]), bool(terminated or truncated)
@@ -128,7 +138,8 @@ class PushTRobot:
         positions plus `offset`; `moves` are steps of the environment for each command, which may be a part of one."""
         self.env, self.features, self.scale, self.offset = env, features, scale, offset
         self.moves, self.due = moves, 0.0
-        self.success = self.over = False
+        self.success = self.over = self.ended = False
+        self.reward = 0.0
         self.seen: Any = None
 
     def reset(self, seed: int) -> None:
@@ -139,6 +150,7 @@ class PushTRobot:
             "agent": (self.seen.agent - self.offset) / self.scale,
             "keypoints": self.seen.keypoints,
             "image": self.seen.image,
+            "pose": np.r_[(self.seen.pose[:2] - self.offset) / self.scale, self.seen.pose[2]],
         }
         return {feature: found[name] for name, feature in self.features.items() if name in found}
 
@@ -148,6 +160,7 @@ class PushTRobot:
         while self.due > 1 - 1e-6:
             self.seen, self.due = self.env.move(np.clip(target, 0, TABLE)), self.due - 1
             self.success = self.success or bool(pose_reached(self.seen.pose))
+        self.reward = float(reward_of(self.seen.keypoints))
 
     def stop(self) -> None:
         """Time stands still between its steps."""

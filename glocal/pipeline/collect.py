@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,33 +14,44 @@ from glocal.data.dataset import Dataset
 from glocal.data.doctor import as_json, judge, raise_grave
 from glocal.data.findings import Finding
 from glocal.data.formats import open_dataset
-from glocal.data.ingest import beside, chosen, ingest, kept, looks, mapping_of, megabytes
+from glocal.data.ingest import beside, chosen, ingest, kept, looks, mapping_of, megabytes, robot_mapping_of
 from glocal.data.mapping import Mapping as PlanarMapping
-from glocal.data.mapping import check
+from glocal.data.mapping import check, sight
 from glocal.data.mapping import to_dict as mapping_dict
 from glocal.data.reading import PlanarReading, Reading, RobotReading
 from glocal.data.robot_checks import check_robot_logs, left_unused
 from glocal.data.store import EpisodeStore, recorded, seal, write_episode
-from glocal.data.streams import features_of, misfits, unused
+from glocal.data.streams import RobotMapping, features_of, misfits, unused
 from glocal.data.streams import to_dict as streams_dict
 from glocal.data.workers import workers
+from glocal.deploy.interface import FPS, NAMES, PUSHT
 from glocal.deploy.preprocess import check_planar, check_robot
 from glocal.evaluate.recording import describe, told
 from glocal.models.codecs.cameras import PictureCodecConfig
+from glocal.pipeline import before
 from glocal.pipeline.config import Config, RobotConfig
-from glocal.pipeline.run_dir import RunFolder
+from glocal.pipeline.run_dir import Recordings, RunFolder
 from glocal.runtime.files import UserError, write_json
 from glocal.runtime.progress import Ticker, console, quoted
 from glocal.tasks.collect import record_episode
 from glocal.tasks.play import PlayConfig
 from glocal.tasks.pusht import PushTConfig
+from glocal.tasks.tracked import TrackedReading
+
+SAME = ("streams", "cameras", "action", "rate", "reward_scale")
+"""Parts of a robot's mapping that further logs have to share."""
 
 
 def collect(run: RunFolder) -> None:
     """Take in logs, or record play, several episodes at once; episodes that stand already are kept."""
     if isinstance(task := run.config.task, RobotConfig) and not run.config.logs:
         raise UserError("a robot that no logs are named of has nothing to train on; name some with --logs")
-    take_in(run) if isinstance(task, RobotConfig) or run.config.logs else record(run, task)
+    if (run.data / "index.json").is_file():
+        console.print("collect: all of it was there already; it was cut off at its very end")
+    elif run.config.after:
+        go_on(run)
+    else:
+        take_in(run) if isinstance(task, RobotConfig) or run.config.logs else record(run, task)
     found = told(describe(EpisodeStore.open(run.data)))
     console.print("collect: " + "; ".join(f"{what} {much}" for what, much in found))
 
@@ -51,19 +62,78 @@ def take_in(run: RunFolder) -> None:
     dataset = open_dataset(path)
     task = config.task
     robot = isinstance(task, RobotConfig)
-    source = _robot(path, dataset, run, task) if robot else _planar(path, dataset, run, task)
+    source = _robot(path, dataset, run, task.mapping) if robot else _planar(path, dataset, run, task)
+    numbers = _examined(run, path, dataset, source)
+    seal(run.data, {"logs": str(path), "format": dataset.format, **source.about}, numbers)
+
+
+def go_on(run: RunFolder) -> None:
+    """Take in new logs, all that the run before was trained on, and the weights that models are to begin with.
+
+    Raises `UserError` where the logs show the robot otherwise than that run's did, or lack what its data tell.
+    """
+    path, old = Path(run.config.logs), before.former(run.config)
+    dataset = open_dataset(path)
+    old.store.verify()
+    numbers = _examined(run, path, dataset, _further(path, dataset, run, old))
+    names = before.shared_fields(old.store, run.data, numbers[0], path)
+    order = before.in_order(len(old.store), numbers, run.config)
+    before.copy_episodes(old.store, run.data, names)
+    before.take_over(old, run.folder)
+    further = {"run": str(old.folder), "episodes": len(old.store), "logs": str(path), "format": dataset.format}
+    seal(run.data, {**old.store.about, "after": further}, order)
+
+
+def _further(path: Path, dataset: Dataset, run: RunFolder, old: Recordings) -> "_Source":
+    """Logs that a run goes on with, as those before them were taken in."""
+    task = run.config.task
+    if isinstance(task, RobotConfig):
+        return _robot(path, dataset, run, further_mapping(task, path, dataset))
+    if not task.images:
+        return _tracked(path, dataset, task)
+    source = _planar(path, dataset, run, task)
+    seen, known = (sight(x) for x in (source.reading.mapping, old.mapping or replace(PUSHT, reach=task.reach)))
+    differ = [name for name in known if seen[name] != known[name]]
+    if differ:
+        found = ", ".join(f"{name} is {seen[name]}, expected {known[name]}" for name in differ)
+        raise UserError(
+            f"{path} shows the robot otherwise than what {old.folder} was trained on: {found}. Its mapping is "
+            f"{beside(path)}, or proposed"
+        )
+    return source
+
+
+def further_mapping(task: RobotConfig, path: Path, dataset: Dataset) -> RobotMapping:
+    """How further logs of a known robot are read: as the first were, but for their rate, what came of their steps, and
+    which episodes are left out, of which a file beside them may tell."""
+    known = task.mapping
+    if not beside(path).is_file():
+        return replace(known, leave_out=(), fps=known.fps if dataset.fps is None else dataset.fps)
+    own = robot_mapping_of(path, dataset)
+    own = own if task.images else replace(own, cameras=())
+    differ = [name for name in SAME if getattr(own, name) != getattr(known, name)]
+    if differ:
+        raise UserError(
+            f"{beside(path)} reads the robot otherwise than the logs of the run before: {', '.join(differ)} "
+            f"{'differs' if len(differ) == 1 else 'differ'}. Move it away, and the mapping of that run is used"
+        )
+    return own
+
+
+def _examined(run: RunFolder, path: Path, dataset: Dataset, source: "_Source") -> list[int]:
+    """Decode the episodes that are used, unless something grave is the matter with them; returns their numbers."""
     numbers = _ingested(run, path, dataset, source.reading)
     findings = source.examine(numbers)
     write_json(run.folder / "doctor.json", as_json(path, findings))
     raise_grave(path, findings)
-    seal(run.data, {"logs": str(path), "format": dataset.format, **source.about}, numbers)
+    return numbers
 
 
 @dataclass(frozen=True)
 class _Source:
     """Logs as they are taken in."""
 
-    reading: Reading
+    reading: Any
     about: Mapping[str, Any]
     """What the store says of how it was made."""
     examine: Callable[[Sequence[int]], list[Finding]]
@@ -86,9 +156,8 @@ def _ingested(run: RunFolder, path: Path, dataset: Dataset, reading: Reading) ->
     return numbers
 
 
-def _robot(path: Path, dataset: Dataset, run: RunFolder, task: RobotConfig) -> _Source:
+def _robot(path: Path, dataset: Dataset, run: RunFolder, mapping: RobotMapping) -> _Source:
     """Any robot's logs; raises `UserError` where they do not fit the run's mapping, and says what is not used."""
-    mapping = task.mapping
     wrong = misfits(mapping, dataset)
     if wrong:
         raise UserError(f"{path} cannot be trained on: {'; '.join(wrong)}. Its mapping is {beside(path)}, or proposed")
@@ -110,6 +179,19 @@ def _planar(path: Path, dataset: Dataset, run: RunFolder, task: PushTConfig) -> 
     return _Source(
         PlanarReading(known), about, lambda numbers: judge(known, looks(run.data, numbers), run.config.world.context)
     )
+
+
+def _tracked(path: Path, dataset: Dataset, task: PushTConfig) -> _Source:
+    """Push-T's keypoints, as `glocal rollout --log` writes them."""
+    reading = TrackedReading(NAMES["keypoints"], NAMES["agent"], PUSHT.action, task.reach)
+    missing = [name for name in reading.features if name not in dataset.features]
+    if missing:
+        raise UserError(
+            f"{path} has no {', '.join(missing)}, which tracked logs have; it has {', '.join(dataset.features)}"
+        )
+    if dataset.fps is not None and abs(dataset.fps - FPS) > 1e-3:
+        raise UserError(f"{path} has {dataset.fps:g} steps a second, expected {FPS:g}, one for each control step")
+    return _Source(reading, {}, lambda numbers: [])
 
 
 def _trainable(path: Path, dataset: Dataset, config: Config, task: PushTConfig) -> PlanarMapping:

@@ -139,6 +139,8 @@ class Config:
     logs: str = ""
     """Path of a dataset in any known format that models are trained on; without one, play on Push-T is recorded, and
     presets of robots need one."""
+    after: tyro.conf.Fixed[str] = ""
+    """Folder of the run that this one goes on from, with new logs: `glocal run --after`."""
     task: PushTConfig | RobotConfig = field(default_factory=PushTConfig)
     env: EnvConfig = field(default_factory=EnvConfig)
     play: PlayConfig = field(default_factory=PlayConfig)
@@ -197,9 +199,10 @@ def from_dict(values: Mapping[str, Any], source: object) -> Config:
 
 
 def rooted(config: Config) -> Config:
-    """With the whole path of its logs, where they are: a run goes on from any folder that a person works in."""
-    path = Path(config.logs)
-    return replace(config, logs=str(path.absolute())) if config.logs and path.exists() else config
+    """With the whole paths of its logs and of the run before it, where they are: a run goes on from any folder that a
+    person works in."""
+    paths = {name: Path(path) for name in ("logs", "after") if (path := getattr(config, name))}
+    return replace(config, **{name: str(path.absolute()) for name, path in paths.items() if path.exists()})
 
 
 def flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -22,8 +22,12 @@ from glocal.runtime.progress import quoted
 
 KEPT = ("collect", "codec", "global", "judge", "local", "cloning", "policy")
 """Stages whose output is not made again in seconds: none is set aside unless that is asked for."""
-LOOSE = tuple(part for part in FREE if part != "logs")
+LOOSE = tuple(part for part in FREE if part not in ("logs", "after"))
 """Parts of a configuration that are part of no result's identity: every verb takes them."""
+SHARE = 0.3
+"""Of updates and iterations, that a run takes which goes on from another."""
+UNCHANGED = ("task", "codec", "world", "surrogate", "agent", "held_out", "judge")
+"""Parts of the configuration that such a run shares with the other: what weights fit, and which episodes are seen."""
 Change = tuple[str, Any, Any]
 """An option's name, what it is in a run, and what it is to be."""
 SHOWN = 8
@@ -56,7 +60,7 @@ def resolved(config: Config, stages: Sequence[str]) -> Config:
     """
     config = rooted(config)
     task, path = config.task, Path(config.logs)
-    if not isinstance(task, RobotConfig):
+    if not isinstance(task, RobotConfig) or config.after:
         return config
     if config.logs and path.exists() and ("collect" in stages or task.mapping == RobotMapping()):
         check_format(path)
@@ -89,6 +93,8 @@ def check_run(run: Run, stages: Sequence[str], replace: bool = False, advice: st
         check_format(Path(run.config.logs))
         check_source(Path(run.config.logs))
         apart(run.folder, Path(run.config.logs))
+        if run.config.after:
+            check_before(run)
     with cannot_write(run.folder):
         stored = _stored(run.folder)
     _check_allowed(run, stored, stages, replace, advice)
@@ -96,6 +102,48 @@ def check_run(run: Run, stages: Sequence[str], replace: bool = False, advice: st
     if isinstance(config.task, RobotConfig) and config.env.id and {"policy", "evaluate"} & set(stages):
         check_environment(config.task, config.env)
     return stored
+
+
+def continued(folder: Path) -> Config:
+    """The configuration of a run that goes on from the one in `folder`, which names no logs yet.
+
+    What is trained anew takes `SHARE` of the updates and iterations that it took there, unless that run went on from
+    another: then as many.
+    """
+    config = open_run(folder).config
+    own = replace_part(config, after=str(folder.absolute()), logs="")
+    if config.after:
+        return own
+
+    def less(part: Any, name: str) -> Any:
+        return replace_part(part, **{name: max(1, round(SHARE * getattr(part, name)))})
+
+    fits = {name: less(getattr(own, name), "updates") for name in ("world_fit", "surrogate_fit", "cloning_fit")}
+    return replace_part(
+        own,
+        **fits,
+        learn=less(own.learn, "iterations"),
+        watch=less(own.watch, "every") if own.watch.every else own.watch,
+    )
+
+
+def check_before(run: Run) -> None:
+    """Raise `UserError` where a run cannot go on from the one that it names."""
+    folder, own = Path(run.config.after), run.config
+    old = open_run(folder)
+    if not own.logs:
+        raise UserError(f"a run goes on from {folder} with new logs; name them with --logs")
+    if folder.resolve() == run.folder.resolve():
+        raise UserError(f"{folder} cannot go on from itself; name another folder with --run")
+    apart(run.folder, folder)
+    if old.config.logs and Path(old.config.logs).resolve() == Path(own.logs).resolve():
+        raise UserError(f"{own.logs} is what {folder} was trained on already; name new logs with --logs")
+    lacking = [name for name in KEPT if not is_finished(old, name) and not STAGES[name].idle(old.config)]
+    if lacking:
+        raise UserError(f"{folder} is not finished: it lacks {', '.join(lacking)}; `glocal run {quoted(folder)}` first")
+    changed = [one for one in differences(old.config, own) if _part(one[0]) in UNCHANGED]
+    if changed:
+        raise UserError(f"a run that goes on from {folder} keeps what its models are. {_changes(changed)}")
 
 
 def view_run(folder: Path, config: Config, verb: str) -> Run:

@@ -13,8 +13,9 @@ from glocal.tasks.pusht import PushTConfig
 
 LOADED = Package.read(Path(__file__).parents[1])
 """The package's sources as they were when this process began, whatever is edited while it works."""
-FREE = ("preset", "device", "threads", "processes", "clock", "logs")
-"""Parts of the configuration that any stage may read: no result depends on them, but for logs on what they hold."""
+FREE = ("preset", "device", "threads", "processes", "clock", "logs", "after")
+"""Parts of the configuration that any stage may read: no result depends on them, but for logs and the run before on
+what they hold."""
 _DATA = ("seed", "held_out", "judge", "task", "codec")
 """What decides which experience models are trained on, and how they see it."""
 
@@ -61,8 +62,9 @@ STAGES = {
     stage.name: stage
     for stage in (
         Stage(
-            "collect", collect.collect, "data", (), ("seed", "task", "play"), ("data/index.json", "data/*.npy"),
-            advice=("codec", "world.context"), takes_in=True,
+            "collect", collect.collect, "data", (), ("seed", "task", "play"),
+            ("data/index.json", "data/*.npy", *_trained("before/*")), beside="before", takes_in=True,
+            advice=("codec", "world.context", "held_out", "judge"),
         ),
         Stage(
             "codec", stages.train_codec, "codec", ("collect",), (*_DATA, "codec_fit"), _trained("codec"),

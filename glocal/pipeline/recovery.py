@@ -47,12 +47,14 @@ def again(folder: Path) -> str:
         return f"glocal run PRESET --run {quoted(folder)}"
     usual = dict(flat(json.loads(json.dumps(to_dict(PRESETS[preset])))))
     untold = ("task.mapping.",)  # the logs tell it
+    untold += ("after",)  # it stands first
+    begins = f"--after {quoted(made['after'])}" if made.get("after") else preset
     told = [
         typed(name, value)
         for name, value in flat(made)
         if name in usual and usual[name] != value and not name.startswith(untold) and not name.endswith("_type")
     ]
-    return " ".join([f"glocal run {preset} --run {quoted(folder)}", *told])
+    return " ".join([f"glocal run {begins} --run {quoted(folder)}", *told])
 
 
 def _made_with(folder: Path) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ from glocal.deploy.control import Control, ControlConfig, Episode
 from glocal.deploy.controllers import Array
 from glocal.deploy.ends import Ends, stopping
 from glocal.deploy.guard import ControlError, Guarded
-from glocal.deploy.logged import logged_mapping, logged_rows
+from glocal.deploy.logged import logged_mapping, logged_rows, pose_of
 from glocal.deploy.replay import Replay, compared
 from glocal.deploy.robots import EnvRobot, Judged, PushTRobot, RecordedRobot, Robot, check_judged
 from glocal.evaluate.intervals import wilson
@@ -177,7 +177,7 @@ def environment_of(spec: Mapping[str, Any], bundle: Path) -> Judged:
                 f"Push-T's environment is told targets, and the robot of these logs a {logs.representation}; "
                 "`glocal evaluate` judges the run's policy in it, and --robot MODULE:NAME takes a robot of one's own"
             )
-        names = {"agent": logs.state, "image": logs.camera, "action": logs.action}
+        names = {"agent": logs.state, "image": logs.camera, "action": logs.action, "pose": pose_of(logs)}
         read = {one["name"]: one["feature"] for one in spec["streams"]}
         features = {name: feature for name, feature in {**names, **read}.items() if feature is not None}
         env = PushT(PushTConfig(**real["pusht"]), tuple(real["picture"]))
@@ -264,13 +264,13 @@ def _kept(
         try:
             for episode in episodes:
                 found.append(episode)
-                yield logged_rows(episode, policy)
+                yield logged_rows(episode, policy, logs, control.robot.rewarded)
                 episode.seen.clear()
         except (UserError, ControlError, _errors()) as error:
             failed.append(error)
             if (last := control.episode_now).told and last not in found:
                 found.append(last)
-                yield logged_rows(last, policy)
+                yield logged_rows(last, policy, logs, control.robot.rewarded)
 
     written = rows()
     if (first := next(written, None)) is not None:

@@ -37,6 +37,7 @@ from glocal.models.worlds.pictures import PictureWorld
 from glocal.models.worlds.pixels import PixelWorld
 from glocal.models.worlds.shortcut import ShortcutWorld
 from glocal.pipeline import build
+from glocal.pipeline.before import begin_with
 from glocal.pipeline.monitor import Watch
 from glocal.pipeline.real import NOT_ASKED, Happened, Real, real_of
 from glocal.pipeline.run_dir import Modelled, Recordings, Run, RunFolder, split_recorded
@@ -66,6 +67,10 @@ def train_codec(run: RunFolder) -> None:
         return
     kept = int(store.starts[split_recorded(run.config, len(store))[0].stop])
     draw = _frames(store, codec.reads, kept, run.device)
+    if begin_with(run, "codec", codec):
+        console.print("codec: it stays as it was in the run before, so that all models see what they saw")
+        checkpoints.save(run.folder / "codec", "codec", 0, run.about(), codec.state_dict(), {})
+        return
     if not isinstance(codec, LearnedCodec):
         codec.fit_statistics(draw(torch.arange(kept)))
         checkpoints.save(run.folder / "codec", "codec", 0, run.about(), codec.state_dict(), {})
@@ -152,7 +157,8 @@ def train_judge(run: Recordings) -> None:
 
 def _fit_world(run: Recordings, kind: str, experience: Recorded) -> None:
     world, cfg = build.build_world(run.config, run.codec).to(run.device), run.config.world_fit
-    world.fit_statistics(experience.pairs())
+    if not begin_with(run, kind, world):
+        world.fit_statistics(experience.pairs())
     if isinstance(features := getattr(world, "features", None), Featurizer) and (found := features.found()):
         console.print(f"found in the logs: {found}")
     fast = build.compiled(world.loss, run.device)
@@ -163,7 +169,7 @@ def train_local(run: Modelled) -> None:
     """Pretrain the local model on recorded windows."""
     experience, _ = run.experience
     surrogate, cfg = build.build_surrogate(run.config).to(run.device), run.config.surrogate_fit
-    if isinstance(surrogate, MLPSurrogate):
+    if not begin_with(run, "local", surrogate) and isinstance(surrogate, MLPSurrogate):
         surrogate.fit_statistics(experience.pairs())
     _fit(run, "local", surrogate, cfg, local_loss(run, surrogate))
 
@@ -189,6 +195,7 @@ def train_cloning(run: Modelled) -> None:
     surrogate, cfg, told = run.surrogate(), run.config.cloning_fit, run.config.cloning
     experience = run.experience[0].best(told.best)
     policy = build.build_policy(run.config, surrogate, "cloning").to(run.device)
+    begin_with(run, "cloning", policy.actor)
     loss = partial(chunk_loss, chunk=told.chunk) if told.chunk > 1 else cloning_loss
     length = told.window - 1 + told.chunk
     _fit(run, "cloning", policy, cfg, lambda: loss(policy, experience.draw(cfg.drawn, length)))
@@ -204,7 +211,7 @@ def train_policy(run: Run) -> None:
     experience, _ = run.experience
     surrogate = run.surrogate().requires_grad_(True)
     policy = build.build_policy(config, surrogate).to(run.device)
-    if config.warm_start:
+    if not begin_with(run, "policy", policy.actor) and config.warm_start:
         _warm_start(run, policy)
     world = run.world()
     compile_answers(world, run.device)
@@ -215,10 +222,13 @@ def train_policy(run: Run) -> None:
             return
     else:
         critics = build.build_critics(config, surrogate).to(run.device)
+        begin_with(run, "critics", critics)
         draw, starts = experience.draw, run.for_world(experience).starts
         shown = experience.best(config.cloning.best).draw if config.learn.imitation else None
         _check_shares(config.learn)
         job = PolicyIteration(config.learn, world, policy, critics, starts, draw, run.matching(), shown, team())
+        if job.imitation is not None:
+            begin_with(run, "imitation", job.imitation.actor)
     clock = replace(config.clock, look_every=config.watch.every)
     look = Watch(run, job) if team().leads else None
     with apart() if isinstance(job, PPOIteration) else nullcontext():

@@ -56,6 +56,8 @@ def plan_of(run: RunFolder, stage: Stage, digests: Digests) -> Plan:
     inputs = {need: _output(run.folder, need) for need in stage.needs}
     if stage.takes_in:
         inputs["logs"] = source_digest(Path(run.config.logs), digests) if run.config.logs else PLAYED
+        if run.config.after:
+            inputs["after"] = _made(Path(run.config.after))
     return Plan({part: chosen(config, part) for part in stage.config}, inputs, code_version(stage))
 
 
@@ -125,10 +127,18 @@ def _changes(run: RunFolder, stage: Stage, stamp: Stamp, wanted: Plan) -> list[s
 
 
 def _other_logs(run: RunFolder, stamp: Stamp, wanted: Plan) -> list[str]:
-    """Whether the logs are others; where they are gone, what was taken from them stands."""
-    if wanted.inputs["logs"] is None and stamp.config.get("logs") == run.config.logs:
-        return []
-    return ["the logs or their mapping changed"] if stamp.plan.inputs.get("logs") != wanted.inputs["logs"] else []
+    """Whether the logs, or the run before, are others; where they are gone, what was taken from them stands."""
+    said = {"logs": "the logs or their mapping changed", "after": "the run before changed"}
+    told = {"logs": run.config.logs, "after": run.config.after}
+    now = {name: wanted.inputs.get(name) for name in said}
+    gone = {name for name in said if now[name] is None and stamp.config.get(name, "") == told[name]}
+    return [why for name, why in said.items() if name not in gone and stamp.plan.inputs.get(name) != now[name]]
+
+
+def _made(folder: Path) -> str | None:
+    """What another run's data and models are recognised by; None where it is gone."""
+    found = [f"{name} {_output(folder, name)}" for name in STAGES if name not in ("gates", "evaluate", "report")]
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16] if folder.is_dir() else None
 
 
 def _output(folder: Path, name: str) -> str | None:
@@ -142,8 +152,9 @@ def _output(folder: Path, name: str) -> str | None:
 
 def _recognised(run: RunFolder, stage: Stage, files: Mapping[str, str]) -> str | None:
     """What later stages recognise an output by: recorded data by their episodes, models by their weights."""
-    if stage.name == "collect":
-        return run.store.hash
     weights = {name: digest for name, digest in files.items() if name.endswith("model.safetensors")}
+    if stage.name == "collect" and not weights:
+        return run.store.hash
+    weights |= {"data": run.store.hash} if stage.name == "collect" else {}
     told = [f"{name} {digest}" for name, digest in (weights or files).items()]
     return hashlib.sha256("\n".join(told).encode()).hexdigest() if told else None

@@ -1,0 +1,121 @@
+"""What a run takes from the one before it, with which it goes on: episodes, and the weights that its models begin with.
+
+RUN/before/KIND/    weights of the run before, as they were when its episodes were taken over
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from glocal.core.improve import ImproveConfig
+from glocal.data.store import EpisodeStore, fields_of, recorded, write_episode
+from glocal.pipeline.config import Config, from_dict
+from glocal.pipeline.run_dir import Run, RunFolder, split_recorded
+from glocal.runtime import checkpoints
+from glocal.runtime.checkpoints import Checkpoint
+from glocal.runtime.files import UserError, read_json
+from glocal.runtime.progress import Ticker
+
+BEFORE = "before"
+OLD = 10**8
+"""Added to the number of an episode of the run before while it waits beside new ones."""
+BESIDE = {"coverage", "success"}
+"""Recorded fields that no model and no gate needs."""
+
+
+def former(config: Config) -> Run:
+    """The run that one with this configuration goes on from."""
+    folder = Path(config.after)
+    return Run(folder, from_dict(read_json(folder / "config.json"), folder / "config.json"))
+
+
+def begin_with(run: RunFolder, kind: str, module: nn.Module) -> bool:
+    """Give a module the weights of the run before, where there is one; whether there is."""
+    found = checkpoints.load(run.folder / BEFORE / kind, kind)
+    if found is None:
+        return False
+    checkpoints.restore(module, found)
+    return True
+
+
+def take_over(old: Run, folder: Path) -> None:
+    """Copy the weights that models begin with from one run into the folder of another.
+
+    The local model begins as policy iteration left it, which is what the actor's beliefs are.
+    """
+    for kind in ("codec", "global", "judge"):
+        found = checkpoints.load(old.folder / kind, kind)
+        if found is not None:
+            _copy(folder, kind, found, found.model)
+    policy, cloning = (_trained(old.kept(kind), kind) for kind in ("policy", "cloning"))
+    _copy(folder, "local", policy, _part(policy.model, "surrogate"))
+    _copy(folder, "policy", policy, _part(policy.model, "actor"))
+    _copy(folder, "cloning", cloning, _part(cloning.model, "actor"))
+    if isinstance(old.config.learn, ImproveConfig):
+        last = _trained(old.folder / "policy", "policy", training=True)
+        _, _, critics, *imitation = last.training["job"]["modules"]
+        _copy(folder, "critics", last, critics)
+        for weights in imitation:
+            _copy(folder, "imitation", last, weights)
+
+
+def _trained(folder: Path, kind: str, training: bool = False) -> Checkpoint:
+    found = checkpoints.load(folder, kind, training)
+    if found is None:
+        raise UserError(f"there is no trained {kind} in {folder}, which another run is to go on from; train it first")
+    return found
+
+
+def _part(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{name}."): x for key, x in weights.items() if key.startswith(f"{name}.")}
+
+
+def _copy(folder: Path, kind: str, origin: Checkpoint, weights: Mapping[str, Tensor]) -> None:
+    checkpoints.save(folder / BEFORE / kind, kind, origin.iteration, origin.about, weights, {})
+
+
+def copy_episodes(old: EpisodeStore, folder: Path, names: set[str]) -> None:
+    """Add all episodes of a store, those fields of them, to a recording; those that stand there already are kept."""
+    standing = recorded(folder)
+    with Ticker("take over", len(old), unit="episodes") as tick:
+        for number in range(len(old)):
+            if OLD + number not in standing:
+                episode = old.episode(number)
+                write_episode(folder, OLD + number, {name: x for name, x in episode.items() if name in names})
+            tick(number + 1)
+
+
+def shared_fields(old: EpisodeStore, folder: Path, new: int, path: Path) -> set[str]:
+    """The fields that episodes of a store and a recorded new one both have; raises `UserError` where the new one lacks
+    what is needed, or has it otherwise."""
+    known, found = {name: (x.shape[1:], x.dtype) for name, x in old.fields.items()}, fields_of(folder, new)
+    missing = [name for name in known if name not in found and name not in BESIDE]
+    if missing:
+        hint = "; `glocal data label` makes rewards for logs that have none" if "reward" in missing else ""
+        raise UserError(f"{path} tells no {', '.join(missing)}, which {old.folder} holds of every control step{hint}")
+    for name, (shape, dtype) in known.items():
+        if name in found and found[name] != (shape, dtype):
+            raise UserError(
+                f"the {name} of {path} is {found[name][1]} {found[name][0]}, that of {old.folder} "
+                f"{dtype} {shape}; a run goes on with logs of the same robot alone"
+            )
+    return set(known) & set(found)
+
+
+def in_order(old: int, new: Sequence[int], config: Config) -> list[int]:
+    """The numbers of the run before's so many episodes and of `new` ones, in the order in which none changes sides.
+
+    What no model was trained on stays held out, and what is the judge's remains the judge's alone. Raises `UserError`
+    where the new ones are too few for that.
+    """
+    before, now = split_recorded(config, old), split_recorded(config, old + len(new))
+    own, judge, held_out = (len(b) - len(a) for a, b in zip(before, now, strict=True))
+    if min(own, judge, held_out) < 0:
+        raise UserError(
+            f"{len(new)} new episodes are too few to be shared out between what models are trained on, the judge "
+            "(--judge) and what is held out (--held-out); record more"
+        )
+    kept = [[OLD + number for number in part] for part in before]
+    parts = (new[:own], new[own : own + judge], new[own + judge :])
+    return [number for a, b in zip(kept, parts, strict=True) for number in (*a, *b)]
