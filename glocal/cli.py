@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -374,7 +375,7 @@ def _continuing(before: str, options: list[str]) -> "tuple[Path, Config, bool]":
             "folder with --run"
         )
     known = continued(Path(before))
-    logs = next((b for a, b in zip(options, [*options[1:], ""], strict=True) if a == "--logs"), "new")
+    logs = next((b for a, b in pairwise(options) if a == "--logs"), "new")
     folder = Path(f"{Path(before)}-{Path(logs).name}")
     chosen = _read("run", f"glocal run --after {before}", folder, known, options)
     if not chosen[1].logs:

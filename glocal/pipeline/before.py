@@ -92,8 +92,7 @@ def shared_fields(old: EpisodeStore, folder: Path, new: int, path: Path) -> set[
     known, found = {name: (x.shape[1:], x.dtype) for name, x in old.fields.items()}, fields_of(folder, new)
     missing = [name for name in known if name not in found and name not in BESIDE]
     if missing:
-        hint = "; `glocal data label` makes rewards for logs that have none" if "reward" in missing else ""
-        raise UserError(f"{path} tells no {', '.join(missing)}, which {old.folder} holds of every control step{hint}")
+        raise UserError(f"{path} tells no {', '.join(missing)}, which {old.folder} holds of every control step")
     for name, (shape, dtype) in known.items():
         if name in found and found[name] != (shape, dtype):
             raise UserError(

@@ -1,0 +1,299 @@
+"""`glocal run --after RUN --logs NEW`: what a run goes on with, what stays apart, and what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from glocal.cli import main
+from glocal.data import mappings
+from glocal.data.ingest import beside
+from glocal.data.store import EpisodeStore
+from glocal.pipeline import before
+from glocal.pipeline.run import open_run, status
+from glocal.pipeline.run_dir import split_recorded
+from glocal.runtime.files import UserError, read_json, write_json
+from glocal.tasks.pusht import PushT, PushTConfig
+from tests.refusals import refused
+from tests.robots import ID, robot_logs, seeing_logs
+
+ONE = ("--threads", "1", "--processes", "1")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory) -> Path:
+    """A run of a robot whose judge has episodes of its own, with the rollouts of its policy in `new`."""
+    folder = tmp_path_factory.mktemp("first")
+    logs = robot_logs(folder / "logs", episodes=20)
+    judged = ("--judge", "0.2", "--watch.imagined", "4")
+    main(["run", "robot-debug", "--run", str(folder / "run"), "--logs", str(logs), "--env", ID, *judged, *ONE])
+    main(["export", str(folder / "run"), "--out", str(folder / "bundle")])
+    main(["rollout", str(folder / "bundle"), "--episodes", "10", "--log", str(folder / "new")])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def second(first) -> Path:
+    """The run that goes on from it."""
+    main(["run", "--after", str(first / "run"), "--logs", str(first / "new"), *ONE])
+    return first / "run-new"
+
+
+@pytest.fixture
+def copied(first, tmp_path) -> Path:
+    """What may be spoilt."""
+    shutil.copytree(first / "run", tmp_path / "run", symlinks=True)
+    shutil.copytree(first / "new", tmp_path / "new")
+    return tmp_path
+
+
+def hashes(run: Path) -> list[str]:
+    return [one["sha256"] for one in read_json(run / "data" / "index.json")["episodes"]]
+
+
+def sides(run: Path) -> list[set[str]]:
+    """Episodes that models are trained on, the judge's, and nobody's, each known by its own numbers."""
+    store = EpisodeStore.open(run / "data")
+    known = [json.dumps(store.episode(number)["state"].round(4).tolist()) for number in range(len(store))]
+    return [{known[i] for i in part} for part in split_recorded(open_run(run).config, len(store))]
+
+
+def weights(run: Path, kind: str) -> dict[str, Any]:
+    return load_file(run / kind / "last" / "model.safetensors")
+
+
+def test_no_episode_changes_sides(first, second):
+    old, new = sides(first / "run"), sides(second)
+    assert [len(part) for part in old] == [14, 4, 2]
+    assert [len(part) for part in new] == [21, 6, 3]
+    assert all(a < b for a, b in zip(old, new, strict=True))
+
+
+def test_nothing_of_what_was_recorded_is_lost_or_changed(first, second):
+    old, new = hashes(first / "run"), hashes(second)
+    left = [one for one in new if one in set(old)]
+    assert sorted(left) == sorted(old)
+    assert len(new) == 30
+
+
+def test_models_begin_where_they_were_and_go_on(first, second):
+    run = first / "run"
+    policy = weights(run, "policy")
+    for kind, expected in (
+        ("global", weights(run, "global")),
+        ("judge", weights(run, "judge")),
+        ("local", {k.removeprefix("surrogate."): x for k, x in policy.items() if k.startswith("surrogate.")}),
+        ("policy", {k.removeprefix("actor."): x for k, x in policy.items() if k.startswith("actor.")}),
+    ):
+        begun = weights(second / "before", kind)
+        assert begun.keys() == expected.keys()
+        assert all((begun[name] == x).all() for name, x in expected.items())
+    now, then = weights(second, "global"), weights(run, "global")
+    assert any((now[name] != x).any() for name, x in then.items())
+    far = max(float((now[name] - x).abs().max()) for name, x in then.items())
+    assert far < 0.05  # a few updates from where it was, and not from where a new model begins
+    assert all((weights(second, "codec")[name] == x).all() for name, x in weights(run, "codec").items())
+
+
+@pytest.mark.parametrize("kind", ["global", "local", "cloning", "policy"])
+def test_what_a_stage_begins_with_decides_what_it_comes_to(first, second, tmp_path, kind):
+    """The same data without the weights of the run before lead elsewhere."""
+    shutil.copytree(second, tmp_path / "run", symlinks=True)
+    shutil.rmtree(tmp_path / "run" / "before" / kind)
+    write_json(tmp_path / "run" / "stages" / "collect.json", _without(tmp_path / "run", kind))
+    main(["train", kind, str(tmp_path / "run"), "--replace"])
+    now, then = weights(tmp_path / "run", kind), weights(second, kind)
+    assert any((now[name] != x).any() for name, x in then.items())
+
+
+def _without(run: Path, kind: str) -> dict[str, Any]:
+    stamp = read_json(run / "stages" / "collect.json")
+    stamp["files"] = {name: x for name, x in stamp["files"].items() if not name.startswith(f"before/{kind}/")}
+    return stamp
+
+
+def test_it_takes_less_and_the_next_one_as_much(first, second, tmp_path):
+    old, new = open_run(first / "run").config, open_run(second).config
+    assert new.world_fit.updates == max(1, round(0.3 * old.world_fit.updates))
+    assert new.learn.iterations == max(1, round(0.3 * old.learn.iterations))
+    logs = robot_logs(tmp_path / "more", episodes=5, seed=3)
+    main(["run", "--after", str(second), "--logs", str(logs), "--run", str(tmp_path / "third"), *ONE])
+    third = open_run(tmp_path / "third")
+    assert third.config.world_fit == new.world_fit
+    assert all(a <= b for a, b in zip(sides(second), sides(tmp_path / "third"), strict=True))
+    assert len(third.store) == 35
+
+
+def test_it_is_done_once_whatever_becomes_of_the_run_before(first, second, copied, capsys):
+    main(["run", "--after", str(first / "run"), "--logs", str(first / "new"), *ONE])
+    assert "policy: done before, skipped" in "".join(capsys.readouterr())
+    main(["run", "--after", str(copied / "run"), "--logs", str(copied / "new"), *ONE])
+    shutil.rmtree(copied / "run")
+    assert {one.state for one in status(open_run(copied / "run-new")).values()} == {"done"}
+
+
+def test_a_run_before_that_is_trained_again_makes_it_stale(copied, capsys):
+    main(["run", "--after", str(copied / "run"), "--logs", str(copied / "new"), *ONE])
+    main(["train", "policy", str(copied / "run"), "--policy-seed", "5", "--replace"])
+    found = status(open_run(copied / "run-new"))["collect"]
+    assert (found.state, found.reasons) == ("stale", ("the run before changed",))
+
+
+def test_what_was_cut_off_after_the_data_were_whole_goes_on(copied, monkeypatch, capsys):
+    from glocal.pipeline import run as running
+
+    def cut(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cuts, pytest.raises(SystemExit):
+        cuts.setattr(running, "stamped", cut)
+        main(["run", "--after", str(copied / "run"), "--logs", str(copied / "new"), *ONE])
+    made = hashes(copied / "run-new")
+    main(["run", str(copied / "run-new")])
+    assert hashes(copied / "run-new") == made
+    assert {one.state for one in status(open_run(copied / "run-new")).values()} == {"done"}
+
+
+@pytest.mark.parametrize("cut", ["take_over", "copy_episodes"])
+def test_what_was_cut_off_while_data_came_in_goes_on(copied, monkeypatch, cut):
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cuts, pytest.raises(SystemExit):
+        cuts.setattr(before, cut, stop)
+        main(["run", "--after", str(copied / "run"), "--logs", str(copied / "new"), *ONE])
+    main(["run", str(copied / "run-new")])
+    assert {one.state for one in status(open_run(copied / "run-new")).values()} == {"done"}
+    assert len(hashes(copied / "run-new")) == 30
+
+
+def test_logs_without_a_mapping_are_read_as_the_first_were(first, tmp_path):
+    logs = robot_logs(tmp_path / "more", episodes=5, seed=3)
+    assert not beside(logs).exists()
+    main(["collect", str(first / "run")])
+    main(["run", "--after", str(first / "run"), "--logs", str(logs), "--run", str(tmp_path / "run"), *ONE])
+    limits = [part.high for part in open_run(first / "run").config.task.mapping.action]
+    assert [part.high for part in open_run(tmp_path / "run").config.task.mapping.action] == limits
+    rows = EpisodeStore.open(tmp_path / "run" / "data").episode(14)  # the first of the new ones
+    assert len(rows["action"]) == 30  # at two steps of the logs
+
+
+@pytest.mark.parametrize("preset", ["pusht-keypoints-debug", "pusht-debug", "pusht-points-debug"])
+def test_push_t_goes_on_with_what_its_policy_did(preset, tmp_path):
+    main(["run", preset, "--run", str(tmp_path / "run"), *ONE])
+    main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "bundle")])
+    main(["rollout", str(tmp_path / "bundle"), "--episodes", "3", "--no-careful", "--log", str(tmp_path / "new")])
+    main(["run", "--after", str(tmp_path / "run"), "--logs", str(tmp_path / "new"), *ONE])
+    run = open_run(tmp_path / "run-new")
+    assert {one.state for one in status(run).values()} == {"done"}
+    assert len(run.store) == 23
+    new = run.store.episode(18)  # the first of them, from the initial state that was judged first
+    assert set(new) >= {"action", "reward", "cont", "pose", *run.codec.reads}
+    assert "coverage" not in new
+    begun = PushT(PushTConfig()).reset(run.config.evaluate.first_seed)
+    np.testing.assert_allclose(new["pose"][0], begun.pose, atol=1e-3)
+    moved = np.linalg.norm(np.diff(new["agent"], axis=0), axis=1)
+    assert moved.max() < 1.5 * PushTConfig().reach and moved.max() > 5
+
+
+def test_a_robot_that_is_seen_goes_on_with_pictures(tmp_path):
+    main(
+        [
+            "run",
+            "robot-images-debug",
+            "--run",
+            str(tmp_path / "run"),
+            "--logs",
+            str(seeing_logs(tmp_path / "logs")),
+            *ONE,
+        ]
+    )
+    more = seeing_logs(tmp_path / "more", episodes=4, steps=40)
+    main(["run", "--after", str(tmp_path / "run"), "--logs", str(more), *ONE])
+    run = open_run(tmp_path / "run-more")
+    assert len(run.store) == 12
+    assert all((weights(run.folder, "codec")[k] == x).all() for k, x in weights(tmp_path / "run", "codec").items())
+
+
+@given(
+    st.integers(2, 300), st.integers(1, 100), st.sampled_from([0.05, 0.1, 0.25, 0.5]), st.sampled_from([0.0, 0.1, 0.3])
+)
+def test_whatever_the_numbers_no_episode_changes_sides(old, new, held_out, judge):
+    config: Any = SimpleNamespace(held_out=held_out, judge=judge)
+    numbers = [3 * i for i in range(new)]
+    try:
+        parts = split_recorded(config, old)
+        order = before.in_order(old, numbers, config)
+    except UserError:
+        return
+    after = split_recorded(config, old + new)
+    assert sorted(order) == sorted([*numbers, *(before.OLD + i for i in range(old))])
+    for then, now in zip(parts, after, strict=True):
+        assert {before.OLD + i for i in then} <= {order[i] for i in now}
+
+
+def test_too_few_episodes_to_share_out_are_refused(first, tmp_path, capsys):
+    config: Any = SimpleNamespace(held_out=0.1, judge=0.3)
+    with pytest.raises(UserError, match="1 new episodes are too few"):
+        for old in range(10, 60):
+            before.in_order(old, [0], config)
+
+
+def test_what_a_run_cannot_go_on_from_is_refused(first, copied, capsys, tmp_path):
+    run, new = first / "run", first / "new"
+    cases: list[tuple[tuple[Any, ...], str]] = [
+        (("--after",), "--after needs the folder of a run"),
+        (("--after", run), "goes on from"),
+        (("--after", tmp_path / "nowhere", "--logs", new), "is no run"),
+        (("robot-debug", "--after", run, "--logs", new), "takes its preset from"),
+        (("--after", run, "--logs", new, "--run", run), "cannot go on from itself"),
+        (("--after", run, "--logs", first / "logs"), "was trained on already"),
+        (("--after", run, "--logs", new, "--world.size", "2"), "--world.size is"),
+        (("--after", run, "--logs", new, "--held-out", "0.2"), "--held-out is 0.1 there and 0.2 here"),
+        (("--after", run, "--logs", tmp_path / "none"), "none"),
+        (("--after", run, "--logs", new, "--run", run / "inside"), "inside"),
+    ]
+    for arguments, said in cases:
+        assert said in refused(capsys, "run", *arguments), arguments
+    assert not (first / "run-logs").exists()
+    shutil.rmtree(copied / "run" / "policy")
+    (copied / "run" / "stages" / "policy.json").unlink()
+    assert "is not finished: it lacks policy" in refused(
+        capsys, "run", "--after", copied / "run", "--logs", copied / "new"
+    )
+
+
+def test_logs_that_tell_less_or_otherwise_are_refused(first, copied, capsys):
+    after = ("run", "--after", copied / "run", "--logs", copied / "new", *ONE)
+    own = mappings.load(beside(copied / "new"))
+    mappings.save(beside(copied / "new"), _with(own, reward=None))
+    assert "reward (there is none)" in refused(capsys, *after)
+    mappings.save(beside(copied / "new"), _with(own, rate=5.0))
+    assert "reads the robot otherwise than the logs of the run before: rate differs" in refused(capsys, *after)
+    mappings.save(beside(copied / "new"), _with(own, action=own.action[:1], streams=own.streams[:1]))
+    assert "streams, action differ" in refused(capsys, *after)
+    mappings.save(beside(copied / "new"), own)
+    main(list(map(str, after)))
+    assert len(hashes(copied / "run-new")) == 30
+
+
+def _with(mapping: Any, **changes: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(mapping, **changes)
+
+
+def test_weights_of_a_run_before_that_are_damaged_are_refused(copied, capsys):
+    with (copied / "run" / "global" / "last" / "model.safetensors").open("r+b") as file:
+        file.seek(200)
+        file.write(b"\xff" * 8)
+    said = refused(capsys, "run", "--after", copied / "run", "--logs", copied / "new", *ONE)
+    assert "global/last/model.safetensors is damaged or incomplete" in said
+    assert not (copied / "run-new" / "data").exists()
