@@ -378,6 +378,8 @@ def _continuing(before: str, options: list[str]) -> "tuple[Path, Config, bool]":
     logs = next((b for a, b in pairwise(options) if a == "--logs"), "new")
     folder = Path(f"{Path(before)}-{Path(logs).name}")
     chosen = _read("run", f"glocal run --after {before}", folder, known, options)
+    if chosen[0].resolve() == Path(before).resolve():
+        raise UserError(f"{before} cannot go on from itself; name another folder with --run")
     if not chosen[1].logs:
         raise UserError(f"a run goes on from {before} with new logs; name them with --logs")
     return chosen

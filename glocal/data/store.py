@@ -55,7 +55,8 @@ def fields_of(folder: Path, number: int) -> dict[str, tuple[tuple[int, ...], np.
 def seal(folder: Path, about: Mapping[str, Any], numbers: Iterable[int] | None = None) -> None:
     """Join a recording's episodes into the store, and remove the recording; `about` says how they were made.
 
-    Only episodes of these `numbers` are joined, in their order, where they are given; raises `UserError` where one is damaged.
+    Only episodes of these `numbers` are joined, in their order, where they are given; raises `UserError` where one is
+    damaged.
     """
     parts = [_part(folder, number) for number in (sorted(recorded(folder)) if numbers is None else numbers)]
     first = _read_part(parts[0])

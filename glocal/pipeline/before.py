@@ -20,8 +20,8 @@ from glocal.runtime.progress import Ticker
 BEFORE = "before"
 OLD = 10**8
 """Added to the number of an episode of the run before while it waits beside new ones."""
-BESIDE = {"coverage", "success"}
-"""Recorded fields that no model and no gate needs."""
+NEEDED = ("action", "reward", "cont", "pose")
+"""Recorded fields that models or gates need beside what codecs read."""
 
 
 def former(config: Config) -> Run:
@@ -86,11 +86,11 @@ def copy_episodes(old: EpisodeStore, folder: Path, names: set[str]) -> None:
             tick(number + 1)
 
 
-def shared_fields(old: EpisodeStore, folder: Path, new: int, path: Path) -> set[str]:
+def shared_fields(old: EpisodeStore, folder: Path, new: int, path: Path, reads: Sequence[str]) -> set[str]:
     """The fields that episodes of a store and a recorded new one both have; raises `UserError` where the new one lacks
-    what is needed, or has it otherwise."""
+    what is needed, by a codec that `reads` some among others, or has it otherwise."""
     known, found = {name: (x.shape[1:], x.dtype) for name, x in old.fields.items()}, fields_of(folder, new)
-    missing = [name for name in known if name not in found and name not in BESIDE]
+    missing = [name for name in known if name not in found and name in (*reads, *NEEDED)]
     if missing:
         raise UserError(f"{path} tells no {', '.join(missing)}, which {old.folder} holds of every control step")
     for name, (shape, dtype) in known.items():

@@ -29,6 +29,7 @@ from glocal.deploy.preprocess import check_planar, check_robot
 from glocal.evaluate.recording import describe, told
 from glocal.models.codecs.cameras import PictureCodecConfig
 from glocal.pipeline import before
+from glocal.pipeline.build import build_codec
 from glocal.pipeline.config import Config, RobotConfig
 from glocal.pipeline.run_dir import Recordings, RunFolder
 from glocal.runtime.files import UserError, write_json
@@ -76,7 +77,7 @@ def go_on(run: RunFolder) -> None:
     dataset = open_dataset(path)
     old.store.verify()
     numbers = _examined(run, path, dataset, _further(path, dataset, run, old))
-    names = before.shared_fields(old.store, run.data, numbers[0], path)
+    names = before.shared_fields(old.store, run.data, numbers[0], path, build_codec(run.config).reads)
     order = before.in_order(len(old.store), numbers, run.config)
     before.copy_episodes(old.store, run.data, names)
     before.take_over(old, run.folder)

@@ -133,8 +133,6 @@ def check_before(run: Run) -> None:
     old = open_run(folder)
     if not own.logs:
         raise UserError(f"a run goes on from {folder} with new logs; name them with --logs")
-    if folder.resolve() == run.folder.resolve():
-        raise UserError(f"{folder} cannot go on from itself; name another folder with --run")
     apart(run.folder, folder)
     if old.config.logs and Path(old.config.logs).resolve() == Path(own.logs).resolve():
         raise UserError(f"{own.logs} is what {folder} was trained on already; name new logs with --logs")

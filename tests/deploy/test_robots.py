@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from glocal.deploy.robots import PushTRobot, RecordedRobot
-from glocal.tasks.pusht import HOLD, PushT, PushTConfig
+from glocal.deploy.robots import Judged, PushTRobot, RecordedRobot, Rewarded
+from glocal.tasks.pusht import HOLD, PushT, PushTConfig, pose_of, reward_of
 
 FEATURES = {"agent": "pos", "keypoints": "points", "action": "act"}
 
@@ -28,6 +28,17 @@ def test_positions_are_in_the_units_of_the_logs():
     for _ in range(20):
         robot.command({"act": np.array([0.25, 0.75])})
     np.testing.assert_allclose(robot.observe()["pos"], [0.25, 0.75], atol=0.02)
+
+
+def test_push_t_says_what_commands_were_worth_and_where_its_block_is():
+    robot = PushTRobot(PushT(PushTConfig()), FEATURES | {"pose": "where"}, np.full(2, 512.0), np.zeros(2), 2.0)
+    robot.reset(3)
+    robot.command({"act": np.array([0.25, 0.75])})
+    seen = robot.observe()
+    assert robot.reward == pytest.approx(float(reward_of(seen["points"])))
+    np.testing.assert_allclose(seen["where"][:2] * 512, pose_of(seen["points"])[:2], atol=1e-3)
+    assert isinstance(robot, Rewarded)
+    assert isinstance(robot, Judged)
 
 
 def test_a_recording_goes_on_by_its_own_rows_and_says_what_was_done():
