@@ -74,9 +74,27 @@ def test_a_drag_in_a_browser_moves_the_block_on_both_sides(tmp_path):
         wait.until(lambda _: said("start") == 1 and said("numbers.agent") == [60, 60])
         browser.find_element(By.TAG_NAME, "body").send_keys("r")
         wait.until(lambda _: said("recorded") > 2 and "recorded" in browser.find_element(By.ID, "status").text)
+        browser.find_element(By.TAG_NAME, "body").send_keys("r")
+
+        def pad(right: float, *pressed: int) -> None:
+            buttons = [{"pressed": i in pressed} for i in range(4)]
+            browser.execute_script("window.plugged = arguments[0]", {"axes": [right, 0.1, 0, 0], "buttons": buttons})
+
+        browser.execute_script(
+            "navigator.getGamepads = () => [null, window.plugged ?? null]"
+        )  # as one that is plugged in
+        pad(1)
+        wait.until(lambda _: said("numbers.agent")[0] > 200)
+        assert said("numbers.agent")[1] == 60  # a stick that is hardly moved is at rest
+        pad(0)
+        there = said("step")
+        pad(0, 1)
+        wait.until(lambda _: said("step") < there and said("numbers.agent") == [60, 60])
+        pad(0, 2)
+        wait.until(lambda _: said("recorded") > 2)
         errors = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
         assert not errors
-    assert len(server.kept) == 1
+    assert len(server.kept) == 2
 
 
 @pytest.fixture(scope="module")
