@@ -96,3 +96,38 @@ def test_pictures_are_looked_at_a_few_at_a_time_to_the_same_end(monkeypatch):
     whole = fit(shown)
     monkeypatch.setattr(colours, "AT_ONCE", 2 * 3 * SIDE * SIDE)
     assert all(torch.equal(a, b) for a, b in zip(whole, fit(shown), strict=True))
+
+
+def test_edges_that_are_blurred_are_no_colours_of_their_own():
+    """Squares of three by three pixels after halving, whose edges are mixtures with the ground."""
+    shown = pictures(200).permute(0, 3, 1, 2).float()
+    kernel = torch.ones(3, 1, 3, 3) / 9
+    blurred = torch.nn.functional.conv2d(shown, kernel, padding=1, groups=3).permute(0, 2, 3, 1).round().byte()
+    fit = Colours(6)
+    fit.fit_statistics(blurred)
+    hues = colours._hues(torch.tensor([GROUND, RED, BLUE]).float().div(255).T[None, :, :, None])[0, :, :, 0].T
+    away = torch.cdist(fit.palette, hues).min(1).values
+    assert away.max() < 0.2  # mixtures half way are 0.6 from both
+    assert len(set(torch.cdist(fit.palette, hues).argmin(1).tolist())) == 3
+
+
+def test_the_shaded_side_of_a_thing_is_the_thing_and_another_paint_is_not():
+    paints = torch.tensor([(220, 110, 20), (120, 60, 11), (20, 180, 60), (125, 125, 125), (60, 62, 60), (60, 110, 220)])
+    hues = colours._hues(paints.float().div(255).T[None, :, :, None])[0, :, :, 0].T
+    assert colours.things(hues).tolist() == [0, 0, 2, 3, 4, 5]
+    pale = torch.tensor([(220, 110, 20), (140, 120, 105)])  # the same hue, hardly any of it: a wooden floor
+    assert colours.things(colours._hues(pale.float().div(255).T[None, :, :, None])[0, :, :, 0].T).tolist() == [0, 1]
+
+
+def test_what_two_shades_of_a_thing_show_is_counted_together():
+    fit = fitted(4)
+    shade = tuple(round(0.45 * x) for x in RED)
+    red = which(fit, RED)
+    fit.palette[3] = colours._hues(torch.tensor([[shade]]).float().div(255).permute(2, 0, 1)[None])[0, :, 0, 0]
+    fit.thing.copy_(colours.things(fit.palette))
+    assert int(fit.thing[3]) == red
+    both = square(8, 8, RED)
+    both[:, 8:14, 14:20] = torch.tensor(shade, dtype=torch.uint8)
+    looks, one = fit(both), fit(square(8, 8, RED))
+    assert looks.area[0, red].exp() == pytest.approx(2 * float(one.area[0, red].exp()), rel=0.1)
+    assert not bool(looks.seen[0, 3])
