@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -273,21 +274,28 @@ def test_what_a_run_cannot_go_on_from_is_refused(first, copied, capsys, tmp_path
 def test_logs_that_tell_less_or_otherwise_are_refused(first, copied, capsys):
     after = ("run", "--after", copied / "run", "--logs", copied / "new", *ONE)
     own = mappings.load(beside(copied / "new"))
-    mappings.save(beside(copied / "new"), _with(own, reward=None))
+    mappings.save(beside(copied / "new"), replace(own, reward=None))
     assert "reward" in refused(capsys, *after)
-    mappings.save(beside(copied / "new"), _with(own, rate=5.0))
-    assert "reads the robot otherwise than the logs of the run before: rate differs" in refused(capsys, *after)
-    mappings.save(beside(copied / "new"), _with(own, action=own.action[:1], streams=own.streams[:1]))
-    assert "streams, action differ" in refused(capsys, *after)
+    mappings.save(beside(copied / "new"), replace(own, rate=5.0))
+    assert "reads the robot otherwise than the logs of the run before: rate is 5.0, expected 10.0" in refused(
+        capsys, *after
+    )
+    mappings.save(beside(copied / "new"), replace(own, action=own.action[:1], streams=own.streams[:1]))
+    said = refused(capsys, *after)
+    assert "streams is [('" in said
+    assert "; action is [('" in said
     mappings.save(beside(copied / "new"), own)
     main(list(map(str, after)))
     assert len(hashes(copied / "run-new")) == 30
 
 
-def _with(mapping: Any, **changes: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(mapping, **changes)
+def test_limits_and_scale_are_those_of_the_first_logs(first, copied):
+    own = mappings.load(beside(copied / "new"))
+    wider = [replace(part, high=tuple(2 * x for x in part.high)) for part in own.action]
+    mappings.save(beside(copied / "new"), replace(own, action=tuple(wider), reward_scale=7.0))
+    main(["run", "--after", str(copied / "run"), "--logs", str(copied / "new"), *ONE])
+    main(["run", "--after", str(first / "run"), "--logs", str(first / "new"), *ONE])
+    assert hashes(copied / "run-new") == hashes(first / "run-new")
 
 
 def test_weights_of_a_run_before_that_are_damaged_are_refused(copied, capsys):

@@ -39,8 +39,8 @@ from glocal.tasks.play import PlayConfig
 from glocal.tasks.pusht import PushTConfig
 from glocal.tasks.tracked import TrackedReading
 
-SAME = ("streams", "cameras", "action", "rate", "reward_scale")
-"""Parts of a robot's mapping that further logs have to share."""
+READ = ("streams", "cameras", "action", "rate", "reward_scale")
+"""Parts of a robot's mapping that further logs are read by as the first were."""
 
 
 def collect(run: RunFolder) -> None:
@@ -105,20 +105,34 @@ def _further(path: Path, dataset: Dataset, run: RunFolder, old: Recordings) -> "
 
 
 def further_mapping(task: RobotConfig, path: Path, dataset: Dataset) -> RobotMapping:
-    """How further logs of a known robot are read: as the first were, but for their rate, what came of their steps, and
-    which episodes are left out, of which a file beside them may tell."""
+    """How further logs of a known robot are read: as the first were, limits of actions and all, but for their rate,
+    what came of their steps, and which episodes are left out, of which a file beside them may tell.
+
+    Raises `UserError` where that file names other streams, cameras or actions.
+    """
     known = task.mapping
     if not beside(path).is_file():
         return replace(known, leave_out=(), fps=known.fps if dataset.fps is None else dataset.fps)
     own = robot_mapping_of(path, dataset)
-    own = own if task.images else replace(own, cameras=())
-    differ = [name for name in SAME if getattr(own, name) != getattr(known, name)]
+    (then, now) = (_named(known, task.images), _named(own, task.images))
+    differ = [f"{name} is {now[name]}, expected {then[name]}" for name in then if now[name] != then[name]]
     if differ:
         raise UserError(
-            f"{beside(path)} reads the robot otherwise than the logs of the run before: {', '.join(differ)} "
-            f"{'differs' if len(differ) == 1 else 'differ'}. Move it away, and the mapping of that run is used"
+            f"{beside(path)} reads the robot otherwise than the logs of the run before: {'; '.join(differ)}. Move it "
+            "away, and the mapping of that run is used"
         )
-    return own
+    return replace(own, **{name: getattr(known, name) for name in READ})
+
+
+def _named(mapping: RobotMapping, images: bool) -> dict[str, Any]:
+    """What of a robot a mapping names, whatever the limits."""
+    cameras = [(one.name, one.feature, one.crop, one.size) for one in mapping.cameras if images]
+    return {
+        "streams": [(one.name, one.feature, one.columns) for one in mapping.streams],
+        "cameras": cameras,
+        "action": [(part.feature, part.columns, part.kind) for part in mapping.action],
+        "rate": mapping.rate,
+    }
 
 
 def _examined(run: RunFolder, path: Path, dataset: Dataset, source: "_Source") -> list[int]:
