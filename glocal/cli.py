@@ -237,8 +237,8 @@ def _stage(name: str) -> Callable[[list[str]], None]:
 
 def _do_stage(name: str, target: str, options: list[str]) -> None:
     """Do one stage, unless it would be done again for nothing."""
-    from glocal.pipeline.opening import KEPT, create_run
-    from glocal.pipeline.plan import STAGES
+    from glocal.pipeline.opening import create_run
+    from glocal.pipeline.plan import KEPT, STAGES
     from glocal.pipeline.run import perform
     from glocal.pipeline.status import status as status_of
 
@@ -314,6 +314,10 @@ def _target(verb: str, arguments: list[str]) -> tuple[str, list[str]]:
     """The preset or folder that a verb is asked for, and its options; help can do without."""
     if not arguments:
         raise UserError(f"`glocal {verb}` needs a preset or the folder of a run")
+    if any(one.partition("=")[0] == "--after" for one in arguments):
+        raise UserError(
+            f"`glocal {verb}` takes no --after; `glocal run` does, and `glocal {verb} FOLDER` takes its run"
+        )
     target, *options = ["pusht-keypoints", *arguments] if arguments[0] in HELP else arguments
     if target.startswith("-"):
         raise UserError(f"{target} stands before the preset or the folder of a run, which `glocal {verb}` takes first")
@@ -359,23 +363,28 @@ def _after(arguments: list[str]) -> tuple[str, list[str]] | None:
     for i, one in enumerate(arguments):
         if one.partition("=")[0] == "--after":
             value = [one.partition("=")[2]] if "=" in one else arguments[i + 1 : i + 2]
-            if not value:
+            left = [*arguments[:i], *arguments[i + 1 + ("=" not in one) :]]
+            if not value or value[0].startswith("-"):
                 raise UserError("--after needs the folder of a run")
-            return value[0], [*arguments[:i], *arguments[i + 1 + ("=" not in one) :]]
+            if _after(left) is not None:
+                raise UserError("--after is named twice; a run goes on from one other")
+            return value[0], left
     return None
 
 
 def _continuing(before: str, options: list[str]) -> "tuple[Path, Config, bool]":
     """The same of a run that goes on from another with new logs."""
-    from glocal.pipeline.opening import continued
+    from glocal.pipeline.continuing import continued
 
     if options and not options[0].startswith("-"):
         raise UserError(
-            f"{options[0]}: a run that goes on with --after takes its preset from {before}; leave it out, and name its "
-            "folder with --run"
+            f"{options[0]} stands beside --after: a run that goes on is made as {before} was; leave it out, and name "
+            "its folder with --run"
         )
     known = continued(Path(before))
-    logs = next((b for a, b in pairwise(options) if a == "--logs"), "new")
+    named = [b for a, b in pairwise(options) if a == "--logs"]
+    named += [one.partition("=")[2] for one in options if one.startswith("--logs=")]
+    logs = named[-1] if named else "new"
     folder = Path(f"{Path(before)}-{Path(logs).name}")
     chosen = _read("run", f"glocal run --after {before}", folder, known, options)
     if chosen[0].resolve() == Path(before).resolve():

@@ -16,10 +16,11 @@ from safetensors.torch import load_file
 from glocal.cli import main
 from glocal.data import mappings
 from glocal.data.ingest import beside
-from glocal.data.store import EpisodeStore
+from glocal.data.store import EpisodeStore, write_episode
 from glocal.pipeline import before
 from glocal.pipeline.run import open_run, status
 from glocal.pipeline.run_dir import split_recorded
+from glocal.runtime import checkpoints
 from glocal.runtime.files import UserError, read_json, write_json
 from glocal.tasks.pusht import PushT, PushTConfig
 from tests.refusals import refused
@@ -140,11 +141,13 @@ def test_it_is_done_once_whatever_becomes_of_the_run_before(first, second, copie
     assert {one.state for one in status(open_run(copied / "run-new")).values()} == {"done"}
 
 
-def test_a_run_before_that_is_trained_again_makes_it_stale(copied, capsys):
+def test_what_was_taken_stands_when_the_run_before_is_trained_again(copied, capsys):
     main(["run", "--after", str(copied / "run"), "--logs", str(copied / "new"), *ONE])
     main(["train", "policy", str(copied / "run"), "--policy-seed", "5", "--replace"])
-    found = status(open_run(copied / "run-new"))["collect"]
-    assert (found.state, found.reasons) == ("stale", ("the run before changed",))
+    assert status(open_run(copied / "run-new"))["collect"].state == "done"
+    shutil.copytree(copied / "run", copied / "other", symlinks=True)
+    other = ("--logs", copied / "new", "--run", copied / "run-new", *ONE)
+    assert "this would set aside" in refused(capsys, "run", "--after", copied / "other", *other)
 
 
 def test_what_was_cut_off_after_the_data_were_whole_goes_on(copied, monkeypatch, capsys):
@@ -251,9 +254,11 @@ def test_what_a_run_cannot_go_on_from_is_refused(first, copied, capsys, tmp_path
     run, new = first / "run", first / "new"
     cases: list[tuple[tuple[Any, ...], str]] = [
         (("--after",), "--after needs the folder of a run"),
+        (("--after", "--logs", new), "--after needs the folder of a run"),
+        (("--after", run, f"--after={run}", "--logs", new), "--after is named twice"),
         (("--after", run), "goes on from"),
         (("--after", tmp_path / "nowhere", "--logs", new), "is no run"),
-        (("robot-debug", "--after", run, "--logs", new), "takes its preset from"),
+        (("robot-debug", "--after", run, "--logs", new), "stands beside --after"),
         (("--after", run, "--logs", new, "--run", run), "cannot go on from itself"),
         (("--after", run, "--logs", first / "logs"), "was trained on already"),
         (("--after", run, "--logs", new, "--world.size", "2"), "--world.size is"),
@@ -287,6 +292,93 @@ def test_logs_that_tell_less_or_otherwise_are_refused(first, copied, capsys):
     mappings.save(beside(copied / "new"), own)
     main(list(map(str, after)))
     assert len(hashes(copied / "run-new")) == 30
+
+
+def test_rewards_far_from_those_before_are_refused(first, tmp_path):
+    old = EpisodeStore.open(first / "run" / "data")
+    episode = old.episode(0)
+    reads = ["state", "goal"]
+    fresh = {name: np.array(x) for name, x in episode.items()} | {"state": episode["state"] + 0.01}
+    write_episode(tmp_path / "data", 0, fresh)
+    before.check_new(old, tmp_path / "data", [0], tmp_path, reads)
+    write_episode(tmp_path / "data", 1, fresh | {"reward": episode["reward"] - 100})
+    with pytest.raises(UserError, match=r"rewards of .* are of another kind"):
+        before.check_new(old, tmp_path / "data", [1], tmp_path, reads)
+    write_episode(
+        tmp_path / "data", 2, {name: np.array(x) for name, x in episode.items()} | {"reward": fresh["reward"] / 2}
+    )
+    with pytest.raises(UserError, match=r"1 episodes of .* are among those of"):
+        before.check_new(old, tmp_path / "data", [0, 2], tmp_path, reads)
+
+
+def test_flags_and_distances_are_not_mixed(first, tmp_path):
+    old = EpisodeStore.open(first / "run" / "data")
+    flags = replace(old, fields={**old.fields, "reward": (old.fields["reward"] > -0.5).astype(np.float32)})
+    fresh = {name: np.array(x) for name, x in old.episode(0).items()} | {"state": old.episode(0)["state"] + 0.01}
+    write_episode(tmp_path / "data", 0, fresh | {"reward": np.full(len(fresh["reward"]), 0.5, np.float32)})
+    with pytest.raises(UserError, match="another kind"):
+        before.check_new(flags, tmp_path / "data", [0], tmp_path, ["state"])
+
+
+def test_episodes_that_are_there_already_are_refused(first, second, tmp_path, capsys):
+    """A data set that has grown, and was copied."""
+    grown = robot_logs(tmp_path / "grown", episodes=24)
+    said = refused(capsys, "run", "--after", first / "run", "--logs", grown, "--run", tmp_path / "run", *ONE)
+    assert "20 episodes of" in said and "are among those of" in said
+    said = refused(capsys, "run", "--after", second, "--logs", first / "logs", "--run", tmp_path / "run2", *ONE)
+    assert "20 episodes of" in said
+
+
+def test_what_decides_the_sides_stays_as_it_is(second, capsys):
+    for options, said in (
+        (("--held-out", "0.5"), "--held-out is 0.1 there and 0.5 here"),
+        (("--judge", "0.1"), "--judge is 0.2 there"),
+        (("--world.size", "2"), "--world.size is"),
+        (("--cloning.chunk", "4"), "--cloning.chunk is 1 there and 4 here"),
+    ):
+        assert said in refused(capsys, "run", second, *options, "--replace")
+    assert {one.state for one in status(open_run(second)).values()} == {"done"}
+
+
+@pytest.mark.parametrize("kind", ["global", "judge", "codec"])
+def test_a_model_that_is_gone_from_the_run_before_is_missed(copied, capsys, kind):
+    shutil.rmtree(copied / "run" / kind)
+    said = refused(capsys, "run", "--after", copied / "run", "--logs", copied / "new", *ONE)
+    assert f"no trained {kind} in" in said
+    assert not (copied / "run-new" / "data").exists()
+
+
+def test_data_are_not_set_aside_for_a_run_that_is_gone(copied, capsys):
+    main(["run", "--after", str(copied / "run"), "--logs", str(copied / "new"), *ONE])
+    shutil.rmtree(copied / "run")
+    assert "is no run" in refused(capsys, "collect", copied / "run-new", "--replace")
+    assert {one.state for one in status(open_run(copied / "run-new")).values()} == {"done"}
+
+
+def test_critics_and_what_it_is_held_near_are_taken_over(first, tmp_path):
+    held = ("--warm-start", "2", "--learn.imitation", "0.5", "--learn.critics-first", "2")
+    run = tmp_path / "run"
+    main(["run", "robot-debug", "--run", str(run), "--logs", str(first / "logs"), "--env", ID, *held, *ONE])
+    main(["run", "--after", str(run), "--logs", str(first / "new"), *ONE])
+    new = open_run(tmp_path / "run-new")
+    assert new.config.learn.critics_first == 0  # pyright: ignore
+    assert not (new.folder / "policy" / "warm_start").exists()
+    modules = checkpoints.load(run / "policy", "policy", training=True).training["job"]["modules"]  # pyright: ignore
+    for kind, expected in zip(("critics", "imitation"), modules[2:], strict=True):
+        begun = weights(new.folder / "before", kind)
+        assert all((begun[name] == x).all() for name, x in expected.items())
+    ended = checkpoints.load(new.folder / "policy", "policy", training=True).training["job"]["modules"]  # pyright: ignore
+    for then, now in zip(modules[2:], ended[2:], strict=True):
+        far = max(float((now[name] - x).abs().max()) for name, x in then.items())
+        assert far < 0.05  # two iterations from there
+
+
+def test_initial_states_that_policies_are_judged_from_are_named(first, copied, capsys):
+    write_json(copied / "new" / "rollout.json", {"seeds": [1_000_050, 1_000_060]})
+    main(["run", "--after", str(copied / "run"), "--logs", str(copied / "new"), "--evaluate.episodes", "60", *ONE])
+    assert "begins in initial states from which `glocal evaluate` judges" in " ".join(
+        "".join(capsys.readouterr()).split()
+    )
 
 
 def test_limits_and_scale_are_those_of_the_first_logs(first, copied):

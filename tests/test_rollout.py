@@ -236,6 +236,32 @@ def test_a_robot_of_ones_own_is_driven_and_stopped(acting, tmp_path, monkeypatch
     assert "success" not in "".join(capsys.readouterr())
 
 
+def test_a_shadow_of_a_robot_that_knows_rewards_is_computed(acting, tmp_path, monkeypatch, capsys):
+    (tmp_path / "arm_with_rewards.py").write_text(
+        textwrap.dedent("""
+            import numpy as np
+            class Arm:
+                reward, ended = 0.0, False
+                def observe(self):
+                    return {"observation.state": np.zeros(4), "observation.goal": np.ones(3)}
+                def command(self, told):
+                    self.reward += 1.0
+                def stop(self): pass
+            class Asked(Arm):
+                def reward(self): return 1.0
+        """)
+    )
+    monkeypatch.chdir(tmp_path)
+    bundle, steps = str(acting / "bundle"), ("--control-steps", "3")
+    main(["rollout", bundle, "--robot", "arm_with_rewards:Arm", "--control.shadow", *steps])
+    main(["rollout", bundle, "--robot", "arm_with_rewards:Arm", *steps, "--log", str(tmp_path / "log")])
+    rows = open_dataset(tmp_path / "log").episode(0, ["next.reward"])
+    assert rows["next.reward"].ravel().tolist() == [2.0, 4.0, 6.0]
+    assert "Asked.reward is <bound method" in refused(
+        capsys, "rollout", bundle, "--robot", "arm_with_rewards:Asked", *steps
+    )
+
+
 def test_a_signal_ends_a_rollout_and_keeps_what_was_logged(acting, tmp_path):
     threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     main(["rollout", str(acting / "bundle"), "--episodes", "100000", "--log", str(tmp_path / "log")])

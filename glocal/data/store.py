@@ -47,9 +47,9 @@ def _part(folder: Path, number: int) -> Path:
     return recording_folder(folder) / f"{number:06d}.npz"
 
 
-def fields_of(folder: Path, number: int) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    """The shape of a row, and the type, of each field of an episode that a recording holds."""
-    return {name: (x.shape[1:], x.dtype) for name, x in _read_part(_part(folder, number)).items()}
+def episode_of(folder: Path, number: int) -> dict[str, Array]:
+    """The fields of an episode that a recording holds, each (rows, ...)."""
+    return _read_part(_part(folder, number))
 
 
 def seal(folder: Path, about: Mapping[str, Any], numbers: Iterable[int] | None = None) -> None:

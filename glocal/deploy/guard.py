@@ -116,6 +116,8 @@ class Guarded:
     def _call(self, robot: Robot, number: int, name: str, arguments: tuple[Any, ...]) -> None:
         try:
             answer = getattr(robot, name)(*arguments)
+            if name == "reset":
+                self.reward, self.ended = math.nan, False
             if name == "observe":
                 answer = _copied(answer)
             if name in ("reset", "command") and isinstance(robot, Judged):

@@ -75,6 +75,18 @@ def check_judged(robot: Robot) -> None:
         )
 
 
+def check_rewarded(robot: Robot) -> None:
+    """Raise `UserError` where a robot has some of what makes rewards known, and not all, or no number for one."""
+    has = [name for name in ("reward", "ended") if hasattr(robot, name)]
+    if len(has) == 1:
+        raise UserError(
+            f"{type(robot).__name__} has {has[0]}, but a robot needs both reward and ended, from when it is made, for "
+            "its logs to hold rewards, or neither"
+        )
+    if has and not isinstance(reward := robot.reward, int | float | np.number):  # pyright: ignore
+        raise UserError(f"{type(robot).__name__}.reward is {reward!r}, expected a number")
+
+
 class EnvRobot:
     """A Gymnasium environment: a command is one of its steps."""
 

@@ -3,13 +3,21 @@
 RUN/before/KIND/    weights of the run before, as they were when its episodes were taken over
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from glocal.core.improve import ImproveConfig
-from glocal.data.store import EpisodeStore, fields_of, recorded, write_episode
+from glocal.core.types import FittedCodec
+from glocal.data.findings import few
+from glocal.data.ingest import beside
+from glocal.data.store import EpisodeStore, episode_of, recorded, write_episode
+from glocal.pipeline.build import build_codec
 from glocal.pipeline.config import Config, from_dict
 from glocal.pipeline.run_dir import Run, RunFolder, split_recorded
 from glocal.runtime import checkpoints
@@ -17,7 +25,10 @@ from glocal.runtime.checkpoints import Checkpoint
 from glocal.runtime.files import UserError, read_json
 from glocal.runtime.progress import Ticker
 
+Array = NDArray[Any]
 BEFORE = "before"
+BEYOND = 0.1
+"""Share of the recorded rewards' range by which the median of new ones may lie beyond."""
 OLD = 10**8
 """Added to the number of an episode of the run before while it waits beside new ones."""
 NEEDED = ("action", "reward", "cont", "pose")
@@ -44,10 +55,14 @@ def take_over(old: Run, folder: Path) -> None:
 
     The local model begins as policy iteration left it, which is what the actor's beliefs are.
     """
-    for kind in ("codec", "global", "judge"):
-        found = checkpoints.load(old.folder / kind, kind)
-        if found is not None:
-            _copy(folder, kind, found, found.model)
+    wanted = {
+        "codec": isinstance(build_codec(old.config), FittedCodec),
+        "global": True,
+        "judge": bool(old.config.judge),
+    }
+    for kind in (kind for kind, there in wanted.items() if there):
+        found = _trained(old.folder / kind, kind)
+        _copy(folder, kind, found, found.model)
     policy, cloning = (_trained(old.kept(kind), kind) for kind in ("policy", "cloning"))
     _copy(folder, "local", policy, _part(policy.model, "surrogate"))
     _copy(folder, "policy", policy, _part(policy.model, "actor"))
@@ -89,7 +104,7 @@ def copy_episodes(old: EpisodeStore, folder: Path, names: set[str]) -> None:
 def shared_fields(old: EpisodeStore, folder: Path, new: int, path: Path, reads: Sequence[str]) -> set[str]:
     """The fields that episodes of a store and a recorded new one both have; raises `UserError` where the new one lacks
     what is needed, by a codec that `reads` some among others, or has it otherwise."""
-    known, found = {name: (x.shape[1:], x.dtype) for name, x in old.fields.items()}, fields_of(folder, new)
+    known, found = _told(old.fields), _told(episode_of(folder, new))
     missing = [name for name in known if name not in found and name in (*reads, *NEEDED)]
     if missing:
         raise UserError(f"{path} tells no {', '.join(missing)}, which {old.folder} holds of every control step")
@@ -100,6 +115,38 @@ def shared_fields(old: EpisodeStore, folder: Path, new: int, path: Path, reads: 
                 f"{dtype} {shape}; a run goes on with logs of the same robot alone"
             )
     return set(known) & set(found)
+
+
+def _told(fields: Mapping[str, Array]) -> dict[str, tuple[tuple[int, ...], Any]]:
+    return {name: (x.shape[1:], x.dtype) for name, x in fields.items()}
+
+
+def check_new(old: EpisodeStore, folder: Path, numbers: Sequence[int], path: Path, seen: Sequence[str]) -> None:
+    """Raise `UserError` where recorded new episodes are in a store already, by what was `seen` and done in them, or
+    where their rewards are of another kind."""
+    names = sorted((*seen, "action"))
+    known = {_digest(old.episode(number), names) for number in range(len(old))}
+    fresh = {number: episode_of(folder, number) for number in numbers}
+    twice = [number for number, episode in fresh.items() if _digest(episode, names) in known]
+    if twice:
+        raise UserError(
+            f"{len(twice)} episodes of {path} are among those of {old.folder} already, from which what is held out has "
+            f"to stay apart: {few(twice)}. Name them under leave_out in {beside(path)}, or write the new ones alone "
+            "(`glocal data split`)"
+        )
+    then, now = old.fields["reward"], np.concatenate([episode["reward"] for episode in fresh.values()])
+    low, high = float(then.min()), float(then.max())
+    slack = BEYOND * (high - low)
+    flags = np.isin(then, (0, 1)).all() and not np.isin(now, (0, 1)).all()
+    if flags or not low - slack <= np.median(now) <= high + slack:
+        raise UserError(
+            f"rewards of {path} are of another kind: they go from {now.min():.4g} to {now.max():.4g}, and those of "
+            f"{old.folder} from {low:.4g} to {high:.4g}. Label the new logs as the first were (`glocal data label`)"
+        )
+
+
+def _digest(episode: Mapping[str, Array], names: Sequence[str]) -> str:
+    return hashlib.sha256(b"".join(np.ascontiguousarray(episode[name]).tobytes() for name in names)).hexdigest()
 
 
 def in_order(old: int, new: Sequence[int], config: Config) -> list[int]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from glocal.data import mappings
 from glocal.data.dataset import Dataset
 from glocal.data.doctor import as_json, judge, raise_grave
 from glocal.data.findings import Finding
@@ -20,7 +21,7 @@ from glocal.data.mapping import check, sight
 from glocal.data.mapping import to_dict as mapping_dict
 from glocal.data.reading import PlanarReading, Reading, RobotReading
 from glocal.data.robot_checks import check_robot_logs, left_unused
-from glocal.data.store import EpisodeStore, recorded, seal, write_episode
+from glocal.data.store import EpisodeStore, episode_of, recorded, recording_folder, seal, write_episode
 from glocal.data.streams import RobotMapping, features_of, misfits, unused
 from glocal.data.streams import to_dict as streams_dict
 from glocal.data.workers import workers
@@ -32,13 +33,17 @@ from glocal.pipeline import before
 from glocal.pipeline.build import build_codec
 from glocal.pipeline.config import Config, RobotConfig
 from glocal.pipeline.run_dir import Recordings, RunFolder
-from glocal.runtime.files import UserError, write_json
+from glocal.runtime.files import UserError, remove, write_json
 from glocal.runtime.progress import Ticker, console, quoted
 from glocal.tasks.collect import record_episode
 from glocal.tasks.play import PlayConfig
-from glocal.tasks.pusht import PushTConfig
-from glocal.tasks.tracked import TrackedReading
+from glocal.tasks.pusht import GOAL, KEYPOINTS, PushTConfig, place
+from glocal.tasks.tracked import TrackedReading, sides_of
 
+CROOKED = 5.0
+"""Pixels."""
+MOST_CLIPPED = 0.9
+"""Share of control steps."""
 READ = ("streams", "cameras", "action", "rate", "reward_scale")
 """Parts of a robot's mapping that further logs are read by as the first were."""
 
@@ -49,6 +54,7 @@ def collect(run: RunFolder) -> None:
         raise UserError("a robot that no logs are named of has nothing to train on; name some with --logs")
     if (run.data / "index.json").is_file():
         console.print("collect: all of it was there already; it was cut off at its very end")
+        remove(recording_folder(run.data))
     elif run.config.after:
         go_on(run)
     else:
@@ -77,12 +83,14 @@ def go_on(run: RunFolder) -> None:
     dataset = open_dataset(path)
     old.store.verify()
     numbers = _examined(run, path, dataset, _further(path, dataset, run, old))
-    names = before.shared_fields(old.store, run.data, numbers[0], path, build_codec(run.config).reads)
+    reads = build_codec(run.config).reads
+    names = before.shared_fields(old.store, run.data, numbers[0], path, reads)
+    before.check_new(old.store, run.data, numbers, path, reads)
     order = before.in_order(len(old.store), numbers, run.config)
     before.copy_episodes(old.store, run.data, names)
     before.take_over(old, run.folder)
     further = {"run": str(old.folder), "episodes": len(old.store), "logs": str(path), "format": dataset.format}
-    seal(run.data, {**old.store.about, "after": further}, order)
+    seal(run.data, {**old.store.about, "after": [*old.store.about.get("after", []), further]}, order)
 
 
 def _further(path: Path, dataset: Dataset, run: RunFolder, old: Recordings) -> "_Source":
@@ -91,7 +99,7 @@ def _further(path: Path, dataset: Dataset, run: RunFolder, old: Recordings) -> "
     if isinstance(task, RobotConfig):
         return _robot(path, dataset, run, further_mapping(task, path, dataset))
     if not task.images:
-        return _tracked(path, dataset, task)
+        return _tracked(path, dataset, run, task)
     source = _planar(path, dataset, run, task)
     seen, known = (sight(x) for x in (source.reading.mapping, old.mapping or replace(PUSHT, reach=task.reach)))
     differ = [name for name in known if seen[name] != known[name]]
@@ -196,9 +204,10 @@ def _planar(path: Path, dataset: Dataset, run: RunFolder, task: PushTConfig) -> 
     )
 
 
-def _tracked(path: Path, dataset: Dataset, task: PushTConfig) -> _Source:
+def _tracked(path: Path, dataset: Dataset, run: RunFolder, task: PushTConfig) -> _Source:
     """Push-T's keypoints, as `glocal rollout --log` writes them."""
-    reading = TrackedReading(NAMES["keypoints"], NAMES["agent"], PUSHT.action, task.reach)
+    left_out = mappings.load(beside(path)).leave_out if beside(path).is_file() else ()
+    reading = TrackedReading(NAMES["keypoints"], NAMES["agent"], PUSHT.action, task.reach, left_out)
     missing = [name for name in reading.features if name not in dataset.features]
     if missing:
         raise UserError(
@@ -206,7 +215,26 @@ def _tracked(path: Path, dataset: Dataset, task: PushTConfig) -> _Source:
         )
     if dataset.fps is not None and abs(dataset.fps - FPS) > 1e-3:
         raise UserError(f"{path} has {dataset.fps:g} steps a second, expected {FPS:g}, one for each control step")
-    return _Source(reading, {}, lambda numbers: [])
+    for name, width in zip(reading.features, (2 * KEYPOINTS, 2, 2), strict=True):
+        if dataset.features[name].shape != (width,):
+            raise UserError(f"{name} of {path} has the shape {dataset.features[name].shape}, expected ({width},)")
+    return _Source(reading, {}, lambda numbers: _examined_tracks(run.data, numbers))
+
+
+def _examined_tracks(folder: Path, numbers: Sequence[int]) -> list[Finding]:
+    """Whether tracked logs are of a T on a table, in pixels, and actions are targets near the agent."""
+    episodes = [episode_of(folder, number) for number in numbers]
+    seen = np.concatenate([episode["keypoints"] for episode in episodes])
+    off = float(np.median(np.abs(sides_of(seen) - sides_of(place(GOAL).reshape(-1)))))
+    found = [Finding("keypoints", "ok", f"sides of the T are {off:.2g} px off")]
+    if off > CROOKED:
+        told = f"sides of the T are {off:.3g} px off in the median"
+        found = [Finding("keypoints", "fail", told, "expected its corners in pixels of a table of 512, in their order")]
+    limit = float(np.mean([(np.abs(episode["action"][1:]) >= 1).any(1).mean() for episode in episodes]))
+    if limit > MOST_CLIPPED:
+        told = f"{100 * limit:.0f} % ask for more than the reach of the run that is gone on from"
+        return [*found, Finding("actions", "fail", told, "expected targets of the agent, in pixels")]
+    return [*found, Finding("actions", "ok", f"{100 * limit:.0f} % are at their limits")]
 
 
 def _trainable(path: Path, dataset: Dataset, config: Config, task: PushTConfig) -> PlanarMapping:

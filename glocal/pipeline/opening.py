@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace as replace_part
 from pathlib import Path
-from typing import Any
 
 from glocal.data.formats import check_format, open_dataset
 from glocal.data.ingest import check_source, data_files, robot_mapping_of
 from glocal.data.inside import apart
 from glocal.data.streams import RobotMapping
+from glocal.pipeline.changes import SHOWN, Change, changes_in_words, differences, part_of
 from glocal.pipeline.check import check
-from glocal.pipeline.config import Config, RobotConfig, flat, rooted, to_dict, typed
-from glocal.pipeline.plan import FREE, STAGES, Stage
+from glocal.pipeline.config import Config, RobotConfig, rooted, to_dict, typed
+from glocal.pipeline.continuing import check_before, check_unchanged
+from glocal.pipeline.plan import FREE, KEPT, STAGES, Stage
 from glocal.pipeline.previous import alone
 from glocal.pipeline.real import check_environment
 from glocal.pipeline.run import begun_otherwise, is_finished, open_run
@@ -20,18 +21,8 @@ from glocal.pipeline.status import Status, status
 from glocal.runtime.files import UnreadableError, UserError, cannot_write, write_json
 from glocal.runtime.progress import quoted
 
-KEPT = ("collect", "codec", "global", "judge", "local", "cloning", "policy")
-"""Stages whose output is not made again in seconds: none is set aside unless that is asked for."""
 LOOSE = tuple(part for part in FREE if part not in ("logs", "after"))
 """Parts of a configuration that are part of no result's identity: every verb takes them."""
-SHARE = 0.3
-"""Of updates and iterations, that a run takes which goes on from another."""
-UNCHANGED = ("task", "codec", "world", "surrogate", "agent", "held_out", "judge")
-"""Parts of the configuration that such a run shares with the other: what weights fit, and which episodes are seen."""
-Change = tuple[str, Any, Any]
-"""An option's name, what it is in a run, and what it is to be."""
-SHOWN = 8
-"""Options that differ, of which all are counted."""
 ADVICE = "add --replace to train again, or name another folder with --run"
 
 
@@ -93,55 +84,17 @@ def check_run(run: Run, stages: Sequence[str], replace: bool = False, advice: st
         check_format(Path(run.config.logs))
         check_source(Path(run.config.logs))
         apart(run.folder, Path(run.config.logs))
-        if run.config.after:
-            check_before(run)
     with cannot_write(run.folder):
         stored = _stored(run.folder)
+    if run.config.after and "collect" in stages and (len(stages) == 1 or not is_finished(run, "collect")):
+        check_before(run)
+    elif run.config.after and stored is not None:
+        check_unchanged(stored, run)
     _check_allowed(run, stored, stages, replace, advice)
     config = run.config
     if isinstance(config.task, RobotConfig) and config.env.id and {"policy", "evaluate"} & set(stages):
         check_environment(config.task, config.env)
     return stored
-
-
-def continued(folder: Path) -> Config:
-    """The configuration of a run that goes on from the one in `folder`, which names no logs yet.
-
-    What is trained anew takes `SHARE` of the updates and iterations that it took there, unless that run went on from
-    another: then as many.
-    """
-    config = open_run(folder).config
-    own = replace_part(config, after=str(folder.absolute()), logs="")
-    if config.after:
-        return own
-
-    def less(part: Any, name: str) -> Any:
-        return replace_part(part, **{name: max(1, round(SHARE * getattr(part, name)))})
-
-    fits = {name: less(getattr(own, name), "updates") for name in ("world_fit", "surrogate_fit", "cloning_fit")}
-    return replace_part(
-        own,
-        **fits,
-        learn=less(own.learn, "iterations"),
-        watch=less(own.watch, "every") if own.watch.every else own.watch,
-    )
-
-
-def check_before(run: Run) -> None:
-    """Raise `UserError` where a run cannot go on from the one that it names."""
-    folder, own = Path(run.config.after), run.config
-    old = open_run(folder)
-    if not own.logs:
-        raise UserError(f"a run goes on from {folder} with new logs; name them with --logs")
-    apart(run.folder, folder)
-    if old.config.logs and Path(old.config.logs).resolve() == Path(own.logs).resolve():
-        raise UserError(f"{own.logs} is what {folder} was trained on already; name new logs with --logs")
-    lacking = [name for name in KEPT if not is_finished(old, name) and not STAGES[name].idle(old.config)]
-    if lacking:
-        raise UserError(f"{folder} is not finished: it lacks {', '.join(lacking)}; `glocal run {quoted(folder)}` first")
-    changed = [one for one in differences(old.config, own) if _part(one[0]) in UNCHANGED]
-    if changed:
-        raise UserError(f"a run that goes on from {folder} keeps what its models are. {_changes(changed)}")
 
 
 def view_run(folder: Path, config: Config, verb: str) -> Run:
@@ -187,18 +140,18 @@ def _check_own(run: Run, stored: Config, stage: Stage, replace: bool) -> None:
 
 def _check_read(run: Run, stored: Config, verb: str, parts: Sequence[str]) -> None:
     """Raise `UserError` where a run is given other options than those in some parts of its configuration."""
-    wrong = [one for one in differences(stored, run.config) if _part(one[0]) not in parts]
+    wrong = [one for one in differences(stored, run.config) if part_of(one[0]) not in parts]
     if wrong:
         raise UserError(
             f"`glocal {spoken(verb)}` does not take {', '.join(typed(name) for name, _, _ in wrong[:SHOWN])} for a run "
-            f"that has another. {_changes(wrong)}. Nothing was changed. `glocal {spoken(verb)} {quoted(run.folder)}` "
-            f"takes the run as it is; {_works(run, verb, wrong)}"
+            f"that has another. {changes_in_words(wrong)}. Nothing was changed. "
+            f"`glocal {spoken(verb)} {quoted(run.folder)}` takes the run as it is; {_works(run, verb, wrong)}"
         )
 
 
 def _works(run: Run, verb: str, changes: Sequence[Change]) -> str:
     """What would give a run other options, in words."""
-    reading = {stage.name for stage in STAGES.values() for name, _, _ in changes if _part(name) in stage.config}
+    reading = {stage.name for stage in STAGES.values() for name, _, _ in changes if part_of(name) in stage.config}
     finished = [name for name in KEPT if is_finished(run, name) and not STAGES[name].idle(run.config)]
     again = [name for name in finished if name in reading]
     options = " ".join(typed(name, new) for name, _, new in changes) if len(changes) <= SHOWN else "with these options"
@@ -215,10 +168,6 @@ def _works(run: Run, verb: str, changes: Sequence[Change]) -> str:
         f"({', '.join(again)})"
         f"{alone if verb in KEPT else ''}; what is set aside is kept in {run.folder / 'previous'}"
     )
-
-
-def _part(name: str) -> str:
-    return name.partition(".")[0]
 
 
 def spoken(verb: str) -> str:
@@ -255,16 +204,4 @@ def _is_lost(run: Run, name: str, found: Status, otherwise: bool) -> bool:
 
 def _told(stored: Config, config: Config) -> str:
     """What differs between a run's configuration and another, in words."""
-    return _changes(differences(stored, config))
-
-
-def _changes(found: Sequence[Change]) -> str:
-    changes = [f"{typed(name)} is {old} there and {new} here" for name, old, new in found]
-    more = f", and {len(changes) - SHOWN} more differ" if len(changes) > SHOWN else ""
-    return ", ".join(changes[:SHOWN]) + more
-
-
-def differences(stored: Config, config: Config) -> list[Change]:
-    """Options that differ: their names, and what they are in one and in the other."""
-    old, new = (dict(flat(to_dict(one))) for one in (stored, config))
-    return [(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)]
+    return changes_in_words(differences(stored, config))

@@ -16,6 +16,8 @@ LOADED = Package.read(Path(__file__).parents[1])
 FREE = ("preset", "device", "threads", "processes", "clock", "logs", "after")
 """Parts of the configuration that any stage may read: no result depends on them, but for logs and the run before on
 what they hold."""
+KEPT = ("collect", "codec", "global", "judge", "local", "cloning", "policy")
+"""Stages whose output is not made again in seconds: none is set aside unless that is asked for."""
 _DATA = ("seed", "held_out", "judge", "task", "codec")
 """What decides which experience models are trained on, and how they see it."""
 

@@ -24,7 +24,7 @@ from glocal.deploy.ends import Ends, stopping
 from glocal.deploy.guard import ControlError, Guarded
 from glocal.deploy.logged import logged_mapping, logged_rows, pose_of
 from glocal.deploy.replay import Replay, compared
-from glocal.deploy.robots import EnvRobot, Judged, PushTRobot, RecordedRobot, Robot, check_judged
+from glocal.deploy.robots import EnvRobot, Judged, PushTRobot, RecordedRobot, Robot, check_judged, check_rewarded
 from glocal.evaluate.intervals import wilson
 from glocal.pipeline.config import EnvConfig, EvaluateConfig
 from glocal.pipeline.usage import read_verb
@@ -247,6 +247,7 @@ def _foreign(module: str, name: str, options: Mapping[str, Any]) -> Robot:
     if not isinstance(made, Robot):
         raise UserError(f"{module}:{name} is no robot: it needs observe(), command(told) and stop()")
     check_judged(made)
+    check_rewarded(made)
     return made
 
 
@@ -260,17 +261,20 @@ def _kept(
     found: list[Episode] = []
     failed: list[Exception] = []
 
+    def row_of(episode: Episode) -> dict[str, Array]:
+        return {} if log is None else logged_rows(episode, policy, logs, control.robot.rewarded)
+
     def rows() -> Iterator[dict[str, Array]]:
         try:
             for episode in episodes:
                 found.append(episode)
-                yield logged_rows(episode, policy, logs, control.robot.rewarded)
+                yield row_of(episode)
                 episode.seen.clear()
         except (UserError, ControlError, _errors()) as error:
             failed.append(error)
             if (last := control.episode_now).told and last not in found:
                 found.append(last)
-                yield logged_rows(last, policy, logs, control.robot.rewarded)
+                yield row_of(last)
 
     written = rows()
     if (first := next(written, None)) is not None:
@@ -296,6 +300,7 @@ def _summary(control: Control, policy: Any, episodes: Sequence[Episode]) -> dict
         replays = [replay for one in episodes if len((replay := _replay(robot, one)).policy)]
         found |= compared(replays) if replays else {}
     elif control.robot.judged and episodes:
+        found["seeds"] = [episodes[0].seed, episodes[-1].seed]
         found["success"] = wilson(sum(any(one.success) for one in episodes), len(episodes))
     found |= control.timing.summary()
     alarmed = [one.alarm.index(True) for one in episodes if any(one.alarm)]

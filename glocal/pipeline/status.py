@@ -131,14 +131,17 @@ def _other_logs(run: RunFolder, stamp: Stamp, wanted: Plan) -> list[str]:
     said = {"logs": "the logs or their mapping changed", "after": "the run before changed"}
     told = {"logs": run.config.logs, "after": run.config.after}
     now = {name: wanted.inputs.get(name) for name in said}
-    gone = {name for name in said if now[name] is None and stamp.config.get(name, "") == told[name]}
+    same = {name for name in said if stamp.config.get(name, "") == told[name]}
+    gone = {
+        name for name in same if now[name] is None or name == "after"
+    }  # what the run before became since is its own
     return [why for name, why in said.items() if name not in gone and stamp.plan.inputs.get(name) != now[name]]
 
 
 def _made(folder: Path) -> str | None:
     """What another run's data and models are recognised by; None where it is gone."""
     found = [f"{name} {_output(folder, name)}" for name in STAGES if name not in ("gates", "evaluate", "report")]
-    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16] if folder.is_dir() else None
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16] if (folder / "config.json").is_file() else None
 
 
 def _output(folder: Path, name: str) -> str | None:

@@ -18,6 +18,8 @@ class TrackedReading:
     """What the logs call these, all in pixels."""
     reach: float
     """Pixels that an action of 1 puts the target away from the agent."""
+    leave_out: tuple[int, ...] = ()
+    """Episodes that are not used."""
 
     @property
     def features(self) -> list[str]:
@@ -28,7 +30,7 @@ class TrackedReading:
         return 112
 
     def episodes(self, count: int) -> list[int]:
-        return list(range(count))
+        return [number for number in range(count) if number not in self.leave_out]
 
     def rows(self, observations: int) -> int:
         return observations
@@ -53,3 +55,9 @@ class TrackedReading:
     def look(self, found: Mapping[str, Array], number: int, episode: Mapping[str, Array]) -> dict[str, Array]:
         """Nothing: what a tracker tells has no checks of its own."""
         return {}
+
+
+def sides_of(keypoints: Array) -> Array:
+    """Distances between the T's keypoints (..., 16) and the next ones, (..., 8)."""
+    points = keypoints.reshape(*keypoints.shape[:-1], -1, 2)
+    return np.linalg.norm(points - np.roll(points, 1, axis=-2), axis=-1)

@@ -26,3 +26,13 @@ def test_what_was_recorded_comes_back(final):
     inside = (told[: rows - 1] > 0).all(1) & (told[: rows - 1] < 512).all(1)
     np.testing.assert_allclose(found["action"][1:][inside], episode["action"][1:rows][inside], atol=1e-4)
     assert not found["action"][0].any()
+
+
+def test_episodes_that_are_left_out_are_not_used():
+    assert TrackedReading("seen", "agent", "to", 50.0, (1,)).episodes(3) == [0, 2]
+
+
+def test_targets_beyond_reach_are_at_their_limit():
+    logs = {"seen": np.zeros((3, 16)), "agent": np.zeros((3, 2)), "to": np.array([[200.0, -9.0], [10.0, 0.0], [0, 0]])}
+    found = TrackedReading("seen", "agent", "to", 50.0).apply(logs, {})
+    np.testing.assert_allclose(found["action"], [[0, 0], [1, -0.18], [0.2, 0]], atol=1e-6)
