@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 
 from glocal.cli import main
 from glocal.data import mappings
+from glocal.data.formats import open_dataset
 from glocal.data.ingest import beside
 from glocal.data.store import EpisodeStore, write_episode
-from glocal.pipeline import before
+from glocal.pipeline import before, collect
 from glocal.pipeline.run import open_run, status
 from glocal.pipeline.run_dir import split_recorded
 from glocal.runtime import checkpoints
@@ -93,6 +94,10 @@ def test_models_begin_where_they_were_and_go_on(first, second):
         ("judge", weights(run, "judge")),
         ("local", {k.removeprefix("surrogate."): x for k, x in policy.items() if k.startswith("surrogate.")}),
         ("policy", {k.removeprefix("actor."): x for k, x in policy.items() if k.startswith("actor.")}),
+        (
+            "cloning",
+            {k.removeprefix("actor."): x for k, x in weights(run, "cloning").items() if k.startswith("actor.")},
+        ),
     ):
         begun = weights(second / "before", kind)
         assert begun.keys() == expected.keys()
@@ -190,11 +195,17 @@ def test_logs_without_a_mapping_are_read_as_the_first_were(first, tmp_path):
 
 
 @pytest.mark.parametrize("preset", ["pusht-keypoints-debug", "pusht-debug", "pusht-points-debug"])
-def test_push_t_goes_on_with_what_its_policy_did(preset, tmp_path):
+def test_push_t_goes_on_with_what_its_policy_did(preset, tmp_path, capsys):
     main(["run", preset, "--run", str(tmp_path / "run"), *ONE])
     main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "bundle")])
     main(["rollout", str(tmp_path / "bundle"), "--episodes", "3", "--no-careful", "--log", str(tmp_path / "new")])
-    main(["run", "--after", str(tmp_path / "run"), "--logs", str(tmp_path / "new"), *ONE])
+    after = ("run", "--after", tmp_path / "run", "--logs", tmp_path / "new", *ONE)
+    if preset != "pusht-keypoints-debug":
+        own = mappings.load(beside(tmp_path / "new"))
+        mappings.save(beside(tmp_path / "new"), replace(own, crop=(0, 0, 60, 64)))
+        assert "shows the robot otherwise" in refused(capsys, *after)
+        mappings.save(beside(tmp_path / "new"), own)
+    main(list(map(str, after)))
     run = open_run(tmp_path / "run-new")
     assert {one.state for one in status(run).values()} == {"done"}
     assert len(run.store) == 23
@@ -397,3 +408,30 @@ def test_weights_of_a_run_before_that_are_damaged_are_refused(copied, capsys):
     said = refused(capsys, "run", "--after", copied / "run", "--logs", copied / "new", *ONE)
     assert "global/last/model.safetensors is damaged or incomplete" in said
     assert not (copied / "run-new" / "data").exists()
+
+
+def test_data_of_a_run_before_that_are_damaged_are_refused(copied, capsys):
+    with (copied / "run" / "data" / "state.npy").open("r+b") as file:
+        file.seek(400)
+        file.write(b"\x01\x02")
+    assert "is damaged" in refused(capsys, "run", "--after", copied / "run", "--logs", copied / "new", *ONE)
+
+
+def test_fields_of_another_shape_are_refused(first, tmp_path):
+    old = EpisodeStore.open(first / "run" / "data")
+    episode = {name: np.array(x) for name, x in old.episode(0).items()}
+    write_episode(tmp_path / "data", 0, episode | {"state": np.tile(episode["state"], 2)})
+    with pytest.raises(UserError, match=r"the state of .* is float32 \(8,\), that of .* float32 \(4,\)"):
+        before.shared_fields(old, tmp_path / "data", 0, tmp_path, ["state"])
+    write_episode(tmp_path / "data", 1, {name: x for name, x in episode.items() if name != "goal"})
+    with pytest.raises(UserError, match="tells no goal"):
+        before.shared_fields(old, tmp_path / "data", 1, tmp_path, ["state", "goal"])
+    assert "goal" not in before.shared_fields(old, tmp_path / "data", 1, tmp_path, ["state"])
+
+
+def test_what_the_first_logs_left_out_is_not_left_out_of_further_ones(first, tmp_path):
+    task: Any = open_run(first / "run").config.task
+    task = replace(task, mapping=replace(task.mapping, leave_out=(1, 2)))
+    logs = robot_logs(tmp_path / "more", episodes=2, seed=3)
+    found = collect.further_mapping(task, logs, open_dataset(logs))
+    assert (found.leave_out, found.streams, found.fps) == ((), task.mapping.streams, 20.0)

@@ -27,7 +27,7 @@ def pushed(tmp_path_factory) -> Path:
     return folder
 
 
-def rewritten(folder: Path, out: Path, **changes: Any) -> Path:
+def rewritten(folder: Path, out: Path, fps: float = 5.0, **changes: Any) -> Path:
     """Logs in which features are otherwise."""
     dataset = open_dataset(folder)
     names = [KEYS, STATE, "action"]
@@ -37,7 +37,7 @@ def rewritten(folder: Path, out: Path, **changes: Any) -> Path:
         rows = {name: np.asarray(x, np.float32) for name, x in dataset.episode(number, names).items()}
         episodes.append(rows | {short[name]: change(rows).astype(np.float32) for name, change in changes.items()})
     features = {name: Feature(x.shape[1:], "float32") for name, x in episodes[0].items()}
-    write_lerobot(out, iter(episodes), Layout(5.0, features))
+    write_lerobot(out, iter(episodes), Layout(fps, features))
     return out
 
 
@@ -79,3 +79,9 @@ def test_an_episode_that_is_broken_can_be_left_out(pushed, tmp_path, capsys):
     (logs / "glocal.json").write_text(known.replace('"leave_out": []', '"leave_out": [1]'))
     main(list(map(str, after)))
     assert len(open_run(tmp_path / "run").store) == 20 + len(open_dataset(logs)) - 1
+
+
+def test_tracks_of_another_rate_are_refused(pushed, tmp_path, capsys):
+    logs = rewritten(pushed / "logs", tmp_path / "logs", fps=10.0)
+    said = refused(capsys, "run", "--after", pushed / "run", "--logs", logs, *ONE, "--run", tmp_path / "run")
+    assert "has 10 steps a second, expected 5" in said
