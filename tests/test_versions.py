@@ -137,7 +137,7 @@ EDITS = {
     "tasks.play.best_stroke": {"collect", "evaluate"},
     "pipeline.stages.train_codec": {"codec"},
     "models.codecs.keypoints.KeypointCodec": {"codec", *MODELS},
-    "pipeline.run_dir.split_recorded": {"codec", *MODELS},
+    "pipeline.run_dir.split_recorded": {"collect", "codec", *MODELS},  # what goes on with a run keeps its sides
     "pipeline.run_dir.encode_store": MODELS,
     "pipeline.run_dir.Recordings": MODELS,
     "data.segments.Recorded": MODELS,

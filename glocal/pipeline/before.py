@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from glocal.core.improve import ImproveConfig
-from glocal.core.types import FittedCodec
 from glocal.data.findings import few
 from glocal.data.ingest import beside
 from glocal.data.store import EpisodeStore, episode_of, recorded, write_episode
-from glocal.pipeline.build import build_codec
-from glocal.pipeline.config import Config, from_dict
-from glocal.pipeline.run_dir import Run, RunFolder, split_recorded
+from glocal.pipeline.config import Config, RobotConfig, from_dict
+from glocal.pipeline.run_dir import RunFolder, split_recorded
 from glocal.runtime import checkpoints
 from glocal.runtime.checkpoints import Checkpoint
 from glocal.runtime.files import UserError, read_json
@@ -35,10 +33,10 @@ NEEDED = ("action", "reward", "cont", "pose")
 """Recorded fields that models or gates need beside what codecs read."""
 
 
-def former(config: Config) -> Run:
+def former(config: Config) -> RunFolder:
     """The run that one with this configuration goes on from."""
     folder = Path(config.after)
-    return Run(folder, from_dict(read_json(folder / "config.json"), folder / "config.json"))
+    return RunFolder(folder, from_dict(read_json(folder / "config.json"), folder / "config.json"))
 
 
 def begin_with(run: RunFolder, kind: str, module: nn.Module) -> bool:
@@ -50,16 +48,21 @@ def begin_with(run: RunFolder, kind: str, module: nn.Module) -> bool:
     return True
 
 
-def take_over(old: Run, folder: Path) -> None:
+def seen_by(config: Config) -> tuple[str, ...]:
+    """The recorded fields that a codec reads."""
+    task = config.task
+    if isinstance(task, RobotConfig):
+        return tuple(one.name for one in (*task.mapping.streams, *task.mapping.cameras))
+    return (*(("image",) if task.images else ("keypoints",)), *(("agent",) if task.agent or not task.images else ()))
+
+
+def take_over(old: RunFolder, folder: Path) -> None:
     """Copy the weights that models begin with from one run into the folder of another.
 
     The local model begins as policy iteration left it, which is what the actor's beliefs are.
     """
-    wanted = {
-        "codec": isinstance(build_codec(old.config), FittedCodec),
-        "global": True,
-        "judge": bool(old.config.judge),
-    }
+    fitted = isinstance(old.config.task, RobotConfig) or old.config.task.images
+    wanted = {"codec": fitted, "global": True, "judge": bool(old.config.judge)}
     for kind in (kind for kind, there in wanted.items() if there):
         found = _trained(old.folder / kind, kind)
         _copy(folder, kind, found, found.model)

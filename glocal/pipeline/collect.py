@@ -18,6 +18,7 @@ from glocal.data.formats import open_dataset
 from glocal.data.ingest import beside, chosen, ingest, kept, looks, mapping_of, megabytes, robot_mapping_of
 from glocal.data.mapping import Mapping as PlanarMapping
 from glocal.data.mapping import check, sight
+from glocal.data.mapping import from_dict as mapping_from
 from glocal.data.mapping import to_dict as mapping_dict
 from glocal.data.reading import PlanarReading, Reading, RobotReading
 from glocal.data.robot_checks import check_robot_logs, left_unused
@@ -30,9 +31,8 @@ from glocal.deploy.preprocess import check_planar, check_robot
 from glocal.evaluate.recording import describe, told
 from glocal.models.codecs.cameras import PictureCodecConfig
 from glocal.pipeline import before
-from glocal.pipeline.build import build_codec
 from glocal.pipeline.config import Config, RobotConfig
-from glocal.pipeline.run_dir import Recordings, RunFolder
+from glocal.pipeline.run_dir import RunFolder
 from glocal.runtime.files import UserError, remove, write_json
 from glocal.runtime.progress import Ticker, console, quoted
 from glocal.tasks.collect import record_episode
@@ -83,7 +83,7 @@ def go_on(run: RunFolder) -> None:
     dataset = open_dataset(path)
     old.store.verify()
     numbers = _examined(run, path, dataset, _further(path, dataset, run, old))
-    reads = build_codec(run.config).reads
+    reads = before.seen_by(run.config)
     names = before.shared_fields(old.store, run.data, numbers[0], path, reads)
     before.check_new(old.store, run.data, numbers, path, reads)
     order = before.in_order(len(old.store), numbers, run.config)
@@ -93,7 +93,7 @@ def go_on(run: RunFolder) -> None:
     seal(run.data, {**old.store.about, "after": [*old.store.about.get("after", []), further]}, order)
 
 
-def _further(path: Path, dataset: Dataset, run: RunFolder, old: Recordings) -> "_Source":
+def _further(path: Path, dataset: Dataset, run: RunFolder, old: RunFolder) -> "_Source":
     """Logs that a run goes on with, as those before them were taken in."""
     task = run.config.task
     if isinstance(task, RobotConfig):
@@ -101,7 +101,9 @@ def _further(path: Path, dataset: Dataset, run: RunFolder, old: Recordings) -> "
     if not task.images:
         return _tracked(path, dataset, run, task)
     source = _planar(path, dataset, run, task)
-    seen, known = (sight(x) for x in (source.reading.mapping, old.mapping or replace(PUSHT, reach=task.reach)))
+    told = old.store.about.get("mapping")
+    own = replace(PUSHT, reach=task.reach) if told is None else mapping_from(told, old.data / "index.json")
+    seen, known = sight(source.reading.mapping), sight(own)
     differ = [name for name in known if seen[name] != known[name]]
     if differ:
         found = ", ".join(f"{name} is {seen[name]}, expected {known[name]}" for name in differ)

@@ -62,6 +62,11 @@ class RunFolder:
     def store(self) -> EpisodeStore:
         return EpisodeStore.open(self.data)
 
+    def kept(self, kind: str) -> Path:
+        """The folder of the checkpoint that is deployed: of the last policy, the best one or the last trusted one."""
+        keep = self.config.watch.keep
+        return self.folder / kind if kind != "policy" or keep == "last" else self.folder / "policy" / keep
+
     def about(self) -> dict[str, Any]:
         """What every checkpoint says of its origin."""
         origin = {"config": json.dumps(to_dict(self.config)), "data": self.store.hash}
@@ -185,11 +190,6 @@ class Run(Modelled):
         """What the stage `kind` (policy or cloning) trained, and is deployed."""
         policy = build_policy(self.config, build_surrogate(self.config), kind)
         return self._trained(policy, self.kept(kind), kind)
-
-    def kept(self, kind: str) -> Path:
-        """The folder of the checkpoint that is deployed: of the last policy, the best one or the last trusted one."""
-        keep = self.config.watch.keep
-        return self.folder / kind if kind != "policy" or keep == "last" else self.folder / "policy" / keep
 
 
 def _finite(observations: Tensor) -> Tensor:
