@@ -19,6 +19,8 @@ from glocal.data.formats import open_dataset
 from glocal.data.ingest import beside
 from glocal.data.store import EpisodeStore, write_episode
 from glocal.pipeline import before, collect
+from glocal.pipeline.build import build_codec
+from glocal.pipeline.presets import PRESETS
 from glocal.pipeline.run import open_run, status
 from glocal.pipeline.run_dir import split_recorded
 from glocal.runtime import checkpoints
@@ -312,6 +314,9 @@ def test_rewards_far_from_those_before_are_refused(first, tmp_path):
     fresh = {name: np.array(x) for name, x in episode.items()} | {"state": episode["state"] + 0.01}
     write_episode(tmp_path / "data", 0, fresh)
     before.check_new(old, tmp_path / "data", [0], tmp_path, reads)
+    better = old.fields["reward"].max() + 0.5 * np.ptp(old.fields["reward"])  # as a policy earns that does well
+    write_episode(tmp_path / "data", 3, fresh | {"reward": np.full_like(episode["reward"], better)})
+    before.check_new(old, tmp_path / "data", [3], tmp_path, reads)
     write_episode(tmp_path / "data", 1, fresh | {"reward": episode["reward"] - 100})
     with pytest.raises(UserError, match=r"rewards of .* are of another kind"):
         before.check_new(old, tmp_path / "data", [1], tmp_path, reads)
@@ -329,6 +334,24 @@ def test_flags_and_distances_are_not_mixed(first, tmp_path):
     write_episode(tmp_path / "data", 0, fresh | {"reward": np.full(len(fresh["reward"]), 0.5, np.float32)})
     with pytest.raises(UserError, match="another kind"):
         before.check_new(flags, tmp_path / "data", [0], tmp_path, ["state"])
+    write_episode(tmp_path / "data", 1, fresh | {"reward": (np.arange(len(fresh["reward"])) % 2).astype(np.float32)})
+    with pytest.raises(UserError, match="another kind"):
+        before.check_new(old, tmp_path / "data", [1], tmp_path, ["state"])
+    before.check_new(flags, tmp_path / "data", [1], tmp_path, ["state"])
+    never = replace(old, fields={**old.fields, "reward": np.zeros_like(old.fields["reward"])})
+    write_episode(tmp_path / "data", 2, fresh | {"reward": np.ones(len(fresh["reward"]), np.float32)})
+    before.check_new(never, tmp_path / "data", [2], tmp_path, ["state"])  # nobody had succeeded before
+
+
+@pytest.mark.parametrize("preset", ["pusht-keypoints-debug", "pusht-debug", "pusht-images-debug", "pusht-points-debug"])
+def test_what_codecs_read_is_known_without_them(preset):
+    config = PRESETS[preset]
+    assert set(before.seen_by(config)) == set(build_codec(config).reads)
+
+
+def test_what_a_robots_codec_reads_is_known_without_it(second):
+    run = open_run(second)
+    assert set(before.seen_by(run.config)) == set(run.codec.reads)
 
 
 def test_episodes_that_are_there_already_are_refused(first, second, tmp_path, capsys):

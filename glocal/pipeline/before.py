@@ -25,8 +25,9 @@ from glocal.runtime.progress import Ticker
 
 Array = NDArray[Any]
 BEFORE = "before"
-BEYOND = 0.1
-"""Share of the recorded rewards' range by which the median of new ones may lie beyond."""
+BEYOND = 1.0
+"""Share of the recorded rewards' range by which the median of new ones may lie beyond: a policy that does well earns
+more than was ever recorded."""
 OLD = 10**8
 """Added to the number of an episode of the run before while it waits beside new ones."""
 NEEDED = ("action", "reward", "cont", "pose")
@@ -139,13 +140,19 @@ def check_new(old: EpisodeStore, folder: Path, numbers: Sequence[int], path: Pat
         )
     then, now = old.fields["reward"], np.concatenate([episode["reward"] for episode in fresh.values()])
     low, high = float(then.min()), float(then.max())
-    slack = BEYOND * (high - low)
-    flags = np.isin(then, (0, 1)).all() and not np.isin(now, (0, 1)).all()
-    if flags or not low - slack <= np.median(now) <= high + slack:
+    slack, were_flags, are_flags = BEYOND * (high - low), _flags(then), _flags(now)
+    mixed = (were_flags and not are_flags) or (are_flags and not were_flags and len(np.unique(now)) == 2)
+    beyond = not were_flags and not low - slack <= np.median(now) <= high + slack
+    if mixed or beyond:
         raise UserError(
             f"rewards of {path} are of another kind: they go from {now.min():.4g} to {now.max():.4g}, and those of "
             f"{old.folder} from {low:.4g} to {high:.4g}. Label the new logs as the first were (`glocal data label`)"
         )
+
+
+def _flags(reward: Array) -> bool:
+    """Whether rewards are 0 and 1 alone, as they are where success is what is paid for."""
+    return bool(np.isin(reward, (0, 1)).all())
 
 
 def _digest(episode: Mapping[str, Array], names: Sequence[str]) -> str:
