@@ -126,28 +126,39 @@ def _told(fields: Mapping[str, Array]) -> dict[str, tuple[tuple[int, ...], Any]]
 
 
 def check_new(old: EpisodeStore, folder: Path, numbers: Sequence[int], path: Path, seen: Sequence[str]) -> None:
-    """Raise `UserError` where recorded new episodes are in a store already, by what was `seen` and done in them, or
-    where their rewards are of another kind."""
-    names = sorted((*seen, "action"))
+    """Raise `UserError` where recorded new episodes are in a store already, by the numbers that were `seen` and told in
+    them, or where their rewards are of another kind. Pictures are not compared: they differ when a video is written
+    anew."""
+    names = sorted(name for name in (*seen, "action") if old.fields[name].ndim < 4)
     known = {_digest(old.episode(number), names) for number in range(len(old))}
-    fresh = {number: episode_of(folder, number) for number in numbers}
-    twice = [number for number, episode in fresh.items() if _digest(episode, names) in known]
+    twice, rewards = [], []
+    for number in numbers:
+        episode = episode_of(folder, number)
+        rewards.append(episode["reward"])
+        if _digest(episode, names) in known:
+            twice.append(number)
     if twice:
         raise UserError(
             f"{len(twice)} episodes of {path} are among those of {old.folder} already, from which what is held out has "
             f"to stay apart: {few(twice)}. Name them under leave_out in {beside(path)}, or write the new ones alone "
             "(`glocal data split`)"
         )
-    then, now = old.fields["reward"], np.concatenate([episode["reward"] for episode in fresh.values()])
-    low, high = float(then.min()), float(then.max())
-    slack, were_flags, are_flags = BEYOND * (high - low), _flags(then), _flags(now)
-    mixed = (were_flags and not are_flags) or (are_flags and not were_flags and len(np.unique(now)) == 2)
-    beyond = not were_flags and not low - slack <= np.median(now) <= high + slack
-    if mixed or beyond:
+    then, now = old.fields["reward"], np.concatenate(rewards)
+    if _differ_in_kind(then, now):
         raise UserError(
             f"rewards of {path} are of another kind: they go from {now.min():.4g} to {now.max():.4g}, and those of "
-            f"{old.folder} from {low:.4g} to {high:.4g}. Label the new logs as the first were (`glocal data label`)"
+            f"{old.folder} from {then.min():.4g} to {then.max():.4g}. Label the new logs as the first were (`glocal "
+            "data label`)"
         )
+
+
+def _differ_in_kind(then: Array, now: Array) -> bool:
+    """Whether some rewards are flags and others are not, or the median of new ones is far from all before."""
+    were_flags, are_flags = _flags(then), _flags(now)
+    if were_flags or (are_flags and len(np.unique(now)) == 2):
+        return were_flags != are_flags
+    slack = BEYOND * np.ptp(then)
+    return not then.min() - slack <= np.median(now) <= then.max() + slack
 
 
 def _flags(reward: Array) -> bool:

@@ -132,9 +132,7 @@ def _other_logs(run: RunFolder, stamp: Stamp, wanted: Plan) -> list[str]:
     told = {"logs": run.config.logs, "after": run.config.after}
     now = {name: wanted.inputs.get(name) for name in said}
     same = {name for name in said if stamp.config.get(name, "") == told[name]}
-    gone = {
-        name for name in same if now[name] is None or name == "after"
-    }  # what the run before became since is its own
+    gone = {name for name in same if now[name] is None or name == "after"}  # what that run became since is its own
     return [why for name, why in said.items() if name not in gone and stamp.plan.inputs.get(name) != now[name]]
 
 
