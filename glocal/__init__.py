@@ -8,14 +8,16 @@ if TYPE_CHECKING:
     from glocal.deploy.rsl_rl import RslRlVecEnv as RslRlVecEnv
     from glocal.deploy.sb3 import SB3VecEnv as SB3VecEnv
     from glocal.pipeline.make_vec import make_vec as make_vec
+    from glocal.pipeline.transitions import transitions as transitions
 
 _MODULES = {
     "make_vec": "glocal.pipeline.make_vec",
+    "transitions": "glocal.pipeline.transitions",
     "save_actor": "glocal.deploy.actors",
     "SB3VecEnv": "glocal.deploy.sb3",
     "RslRlVecEnv": "glocal.deploy.rsl_rl",
 }
-__all__ = ["RslRlVecEnv", "SB3VecEnv", "make_vec", "save_actor"]
+__all__ = ["RslRlVecEnv", "SB3VecEnv", "make_vec", "save_actor", "transitions"]
 
 
 def __getattr__(name: str) -> Any:

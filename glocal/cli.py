@@ -33,7 +33,7 @@ glocal train policy pusht --learn.horizon 16. `glocal --version` tells the versi
 """
 TRAINED = ("codec", "global", "judge", "local", "cloning", "policy")
 MAY_BE_EMPTY = ("--logs", "--task", "--success")
-LOGS = ("inspect", "preview", "doctor", "label", "convert", "merge", "split", "export")
+LOGS = ("inspect", "preview", "doctor", "label", "convert", "merge", "split", "export", "transitions")
 """What `glocal data` does."""
 HELP = ("-h", "--help", "--help-all")
 
@@ -225,6 +225,11 @@ def data(arguments: list[str]) -> None:
 
         export(arguments[1:])
         return
+    if arguments[:1] == ["transitions"]:
+        from glocal.pipeline.transitions import main as transitions
+
+        transitions(arguments)
+        return
     from glocal.pipeline.logs import main as logs
 
     logs(arguments)
@@ -289,7 +294,7 @@ VERBS = {
     "data": Verb(
         data,
         "robot logs: inspect, preview, doctor, label, convert, merge or split a dataset of any known format, and "
-        "export a run's episodes, imagined ones too",
+        "export a run's episodes, imagined ones too, or its logs as transitions",
     ),
 }
 

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from glocal.pipeline.run_dir import Run
 
 ELSEWHERE = (
-    "Robot logs of any known format. Two more verbs have a help of their own: `glocal data label` makes rewards for "
-    "logs that have none, and `glocal data export` writes the episodes of a run, imagined ones too."
+    "Robot logs of any known format. Three more verbs have a help of their own: `glocal data label` makes rewards for "
+    "logs that have none, `glocal data export` writes the episodes of a run, imagined ones too, and `glocal data "
+    "transitions` what a run's models are trained on, as rows for offline reinforcement learning."
 )
 
 
