@@ -21,7 +21,7 @@ from glocal.evaluate.scores import PUSHT, ROBOT, Scored
 from glocal.pipeline.check import check
 from glocal.pipeline.claims import claims
 from glocal.pipeline.config import Config, RobotConfig
-from glocal.pipeline.methods import CLONED, METHODS, PLANNED, Study
+from glocal.pipeline.methods import CLONED, METHODS, PLANNED, PRIOR, Planned, Study
 from glocal.pipeline.opening import check_run, create_run, resolved
 from glocal.pipeline.plan import STAGES
 from glocal.pipeline.real import check_environment, real_of
@@ -77,15 +77,18 @@ def compare(
     read, cells = None if isinstance(study.config.task, RobotConfig) else reader(base), {}
     for key, run in opened.items():
         console.print(f"{key[0]}, seed {key[1]}")
-        if status(run)[_kind(key)].state != "done":
-            perform(run, STAGES[_kind(key)])
-        cells[key] = _found(run, _kind(key), read, run.folder)
-    earlier = _earlier(base, folder, study, asked)
-    cells |= {key: _found(run, _kind(key), read, run.folder) for key, run in earlier.items()}
+        if prior := _prior(key):
+            donor = opened.get(prior) or _opened(base, _cell(folder, study, prior), prior, renew)
+            _train(donor, "policy")
+            _share(donor, run, ("policy",))
+        _train(run, _kind(key))
+        cells[key] = _found(run, key, read, run.folder)
+    earlier = _earlier(base, folder, study, cells)
+    cells |= {key: _found(run, key, read, run.folder) for key, run in earlier.items()}
     own = {run.folder.resolve() for run in (opened | earlier).values()}
     for key, run in finished.items():
         if run.folder.resolve() not in own:
-            cells[key] = _found(_as_judged(run, study.config), "policy", read, folder / "others")
+            cells[key] = _found(_as_judged(run, study.config), key, read, folder / "others")
     write_comparison(folder, cells, study.config.evaluate.episodes, scored(study.config))
 
 
@@ -118,11 +121,22 @@ def _check_asked(study: Study, methods: Sequence[str], seeds: Sequence[int]) -> 
 
 def _kind(key: Key) -> str:
     """The stage that trains what a cell is judged by: its policy, or the global model that it plans in."""
-    return "cloning" if key[0] in CLONED else "global" if key[0] in PLANNED else "policy"
+    alone = key[0] in PLANNED and not PLANNED[key[0]].guided
+    return "cloning" if key[0] in CLONED else "global" if alone else "policy"
 
 
 def _stages(key: Key) -> tuple[str, ...]:
-    return SHARED if key[0] in PLANNED else (*SHARED, _kind(key))
+    return (*SHARED, *({_kind(key)} - {*SHARED}))
+
+
+def _prior(key: Key) -> Key | None:
+    """The cell whose policy a cell plans about."""
+    return (PRIOR, key[1]) if key[0] in PLANNED and PLANNED[key[0]].guided else None
+
+
+def _train(run: Run, stage: str) -> None:
+    if status(run)[stage].state != "done":
+        perform(run, STAGES[stage])
 
 
 def _cell(folder: Path, study: Study, key: Key) -> Run:
@@ -147,6 +161,8 @@ def _earlier(base: Run, folder: Path, study: Study, asked: Collection[Key]) -> d
             continue
         run = _cell(folder, study, key)
         _share(base, run)
+        if prior := _prior(key):
+            _share(_cell(folder, study, prior), run, ("policy",))
         now = status(run)[_kind(key)]
         if now.state == "done":
             found[key] = run
@@ -164,11 +180,13 @@ def _trained(folder: Path) -> Iterator[Key]:
                 yield method, int(number)
 
 
-def _found(run: Run, stage: str, read: Reader | None, kept: Path) -> dict[str, Any]:
+def _found(run: Run, key: Key, read: Reader | None, kept: Path) -> dict[str, Any]:
     """What one policy came to: its verdict, its looks along training, and its seconds."""
+    stage, planned = _kind(key), PLANNED.get(key[0])
     looks = [row for row in read_log(run.folder / stage) if f"eval/{scored(run.config).first}" in row]
     seconds = 0.0 if stage == "global" else stage_seconds(run.folder)[stage]
-    return {"verdict": _verdict(run, stage, read, kept), "seconds": seconds, "looks": looks}
+    verdict = _verdict(run, stage, planned, read, kept)
+    return {"verdict": verdict, "seconds": seconds, "looks": [] if planned else looks}
 
 
 def scored(config: Config) -> Scored:
@@ -219,27 +237,29 @@ def _names(depth: Mapping[Path, int]) -> dict[Path, str]:
     return _names({path: depth[path] + (path in mistaken) for path in depth}) if mistaken else names
 
 
-def _share(base: Run, run: Run) -> None:
-    """Let a cell see the base's data and models as its own, and what is known of the files that hold them."""
+def _share(base: Run, run: Run, stages: Sequence[str] = SHARED) -> None:
+    """Let a cell see what stages of the base, or of another cell, made as its own, data and models by default, and what
+    is known of the files that hold it."""
     if digests_path(base.folder).is_file():
         (run.folder / "stages").mkdir(exist_ok=True)
         shutil.copy(digests_path(base.folder), digests_path(run.folder))
-    for name in SHARED:
+    for name in stages:
         stage = STAGES[name]
         link = run.folder / stage.output
         if not link.exists() and (base.folder / stage.output).exists():
             link.symlink_to(os.path.relpath(base.folder / stage.output, run.folder))
         (run.folder / "stages").mkdir(exist_ok=True)
-        shutil.copy(base.folder / "stages" / f"{name}.json", run.folder / "stages" / f"{name}.json")
+        if (stamp := base.folder / "stages" / f"{name}.json").exists():
+            shutil.copy(stamp, run.folder / "stages" / f"{name}.json")
 
 
-def _verdict(run: Run, stage: str, read: Reader | None, kept: Path) -> dict[str, Any]:
+def _verdict(run: Run, stage: str, planned: Planned | None, read: Reader | None, kept: Path) -> dict[str, Any]:
     """What the real environment says of a policy, and what imagination claims; kept beside what was asked."""
     cfg, weights = run.config.evaluate, sha256(run.kept(stage) / "last" / "model.safetensors")
     path = kept / ("verdict.json" if kept == run.folder else f"{weights[:16]}.json")
     asked: dict[str, Any] = {"weights": weights, "episodes": cfg.episodes, "first_seed": cfg.first_seed}
-    if stage == "global":
-        asked["icem"] = asdict(run.config.icem)
+    if planned is not None:
+        asked[planned.kind] = asdict(getattr(run.config, planned.kind))
     if isinstance(run.config.task, RobotConfig):
         asked |= {"env": json.loads(json.dumps(asdict(run.config.env))), "control_steps": run.config.task.control_steps}
     known = answered(path, asked)
@@ -253,15 +273,15 @@ def _verdict(run: Run, stage: str, read: Reader | None, kept: Path) -> dict[str,
         Ticker(stage, run.config.task.control_steps, 0, "steps", cfg.episodes) as tick,
     ):
         torch.manual_seed(run.config.seed)
-        happened = real(_controllers(run, stage), cfg.episodes, cfg.first_seed, tick=tick)
-        claimed = {} if stage == "global" or read is None else claims(run, stage, read, happened.scores["pose"])
+        happened = real(_controllers(run, stage, planned), cfg.episodes, cfg.first_seed, tick=tick)
+        claimed = {} if planned or read is None else claims(run, stage, read, happened.scores["pose"])
     write_json(path, {"asked": asked, **happened.summary(), "claims": claimed})
     return read_json(path)
 
 
-def _controllers(run: Run, stage: str) -> Callable[[int], Controller]:
-    """What makes the controller of what a stage trained."""
-    if stage == "global":
-        return planner(run)
+def _controllers(run: Run, stage: str, planned: Planned | None) -> Callable[[int], Controller]:
+    """What makes the controller of what a stage trained, or of what plans with it."""
+    if planned is not None:
+        return planner(run, *planned)
     policy = run.policy(stage)
     return lambda _: learned(run.codec, policy, run.config.cloning.forget, run.view)

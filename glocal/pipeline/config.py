@@ -15,7 +15,7 @@ from glocal.core.improve import ImproveConfig
 from glocal.core.matching import MatchingConfig
 from glocal.core.ranges import Inner, Many, Part, Processes, Range, Seed, Small
 from glocal.data.streams import RobotMapping
-from glocal.deploy.planning import ICEMConfig
+from glocal.deploy.planning import ICEMConfig, MPPIConfig
 from glocal.evaluate.gates import GateConfig
 from glocal.evaluate.probe import ProbeConfig
 from glocal.models.codecs.cameras import PictureCodecConfig
@@ -167,6 +167,7 @@ class Config:
     watch: WatchConfig = field(default_factory=WatchConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     icem: ICEMConfig = field(default_factory=ICEMConfig)
+    mppi: MPPIConfig = field(default_factory=MPPIConfig)
     clock: Clock = field(default_factory=Clock)
 
 

@@ -6,6 +6,7 @@ Where the study's policies begin from cloning, so do those of all methods.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
 from glocal.core.gradients import LINKS
 from glocal.core.improve import ImproveConfig
@@ -93,8 +94,23 @@ def _all(study: Study) -> Config:
 
 
 CLONED = ("cloning", "cloning-best", "chunks")
-PLANNED = ("icem",)
-"""What is not trained at all, but plans in the global model at every control step."""
+
+
+class Planned(NamedTuple):
+    """What plans in the global model at every control step: how, and whether about what a policy would do."""
+
+    kind: Literal["icem", "mppi"]
+    guided: bool
+
+
+PLANNED = {
+    "icem": Planned("icem", False),
+    "mppi": Planned("mppi", False),
+    "icem-prior": Planned("icem", True),
+    "mppi-prior": Planned("mppi", True),
+}
+PRIOR = "decouple"
+"""The method whose policy, of the same seed, is the prior of planning."""
 METHODS: Mapping[str, Callable[[Study], Config]] = {
     **{link: _first_order(link) for link in LINKS},
     "imagine-restarted": _restarted,
@@ -105,5 +121,5 @@ METHODS: Mapping[str, Callable[[Study], Config]] = {
     "cloning": _all,
     "cloning-best": _best,
     "chunks": _chunks,
-    "icem": lambda study: study.config,
+    **{name: _first_order(PRIOR) if how.guided else (lambda study: study.config) for name, how in PLANNED.items()},
 }

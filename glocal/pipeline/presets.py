@@ -265,6 +265,7 @@ def debug(config: Config) -> Config:
         watch=replace(config.watch, every=6, episodes=2, imagined=4),
         evaluate=replace(config.evaluate, episodes=4, filmed=2),
         icem=replace(config.icem, samples=4, iterations=2, horizon=3, elites=2),
+        mppi=replace(config.mppi, samples=4, iterations=2, horizon=3),
         probe=replace(config.probe, width=8, channels=8),
         clock=replace(config.clock, checkpoint_seconds=1.0, log_every=2),
         **fits,

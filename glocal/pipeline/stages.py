@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from glocal.core.types import FittedCodec, LearnedCodec
 from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore
 from glocal.deploy.controllers import Controller, aimless, learned, playing
-from glocal.deploy.planning import planning
+from glocal.deploy.planning import ICEM, MPPI, Guide, planning
 from glocal.evaluate.episodes import write_video
 from glocal.evaluate.report.run import write_report
 from glocal.models.codecs.cameras import CamerasCodec
@@ -308,12 +308,21 @@ def _controllers(run: Run) -> dict[str, Callable[[int], Controller]]:
     return {**controllers, "random": lambda seed: aimless(seed, build.build_spec(config).action_dim)}
 
 
-def planner(run: Run) -> Callable[[int], Controller]:
-    """What makes, for the episodes from a seed on, the controller that plans in the run's global model."""
+def planner(run: Run, kind: Literal["icem", "mppi"] = "icem", guided: bool = False) -> Callable[[int], Controller]:
+    """What makes, for the episodes from a seed on, the controller that plans in the run's global model; `guided` by its
+    policy, about what that would do."""
     config, world = run.config, run.world()
     size = build.build_spec(config).action_dim
     own = OWN_SEED * config.policy_seed
-    return lambda seed: planning(run.codec, world, config.icem, config.world.context, size, seed + own, run.view)
+    policy = run.policy("policy") if guided else None
+
+    def controller(seed: int) -> Controller:
+        told = (world, size, seed + own)
+        found = ICEM(config.icem, *told) if kind == "icem" else MPPI(config.mppi, *told)
+        guide = None if policy is None else Guide(policy, world, found.cfg.horizon)
+        return planning(run.codec, found, config.world.context, run.view, guide)
+
+    return controller
 
 
 def _judged(run: Run, name: str, controllers: Callable[[int], Controller], real: Real, episodes: int) -> Happened:

@@ -10,7 +10,7 @@ from torch import nn
 from glocal.core.improve import Policy
 from glocal.core.types import Belief
 from glocal.deploy.controllers import aimless, learned, playing, recorded_fields
-from glocal.deploy.planning import ICEMConfig, planning
+from glocal.deploy.planning import ICEM, ICEMConfig, planning
 from glocal.models.codecs.identity import IdentityCodec
 from glocal.models.policies.actor import Actor, ActorConfig, TanhNormal
 from glocal.models.policies.cloning import ChunkActor
@@ -129,7 +129,7 @@ def test_plans_are_told_the_same():
             return super().begin(replace(segment, obs=segment.obs[..., -1:], action=segment.action[..., -1:]), key)
 
     cfg = ICEMConfig(samples=4, iterations=1, horizon=2, elites=2)
-    controller = planning(Hiding(TABLE), Told(), cfg, 2, 1, seed=0)
+    controller = planning(Hiding(TABLE), ICEM(cfg, Told(), 1, seed=0), 2)
     next(controller)
     controller.send(seen((-0.8, 0.0)))
     controller.send(seen((0.6, 0.4)))
