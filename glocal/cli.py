@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -210,6 +211,11 @@ def play(arguments: list[str]) -> None:
     play_run(arguments)
 
 
+def bench(arguments: list[str]) -> None:
+    """`glocal bench VERB ...`."""
+    import_module("glocal_bench.cli").main(arguments)
+
+
 def data(arguments: list[str]) -> None:
     """`glocal data VERB ...`."""
     if not arguments or arguments[0] not in (*LOGS, *HELP):
@@ -291,6 +297,7 @@ VERBS = {
         play,
         "drive a run's global model from a web page, by mouse, keys or gamepad, beside the real environment",
     ),
+    "bench": Verb(bench, "the logs of the bench's tasks: record TASK FOLDER, check TASK FOLDER, list"),
     "data": Verb(
         data,
         "robot logs: inspect, preview, doctor, label, convert, merge or split a dataset of any known format, and "

@@ -5,8 +5,8 @@
 source "$(dirname "$0")/with_tasks.sh"
 export MUJOCO_GL=${MUJOCO_GL:-egl}
 out=${OUT:-out/fetch_push_seen}
-[ -e "$out/logs" ] || .venv/bin/python runs/record_fetch.py "$out/logs" --env FetchPushDense-v4 --episodes 800 --told pictures
-view=$(cd runs && ../.venv/bin/python -c 'import json, record_fetch; print(json.dumps(record_fetch.VIEW))')
+[ -e "$out/logs" ] || .venv/bin/glocal bench record fetch-push-seen "$out/logs"
+view=$(.venv/bin/python -c 'import json; from glocal_bench.record.fetch import VIEW; print(json.dumps(VIEW))')
 seen "${PRESET:-robot-points}" "$out" --env FetchPush-v4 \
     --env.options width=96 height=96 "default_camera_config=$view" \
     --env.senses 'observation.images.front=render()' 'observation.gripper=observation[0:3,9:11,20:25]' \

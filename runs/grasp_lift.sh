@@ -3,5 +3,5 @@
 # steps at 5 a second, 2.2 h), judged in 100 episodes of 100 control steps (20 s).
 source "$(dirname "$0")/with_tasks.sh"
 out=${OUT:-out/grasp_lift}
-[ -e "$out/logs" ] || .venv/bin/python runs/record_grasp.py "$out/logs" --episodes 200 --steps 200
+[ -e "$out/logs" ] || .venv/bin/glocal bench record grasp-lift "$out/logs"
 .venv/bin/glocal run grasp-lift --logs "$out/logs" --run "$out/run" --threads "${THREADS:-1}" --processes 1

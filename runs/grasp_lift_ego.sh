@@ -7,6 +7,6 @@ source "$(dirname "$0")/with_tasks.sh"
 export MUJOCO_GL=${MUJOCO_GL:-egl}
 out=${OUT:-out/grasp_lift_ego}
 [ -e "$out/logs" ] ||
-    .venv/bin/python runs/record_grasp.py "$out/logs" --episodes 200 --steps 200 --camera head --told "${TOLD:-own}"
+    .venv/bin/glocal bench record grasp-lift-ego "$out/logs" --told "${TOLD:-own}"
 seen "${PRESET:-robot-memory}" "$out" --env glocal/GraspLift-v0 --env.options head=64 \
     --env.senses 'observation.images.head=head' --task.control-steps 100 --learn.episode 32 "$@"

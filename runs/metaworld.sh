@@ -6,5 +6,5 @@
 task=${1:?name a task: push-v3, drawer-open-v3 or pick-place-v3}
 source "$(dirname "$0")/with_tasks.sh"
 out=${OUT:-out/metaworld/$task}
-[ -e "$out/logs" ] || .venv/bin/python runs/record_metaworld.py "$out/logs" --task "$task"
+[ -e "$out/logs" ] || .venv/bin/glocal bench record "metaworld-${task%-v3}" "$out/logs"
 .venv/bin/glocal run "metaworld-${task%-v3}" --logs "$out/logs" --run "$out/run" --threads "${THREADS:-1}" --processes 1

@@ -9,7 +9,7 @@ export MUJOCO_GL=${MUJOCO_GL:-egl}
 out=${OUT:-out/push_cube_ego}
 LOGS=${LOGS:-$out/logs}
 [ -e "$LOGS" ] ||
-    .venv/bin/python runs/record_cube.py "$LOGS" --episodes 1080 --steps 200 --camera head --told "${TOLD:-own}"
+    .venv/bin/glocal bench record push-cube-ego "$LOGS" --told "${TOLD:-own}"
 if [ -n "${MARKS:-}" ]; then
     marked=$out/marked/logs
     [ -e "$out/marks.csv" ] || .venv/bin/python runs/mark_frames.py "$LOGS" "$out/marks.csv"

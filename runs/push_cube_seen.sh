@@ -5,6 +5,6 @@
 source "$(dirname "$0")/with_tasks.sh"
 export MUJOCO_GL=${MUJOCO_GL:-egl}
 out=${OUT:-out/push_cube_seen}
-[ -e "$out/logs" ] || .venv/bin/python runs/record_cube.py "$out/logs" --episodes 200 --steps 200 --camera above
+[ -e "$out/logs" ] || .venv/bin/glocal bench record push-cube-seen "$out/logs"
 seen "${PRESET:-robot-points}" "$out" --env glocal/PushCube-v0 --env.senses 'observation.images.above=render()' \
     --task.control-steps 300 --learn.episode 48 "$@"

@@ -1,5 +1,6 @@
 """Small robot logs of Push-T for tests: made by runs/record_logs.py, once in a session."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,12 @@ def script(name: str, *arguments: object) -> None:
     subprocess.run(
         [sys.executable, ROOT / "runs" / f"{name}.py", *map(str, arguments)], check=True, capture_output=True
     )
+
+
+def bench(*arguments: object, **env: str) -> None:
+    """`glocal bench ...`, in a process of its own: how MuJoCo draws is settled when it is imported."""
+    command = [sys.executable, "-c", "from glocal.cli import main; main()", "bench", *map(str, arguments)]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | env)
 
 
 @lru_cache(maxsize=1)

@@ -1,24 +1,19 @@
 """What recordings of play hold, and what a joystick can say."""
 
-import sys
-from importlib import import_module
-
 import numpy as np
 import pytest
 
-from tests.logs import ROOT
+from glocal.runtime.files import UserError
 
 pytest.importorskip("mujoco", reason="mujoco is not installed, which the environments need: pip install -e '.[tasks]'")
 
+from glocal_bench.record import cube, grasp, playing
 from glocal_envs.pictures import Pictures
 
 
-@pytest.fixture(params=["record_cube", "record_grasp"])
-def play(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(ROOT / "runs"))
-    yield import_module(request.param).PLAY
-    for name in ("record_cube", "record_grasp", "playing"):
-        sys.modules.pop(name, None)
+@pytest.fixture(params=[cube, grasp])
+def play(request: pytest.FixtureRequest):
+    return request.param.PLAY
 
 
 def test_intents_are_chosen_as_often_as_is_said(play):
@@ -51,8 +46,7 @@ def test_a_switch_is_at_one_limit_or_the_other_and_the_rest_within_theirs(play):
 
 
 def test_the_same_number_is_the_same_episode_and_shorter_ones_are_its_beginning(play):
-    recording = import_module("playing").Recording
-    record = import_module("playing").record_episode
+    recording, record = playing.Recording, playing.record_episode
     whole, again, other = (record(play, recording(9, 12, seed), number) for seed, number in ((0, 3), (0, 3), (0, 4)))
     short = record(play, recording(1, 5), 3)
     for name, rows in whole.items():
@@ -62,7 +56,6 @@ def test_the_same_number_is_the_same_episode_and_shorter_ones_are_its_beginning(
 
 def test_a_row_is_what_was_seen_before_its_action_and_what_that_was_worth(play, monkeypatch):
     monkeypatch.setattr(Pictures, "draw", lambda _, data, *how: np.full((*how[1:], 3), round(data.time * 50), np.uint8))
-    playing = import_module("playing")
     rows = playing.record_episode(play, playing.Recording(1, 4, 5, "head", "own"), 2)
     env = play.env(render_mode="rgb_array", width=64, height=64, camera="head")
     obs, _ = env.reset(seed=int(np.random.default_rng([5, 2]).integers(2**31)))
@@ -75,9 +68,8 @@ def test_a_row_is_what_was_seen_before_its_action_and_what_that_was_worth(play, 
         assert rows["next.reward"][t] == pytest.approx(reward)
 
 
-def test_left_alone_the_gripper_stays_as_it_is(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "runs"))
-    play = import_module("record_grasp").PLAY
+def test_left_alone_the_gripper_stays_as_it_is():
+    play = grasp.PLAY
     hand = play.intents["pause"].hand(np.random.default_rng(0))
     next(hand)
     for grip in (1.0, 0.0, 1.0):
@@ -92,6 +84,5 @@ def test_left_alone_the_gripper_stays_as_it_is(monkeypatch):
     ({"camera": "side"}, "--camera is side, expected one of .*head"),
 ])  # fmt: skip
 def test_a_recording_that_cannot_be_is_refused_before_anything_is_played(play, tmp_path, what, said):
-    playing = import_module("playing")
-    with pytest.raises(SystemExit, match=said):
+    with pytest.raises(UserError, match=said):
         playing.record(play, tmp_path, playing.Recording(**{"episodes": 10**6, "steps": 10, **what}), 1)

@@ -10,7 +10,7 @@ import pytest
 from glocal.data.formats import open_dataset
 from glocal.data.propose_robot import propose_robot
 from glocal.pipeline.real import check_environment
-from tests.logs import ROOT, script
+from tests.logs import bench
 
 pytest.importorskip("mujoco", reason="mujoco is not installed, which Push-Cube needs: pip install -e '.[tasks]'")
 
@@ -18,7 +18,7 @@ from glocal.pipeline.config import EnvConfig, RobotConfig
 
 
 def test_what_is_proposed_for_the_logs_fits_the_environment(tmp_path):
-    script("record_cube", str(tmp_path / "logs"), "--episodes", "2", "--steps", "60", "--processes", "1")
+    bench("record", "push-cube", tmp_path / "logs", "--episodes", "2", "--steps", "60", "--processes", "1")
     dataset = open_dataset(tmp_path / "logs")
     mapping, _ = propose_robot(dataset)
     assert [one.name for one in mapping.streams] == ["proprio", "command", "place", "task"]
@@ -36,9 +36,7 @@ def test_with_a_camera_cube_and_goal_are_seen_and_not_told(tmp_path):
     tried = subprocess.run([sys.executable, "-c", drawn], capture_output=True, text=True, check=False, env=env)
     if tried.returncode:
         pytest.skip(f"nothing can be drawn here: {tried.stderr.splitlines()[-1]}")
-    command = [sys.executable, str(ROOT / "runs" / "record_cube.py"), str(folder), "--camera", "above"]
-    short = ("--episodes", "2", "--steps", "12", "--processes", "1")
-    subprocess.run([*command, *short], capture_output=True, check=True, env=env)
+    bench("record", "push-cube-seen", folder, "--episodes", 2, "--steps", 12, "--processes", 1, MUJOCO_GL="egl")
     dataset = open_dataset(folder)
     mapping, _ = propose_robot(dataset)
     assert [one.name for one in mapping.streams] == ["proprio", "command", "place"]

@@ -9,7 +9,7 @@ import pytest
 from glocal.data.formats import open_dataset
 from glocal.data.propose_robot import propose_robot
 from glocal.pipeline.real import check_environment
-from tests.logs import ROOT, script
+from tests.logs import ROOT, bench
 
 pytest.importorskip(
     "gymnasium_robotics", reason="gymnasium_robotics is not installed, which has Fetch: pip install -e '.[tasks]'"
@@ -17,7 +17,7 @@ pytest.importorskip(
 
 from glocal.pipeline.config import EnvConfig, RobotConfig
 
-PLAY = ("--episodes", "3", "--steps", "100", "--processes", "1", "--told")
+PLAY = ("--episodes", "3", "--steps", "100", "--processes", "1")
 
 
 def senses(name: str) -> tuple[str, ...]:
@@ -26,8 +26,8 @@ def senses(name: str) -> tuple[str, ...]:
 
 
 def test_places_are_those_of_the_same_play_each_in_the_rooms_axes(tmp_path):
-    script("record_fetch", tmp_path / "all", *PLAY, "everything")
-    script("record_fetch", tmp_path / "places", *PLAY, "places")
+    bench("record", "fetch-push", tmp_path / "all", *PLAY)
+    bench("record", "fetch-push-places", tmp_path / "places", *PLAY)
     told = open_dataset(tmp_path / "all").episode(0, ["observation.observation", "action"])
     dataset = open_dataset(tmp_path / "places")
     places = dataset.episode(0, ["observation.gripper", "observation.object", "action"])
@@ -46,6 +46,6 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path):
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "mine").write_text("kept")
     with pytest.raises(CalledProcessError) as refused:
-        script("record_fetch", tmp_path / "logs", *PLAY, "places")
+        bench("record", "fetch-push", tmp_path / "logs", *PLAY)
     assert b"exists" in refused.value.stderr
     assert [path.read_text() for path in (tmp_path / "logs").iterdir()] == ["kept"]

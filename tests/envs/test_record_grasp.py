@@ -6,7 +6,7 @@ import pytest
 from glocal.data.formats import open_dataset
 from glocal.data.propose_robot import propose_robot
 from glocal.pipeline.real import check_environment
-from tests.logs import script
+from tests.logs import bench
 
 pytest.importorskip("mujoco", reason="mujoco is not installed, which the environment needs: pip install -e '.[tasks]'")
 
@@ -14,7 +14,7 @@ from glocal.pipeline.config import EnvConfig, RobotConfig
 
 
 def test_what_is_proposed_for_the_logs_fits_the_environment(tmp_path):
-    script("record_grasp", str(tmp_path / "logs"), "--episodes", "2", "--steps", "90", "--processes", "1")
+    bench("record", "grasp-lift", tmp_path / "logs", "--episodes", "2", "--steps", "90", "--processes", "1")
     dataset = open_dataset(tmp_path / "logs")
     mapping, _ = propose_robot(dataset)
     assert [one.name for one in mapping.streams] == ["joints", "hand", "command", "task"]

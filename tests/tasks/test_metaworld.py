@@ -13,7 +13,7 @@ from glocal.pipeline.config import EnvConfig, RobotConfig
 from glocal.pipeline.real import check_environment, open_robot
 from glocal.runtime.files import UserError
 from glocal.tasks.robot import begin, make
-from tests.logs import script
+from tests.logs import bench
 
 pytest.importorskip("metaworld", reason="metaworld is not installed")
 ID, GOALS = "Meta-World/MT1", 5
@@ -87,7 +87,7 @@ def test_options_that_do_not_do_are_one_sentence(options, said):
 def test_recordings_are_rewarded_where_there_is_success_and_leave_out_what_never_changes(tmp_path):
     logs = tmp_path / "logs"
     counts = ("--scripted", 2, "--cloned", 1, "--random", 1, "--play", 1)
-    script("record_metaworld", logs, "--task", "drawer-open-v3", *counts, "--steps", 130)
+    bench("record", "metaworld-drawer-open", logs, *counts, "--steps", 130)
     dataset = open_dataset(logs)
     mapping = robot_mapping_of(logs, dataset)
     assert misfits(mapping, dataset) == [] and (dataset.fps, mapping.stride, mapping.action_dim) == (80, 5, 4)

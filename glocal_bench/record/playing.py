@@ -7,7 +7,6 @@ as were asked for, or until the environment ends it. Rewards, success and ends a
 is recorded, what it shows takes the place of what is tracked (`observation.task`).
 """
 
-import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -161,10 +160,10 @@ def record_episode(play: Play, what: Recording, number: int) -> dict[str, Array]
     return {name: np.array(rows[name], feature.dtype) for name, feature in recorded.items()}
 
 
-def main(play: Play, about: str | None) -> None:
-    """The command line of a script that records play."""
+def recorder(play: Play) -> Callable[..., None]:
+    """What records play, and how it is called from the command line."""
 
-    def run(
+    def main(
         out: tyro.conf.Positional[Path], recording: tyro.conf.OmitArgPrefixes[Recording], processes: int = 2
     ) -> None:
         """Record play.
@@ -176,20 +175,17 @@ def main(play: Play, about: str | None) -> None:
         """
         record(play, out, recording, processes)
 
-    tyro.cli(run, description=about)
+    return main
 
 
 def record(play: Play, out: Path, what: Recording, processes: int) -> None:
     """Record play into a folder, which must not exist."""
     for name, count in {"episodes": what.episodes, "steps": what.steps, "processes": processes}.items():
         if count < 1:
-            sys.exit(f"--{name} is {count}, expected at least 1")
+            raise UserError(f"--{name} is {count}, expected at least 1")
     if what.camera not in {None, *play.sides}:
-        sys.exit(f"--camera is {what.camera}, expected one of {', '.join(play.sides)}")
-    try:
-        check_new(out)
-    except UserError as error:
-        sys.exit(str(error))
+        raise UserError(f"--camera is {what.camera}, expected one of {', '.join(play.sides)}")
+    check_new(out)
     tick = Ticker("record", what.episodes, unit="steps", per_iteration=what.steps)
     with ProcessPoolExecutor(processes) as pool, tick:
         work = pool.map(partial(record_episode, play, what), range(what.episodes))

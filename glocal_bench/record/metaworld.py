@@ -1,7 +1,7 @@
 """Logs of a Meta-World task: demonstrations as World4RL (arXiv 2509.19080) takes them, and play; LeRobotDataset v3.0,
 80 steps a second.
 
-    python runs/record_metaworld.py out/push --task push-v3
+    glocal bench record metaworld-push out/push
 
 Of the episodes 50 are of the script that comes with Meta-World, made clumsy by noise, 150 of a policy that is cloned
 from those, and 30 of random actions, as there; in 250 more somebody plays with the object, with no task in mind: shoves
@@ -108,7 +108,7 @@ def playful(rng: np.random.Generator) -> Act:
     def act(obs: Array) -> Array:
         nonlocal hand, left
         if not left:
-            hand, left = rng.choice([shove, carry, carry, wander])(rng), int(rng.integers(8, 33))
+            hand, left = (shove, carry, carry, wander)[rng.choice(4)](rng), int(rng.integers(8, 33))
         left -= 1
         return hand(obs)
 
@@ -277,7 +277,3 @@ def main(
     print(
         f"{total * steps // HOLD} control steps", *told([kind for kind, _ in made], [one for _, one in made]), sep="\n"
     )
-
-
-if __name__ == "__main__":
-    tyro.cli(main, description=__doc__)

@@ -1,8 +1,8 @@
 """Play on Fetch, as a person would record it who tries this and that: LeRobotDataset v3.0, 25 steps a second.
 
-    python runs/record_fetch.py out/fetch_push --env FetchPushDense-v4 --episodes 800
-    python runs/record_fetch.py out/fetch_push_places --env FetchPushDense-v4 --episodes 800 --told places
-    MUJOCO_GL=egl python runs/record_fetch.py out/fetch_push_seen --env FetchPushDense-v4 --episodes 800 --told pictures
+    glocal bench record fetch-push out/fetch_push
+    glocal bench record fetch-push-places out/fetch_push_places
+    MUJOCO_GL=egl glocal bench record fetch-push-seen out/fetch_push_seen
 
 A script holds the controls (Cartesian steps of the gripper, and its width). Its intent changes every second or two: to
 bring the object to the goal, or elsewhere, or to shove it about from any side and at any speed, or to wander, or to
@@ -241,7 +241,3 @@ def _counted(work: Iterator[dict[str, Array]], tick: Ticker) -> Iterator[dict[st
     for number, episode in enumerate(work):
         yield episode
         tick(number + 1)
-
-
-if __name__ == "__main__":
-    tyro.cli(main, description=__doc__)

@@ -1,19 +1,20 @@
 """Play on grasp and lift, as a person would teleoperate it: LeRobotDataset v3.0, 5 steps a second.
 
-    python runs/record_grasp.py out/grasp_lift --episodes 200 --steps 200
-    python runs/record_grasp.py out/grasp_lift_ego --episodes 200 --steps 200 --camera head --told own
+    glocal bench record grasp-lift out/grasp_lift
+    glocal bench record grasp-lift-ego out/grasp_lift_ego
 
-(`playing.py`). The intent is to lift the cube and hold it, or carry it somewhere and let go there; to grasp beside it;
-to shove it with the closed or the open hand; to drag it away from the rim; to move about with the gripper opening
-and closing; to jerk the joystick, or to leave it alone. Pictures need `MUJOCO_GL=egl` where there is no screen.
+How a joystick is held is told in `playing.py`. The intent is to lift the cube and hold it, or carry it somewhere and
+let go there; to grasp beside it; to shove it with the closed or the open hand; to drag it away from the rim; to move
+about with the gripper opening and closing; to jerk the joystick, or to leave it alone. Pictures need `MUJOCO_GL=egl`
+where there is no screen.
 """
 
 from functools import partial
 
 import numpy as np
-from playing import Hand, Intent, Play, jerk, main
 
 from glocal.data.dataset import Array
+from glocal_bench.record.playing import Hand, Intent, Play, jerk, recorder
 from glocal_envs.grasp_lift import HIGH, LIMITS, LOW, NAMES, TABLE, GraspLift
 from glocal_envs.scripted import holds, lift, move_hand
 
@@ -110,6 +111,4 @@ PLAY = Play(
     task="lift the cube from the tray",
 )
 
-
-if __name__ == "__main__":
-    main(PLAY, __doc__)
+main = recorder(PLAY)

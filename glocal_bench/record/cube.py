@@ -1,20 +1,21 @@
 """Play on Push-Cube, as a person with a joystick would record it: LeRobotDataset v3.0, 5 steps a second.
 
-    python runs/record_cube.py out/push_cube --episodes 200 --steps 200
-    python runs/record_cube.py out/push_cube_seen --episodes 200 --steps 200 --camera above
-    python runs/record_cube.py out/push_cube_ego --episodes 200 --steps 200 --camera head --told own
+    glocal bench record push-cube out/push_cube
+    glocal bench record push-cube-seen out/push_cube_seen
+    glocal bench record push-cube-ego out/push_cube_ego --episodes 200
 
-(`playing.py`). The intent is to push the cube to the goal, or elsewhere, or past the middle of the cube so that it
-slips away; to walk straight into it, with whichever side of the body; to walk about, or up to a wall and back; to jerk
-the joystick at random, or to leave it alone. Pictures need `MUJOCO_GL=egl` where there is no screen.
+How a joystick is held is told in `playing.py`. The intent is to push the cube to the goal, or elsewhere, or past the
+middle of the cube so that it slips away; to walk straight into it, with whichever side of the body; to walk about, or
+up to a wall and back; to jerk the joystick at random, or to leave it alone. Pictures need `MUJOCO_GL=egl` where there
+is no screen.
 """
 
 from functools import partial
 
 import numpy as np
-from playing import FPS, Hand, Intent, Play, jerk, main, pause
 
 from glocal.data.dataset import Array
+from glocal_bench.record.playing import FPS, Hand, Intent, Play, jerk, pause, recorder
 from glocal_envs.push_cube import LIMITS, NAMES, PushCube
 from glocal_envs.scripted import from_robot, go, push
 
@@ -104,6 +105,4 @@ PLAY = Play(
     task="push the cube to the goal",
 )
 
-
-if __name__ == "__main__":
-    main(PLAY, __doc__)
+main = recorder(PLAY)

@@ -1,0 +1,1 @@
+"""Scripts that play, and what they do recorded."""
