@@ -18,7 +18,7 @@ from glocal.tasks.pusht import PushTConfig
 
 ROOT = Path(__file__).parent.parent
 TRAINING = [f"train {stage}" for stage in TRAINED]
-ASKED = [verb for verb in VERBS if verb not in ("train", "data", "export", "rollout", "play")] + TRAINING
+ASKED = [verb for verb in VERBS if verb not in ("train", "bench", "data", "export", "rollout", "play")] + TRAINING
 
 
 def printed(capsys, line: str) -> str:
