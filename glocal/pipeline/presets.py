@@ -280,7 +280,7 @@ def _tiny(codec: Any) -> Any:
     if isinstance(codec, CompactCodecConfig):
         return replace(codec, numbers=8, width=8)
     if isinstance(codec, EgocentricCodecConfig):
-        return replace(codec, colours=4, width=8, rows=4)
+        return replace(codec, colours=4, width=8, rows=4, led=10)
     if isinstance(codec, TokenizerConfig):
         return replace(codec, tokens=4, channels=2, size=0)
     return replace(codec, points=4, width=8)

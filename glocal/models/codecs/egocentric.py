@@ -158,8 +158,7 @@ class EgocentricCodec(LearnedCodec):
         """What is observed now, with what it does not show carried along from before."""
         (felt, here, sure), (feels, there, shown) = self._parts(before), self._parts(now)
         seen = shown == 1
-        motion = self.around.motion(felt, feels, (here, there), seen & (sure == 1))
-        carried = motion.carried(here).clamp(-FARTHEST, FARTHEST)
+        carried = self.around.motion(felt, feels).carried(here).clamp(-FARTHEST, FARTHEST)
         known = (~seen & (sure > NEVER))[..., None]
         places = torch.where(known, carried, there)
         surer = torch.where(seen, shown, (1 - self.cfg.forget) * sure)

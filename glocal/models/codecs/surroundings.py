@@ -1,14 +1,19 @@
 """Where things are around a robot that moves, in its own frame, found without labels.
 
 What stands still moves, as the robot sees it, as the robot does, backwards. So two things are learned together: where
-each thing is, from how it looks in a picture, and how far the robot went and turned between two pictures. Where a thing
-is carried to by that has to be where it is seen then: nearer to it than to where it is seen at other moments (InfoNCE,
-arXiv 1807.03748). Of that nothing comes but places in a plane, up to their units and where the axes point: what is
-pushed meanwhile is the exception, and counts for little.
+each thing is, from how it looks in a picture, and how far the robot went and turned between two pictures, from what
+it feels. Where a thing is carried to by that has to be where it is seen then: nearer to it than to where it is seen at
+other moments (InfoNCE, arXiv 1807.03748). Of that nothing comes but places in a plane, up to their units.
+
+That alone leaves the motion vague: walls and floors, of which pictures show a part, and what is pushed do not move as
+what stands still does, and draw it towards none. So each thing has a motion of its own beside it, by which it alone is
+carried as near as can be to where it is seen then; the thing that is brought nearest, as against where it would be if
+it had stayed, tells the robot's motion from half of training on, and places are learned of that.
 
 What is not seen is where it was carried to, so that what has left the picture is not forgotten.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -20,20 +25,22 @@ from glocal.core.compasses import rotate
 from glocal.core.nets import mlp
 from glocal.core.ranges import Amount, Range, Share, Width
 
-FIELD = 0.7
-"""The bearing of what is at the edge of a picture, to begin with, in radians."""
 FARTHEST = 1.5
 """Of the logarithm of the range, how far it may stray from what the size says."""
-ASIDE = 0.3
-"""Radians that a bearing may stray from what the place in the picture says."""
+TIGHT, ASIDE = 0.05, 0.3
+"""Radians that a bearing may stray from what the place in the picture says: while the motion is not known, and then."""
+NEAREST = 0.15
+"""Added, in squares, to the distance that the kernel's scale goes with."""
+CLOSE = 0.05
+"""Of how far apart places of a thing are, what counts as close where it is carried by its own motion."""
+SLOWLY = 0.98
+"""Decay of the moving average of how much nearer things are brought."""
 STEP = 0.3
 """Typical shift and turn of a control step, to begin with."""
 TAIL = 1.5
 """How fast the kernel falls off: its tails are those of a Student distribution of two degrees of freedom."""
 SHARP = -1.0
-"""Logarithm of the kernel's scale, to begin with."""
-FELT_ALONE = 0.25
-"""Share of the windows whose motion is told by what is felt alone."""
+"""Logarithm of the kernel's scale, as a share of the distance, to begin with."""
 FEWEST = 10
 """Windows in which a thing is seen twice, for it to count."""
 
@@ -43,6 +50,18 @@ class Motion(NamedTuple):
 
     shift: Float[Tensor, "*batch 2"]
     turn: Float[Tensor, "*batch"]
+
+    def each(self, places: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
+        """The same, of one place for each motion."""
+        return self.carried(places[..., None, :])[..., 0, :]
+
+    def at(self, index: Any) -> "Motion":
+        """Of some of the batch."""
+        return Motion(self.shift[index], self.turn[index])
+
+    def detach(self) -> "Motion":
+        """The same, of which nothing is learned."""
+        return Motion(self.shift.detach(), self.turn.detach())
 
     def carried(self, places: Float[Tensor, "*batch k 2"]) -> Float[Tensor, "*batch k 2"]:
         """Where what was at some places is afterwards, if it stood still."""
@@ -73,6 +92,10 @@ class SurroundingsConfig:
     """Of the windows that it is learned from: things are carried by as many control steps, less one, at most."""
     compared: Annotated[int, Range(1, 100)] = 3
     """Later moments of a window that things are carried to."""
+    view: Annotated[float, Range(10.0, 170.0)] = 75.0
+    """Degrees from the left to the right edge of a camera's pictures; that of most is between 60 and 90."""
+    led: Annotated[int, Range(0, 10**9)] = 1500
+    """Updates after which one thing's motion is that of the robot; about half of all."""
     noise: Amount = 0.02
     """Standard deviation of the noise on how things look, in training."""
     forget: Share = 0.05
@@ -84,16 +107,22 @@ class Surroundings(nn.Module):
     numbers have a deviation of about one."""
 
     usual: Tensor
+    nearer: Tensor
+    """How far each thing, carried by a motion of its own, is from where it is seen then, over how far it would be had
+    it stayed; medians, 1 to begin with."""
+    updates: Tensor
 
     def __init__(self, cfg: SurroundingsConfig, things: int, numbers: int, felt: int):
         super().__init__()
         self.cfg, self.things = cfg, things
         self.place = Each(things, numbers, cfg.width, 2)
-        self.field = nn.Parameter(torch.tensor(FIELD))
+        self.edge = math.radians(cfg.view) / 2
         self.register_buffer("usual", torch.zeros(things))
         self.sharp = nn.Parameter(torch.full((things,), SHARP))
         self.felt = mlp(2 * felt, cfg.width, 2, 3)
-        self.watched = mlp(2 * felt + 5 * things, 2 * cfg.width, 2, 3, last_scale=0.0)
+        self.own = nn.Parameter(torch.zeros(things, 2 * felt + 1, 3))
+        self.register_buffer("nearer", torch.ones(things))
+        self.register_buffer("updates", torch.zeros(()))
 
     @torch.no_grad()
     def fit_statistics(self, looks: Looks) -> None:
@@ -106,52 +135,80 @@ class Surroundings(nn.Module):
         the place in the picture, and a range that goes with one over the root of the area."""
         far, aside = self.place(looks.numbers).unbind(-1)
         reach = (FARTHEST * (far / FARTHEST).tanh() + self.usual - 0.5 * looks.area).exp()
-        bearing = self.field * looks.middle + ASIDE * aside.tanh()
+        bearing = self.edge * looks.middle + (ASIDE if self.known else TIGHT) * aside.tanh()
         return torch.stack([reach * bearing.cos(), -reach * bearing.sin()], dim=-1)
 
-    def motion(
-        self,
-        before: Float[Tensor, "*batch d"],
-        after: Float[Tensor, "*batch d"],
-        places: tuple[Tensor, Tensor] | None = None,
-        both: Bool[Tensor, "*batch k"] | None = None,
-    ) -> Motion:
-        """How the robot moved between two control steps, by what it feels before and after, and by the places, before
-        and after, of things that are seen in `both`."""
+    @property
+    def known(self) -> bool:
+        """Whether the robot's motion is that of one of the things."""
+        return bool(self.updates >= self.cfg.led)
+
+    @property
+    def leader(self) -> int:
+        """The thing whose motion that is."""
+        return int(self.nearer.argmin())
+
+    def motion(self, before: Float[Tensor, "*batch d"], after: Float[Tensor, "*batch d"]) -> Motion:
+        """How the robot moved between two control steps, by what it feels before and after."""
         felt = torch.cat([before, after], dim=-1)
-        found = self.felt(felt)
-        if places is not None and both is not None:
-            weight = both[..., None].to(felt)
-            here, there = places
-            told = torch.cat([here, (there - here) / (0.5 * STEP)], dim=-1) * weight
-            found = found + self.watched(torch.cat([felt, told.flatten(-2), weight[..., 0]], dim=-1))
-        return Motion(STEP * found[..., :2], STEP * found[..., 2])
+        if self.known:
+            every = self._own(felt)
+            return Motion(every.shift[..., self.leader, :], every.turn[..., self.leader])
+        found = STEP * self.felt(felt)
+        return Motion(found[..., :2], found[..., 2])
+
+    def _own(self, felt: Float[Tensor, "*batch e"]) -> Motion:
+        """The motion of each thing by itself, (*batch, k)."""
+        told = torch.cat([felt, torch.ones_like(felt[..., :1])], dim=-1)
+        found = torch.einsum("...e,kem->...km", told, self.own)
+        return Motion(found[..., :2], found[..., 2])
 
     def loss(self, looks: Looks, felt: Float[Tensor, "b t d"]) -> tuple[Tensor, dict[str, Tensor], Float[Tensor, " k"]]:
         """A scalar to minimise on windows (B, T, ...) of consecutive control steps: what cannot be told by where things
-        are carried to, by what is felt alone and by places, too; metrics; and the same for each thing (`missed`)."""
+        are carried to, and how far off things are that are carried by motions of their own; metrics; and the former for
+        each thing (`missed`)."""
         numbers = looks.numbers + self.cfg.noise * torch.randn_like(looks.numbers)
         places, rows = self.places(looks._replace(numbers=numbers)), looks.seen.shape[1]
-        watching = torch.rand(len(felt), 1, 1, device=felt.device) >= FELT_ALONE
-        before, after = felt[:, :-1], felt[:, 1:]
-        both = looks.seen[:, :-1] & looks.seen[:, 1:]
-        motions = {
-            "felt": self.motion(before, after),
-            "watched": self.motion(before, after, (places[:, :-1], places[:, 1:]), both & watching),
-        }
+        motion = self.motion(felt[:, :-1], felt[:, 1:])
+        motion = motion.detach() if self.known else motion
+        own, found = self._own(torch.cat([felt[:, :-1], felt[:, 1:]], dim=-1)), places.detach()
         later = set((1 + torch.randperm(rows - 1)[: self.cfg.compared]).tolist())
-        metrics: dict[str, Tensor] = {}
-        each = felt.new_zeros(0, self.things)
-        for name, motion in motions.items():
-            carried, missed = places[:, 0], []
-            for t in range(1, rows):
-                carried = Motion(motion.shift[:, t - 1], motion.turn[:, t - 1]).carried(carried)
-                if t in later:
-                    missed.append(self.missed(carried, places[:, t], looks.seen[:, 0] & looks.seen[:, t]))
-            each = torch.stack(missed)
-            counted = each.isfinite()
-            metrics[name] = each[counted].mean() if counted.any() else 0.0 * carried.sum()
-        return torch.stack(list(metrics.values())).sum(), metrics, each.nanmean(0)
+        carried, alone, missed, strayed = places[:, 0], found[:, 0], [], []
+        for t in range(1, rows):
+            carried = motion.at((slice(None), t - 1)).carried(carried)
+            alone = own.at((slice(None), t - 1)).each(alone)
+            if t in later:
+                seen = looks.seen[:, 0] & looks.seen[:, t]
+                missed.append(self.missed(carried, places[:, t], seen))
+                strayed.append(self._strayed(found[:, 0], alone, found[:, t], seen))
+        if self.training:
+            self.updates += 1
+        told, off = torch.stack(missed), torch.stack(strayed)
+        metrics = {"carried": _mean(told), "alone": _mean(off)}
+        return torch.stack(list(metrics.values())).sum(), metrics, told.nanmean(0)
+
+    def _strayed(
+        self,
+        before: Float[Tensor, "b k 2"],
+        carried: Float[Tensor, "b k 2"],
+        places: Float[Tensor, "b k 2"],
+        seen: Bool[Tensor, "b k"],
+    ) -> Float[Tensor, " k"]:
+        """How far things are, carried by motions of their own, from where they are seen then: a loss for which it
+        counts most whether they are close; NaN where they are seen too seldom. Also notes in `nearer` how much carrying
+        helps."""
+        off, stayed = (carried - places).norm(dim=-1), (before - places).norm(dim=-1)
+        count = seen.sum(0)
+        enough = count >= FEWEST
+        middle = (places * seen[..., None]).sum(0) / count.clamp_min(1)[:, None]
+        apart = (((places - middle).square().sum(-1) * seen).sum(0) / count.clamp_min(1)).sqrt().clamp_min(1e-6)
+        loss = ((1 + (off / (CLOSE * apart)).square()).log() * seen).sum(0) / count.clamp_min(1)
+        with torch.no_grad():
+            medians = [torch.where(seen, x, torch.nan).nanmedian(0).values for x in (off, stayed)]
+            now = (medians[0] / medians[1].clamp_min(1e-6)).clamp_max(2)
+            if self.training:
+                self.nearer.copy_(torch.where(enough, SLOWLY * self.nearer + (1 - SLOWLY) * now, self.nearer))
+        return torch.where(enough, loss, torch.nan)
 
     def missed(
         self, carried: Float[Tensor, "b k 2"], places: Float[Tensor, "b k 2"], seen: Bool[Tensor, "b k"]
@@ -159,13 +216,20 @@ class Surroundings(nn.Module):
         """For each thing, how badly it is told which of the windows it was carried in, by where it is carried to: from
         0 to 1, where it cannot be told at all; NaN where it is seen too seldom."""
         away = torch.cdist(carried.transpose(0, 1), places.transpose(0, 1), compute_mode="donot_use_mm_for_euclid_dist")
-        near = -TAIL * (1 + away.square() / (2 * self.sharp.exp()[:, None, None].square())).log()
+        reach = (carried.square().sum(-1) + NEAREST**2).sqrt().T[..., None]
+        near = -TAIL * (1 + away.square() / (2 * (self.sharp.exp()[:, None, None] * reach).square())).log()
         near = near.masked_fill(~seen.T[:, None], -torch.inf)
         own = torch.diagonal(near, dim1=1, dim2=2).masked_fill(~seen.T, 0.0)
         others = near.logsumexp(-1).masked_fill(~seen.T, 0.0)
         count = seen.sum(0)
         found = (others - own).sum(1) / count.clamp_min(1) / count.clamp_min(2).log()
         return torch.where(count >= FEWEST, found, torch.nan)
+
+
+def _mean(some: Float[Tensor, "*batch k"]) -> Float[Tensor, ""]:
+    """Of what is not NaN; 0 where all is."""
+    counted = some.isfinite()
+    return torch.where(counted, some, 0.0).sum() / counted.sum().clamp_min(1)
 
 
 class Each(nn.Module):

@@ -58,20 +58,13 @@ def test_what_leaves_the_picture_is_carried_along_and_gets_less_sure():
     codec = made()
     first = codec.observe(fields(square(20, 4, RED)))
     later = codec.observe(fields(square(8, 8, BLUE)), first)
-    motion = codec.around.motion(
-        first[:, :2], later[:, :2], _places(codec, first, later), torch.zeros(1, 3, dtype=torch.bool)
-    )
+    motion = codec.around.motion(first[:, :2], later[:, :2])
     red = thing(codec, first, RED)
     assert torch.allclose(thing(codec, later, RED)[:, :2], Motion(*motion).carried(red[:, None, :2])[:, 0], atol=1e-5)
     assert thing(codec, later, RED)[0, 2].item() == pytest.approx(0.95)
     assert thing(codec, later, BLUE)[0, 2] == 1
     again = codec.observe(fields(square(20, 4, RED)), later)
     assert torch.allclose(thing(codec, again, RED), red)
-
-
-def _places(codec: EgocentricCodec, *rows: Tensor) -> tuple[Tensor, Tensor]:
-    first, second = (codec._parts(row)[1] for row in rows)
-    return first, second
 
 
 def test_in_imagination_what_is_out_of_sight_is_carried_too_and_what_is_seen_is_as_it_was_drawn():
@@ -85,9 +78,7 @@ def test_in_imagination_what_is_out_of_sight_is_carried_too_and_what_is_seen_is_
     assert torch.equal(thing(codec, after, BLUE), torch.tensor([[1.0, -0.5, 1.0]]))
     lost = codec.observe(fields(square(8, 8, BLUE)), before)
     assert thing(codec, after, RED)[0, 2] == thing(codec, lost, RED)[0, 2]
-    motion = codec.around.motion(
-        before[:, :2], after[:, :2], _places(codec, before, after), torch.arange(3)[None] == blue
-    )
+    motion = codec.around.motion(before[:, :2], after[:, :2])
     carried = motion.carried(thing(codec, before, RED)[:, None, :2])[:, 0]
     assert torch.allclose(thing(codec, after, RED)[:, :2], carried, atol=1e-5)
 
@@ -137,7 +128,7 @@ def test_it_learns_from_windows_and_takes_note_of_what_has_a_place():
     window = {"speed": torch.randn(64, 4, 2), "head": pictures(256).unflatten(0, (64, 4))}
     loss, metrics = codec.loss(window)
     loss.backward()
-    assert set(metrics) == {"felt", "watched", "placed"}
+    assert set(metrics) == {"carried", "alone", "placed"}
     assert (codec.missed > 0).any() and any(
         p.grad is not None and p.grad.any() for p in codec.around.place.parameters()
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 from glocal.models.codecs.surroundings import Looks, Motion, Surroundings, SurroundingsConfig
 
 THINGS, ROWS, SIGHT = 3, 12, 0.9
-CONFIG = SurroundingsConfig(width=32, rows=ROWS)
+CONFIG = SurroundingsConfig(width=32, rows=ROWS, view=math.degrees(2 * SIGHT), led=200)
 
 
 def walk(count: int, seed: int = 0, rows: int = ROWS) -> tuple[Looks, Tensor, Tensor]:
@@ -38,9 +38,11 @@ def walk(count: int, seed: int = 0, rows: int = ROWS) -> tuple[Looks, Tensor, Te
     return Looks(numbers, area, middle, (bearing.abs() < SIGHT) & (reach > 0.1)), torch.stack(felt, 1), true
 
 
-def learned(updates: int = 400) -> Surroundings:
+def learned(updates: int = 400, pushed: bool = False) -> Surroundings:
     torch.manual_seed(0)
     looks, felt, _ = walk(2000)
+    if pushed:
+        looks = _pushed(looks)
     model = Surroundings(CONFIG, THINGS, 3, 2)
     model.fit_statistics(looks.at((slice(None), 0)))
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
@@ -51,6 +53,15 @@ def learned(updates: int = 400) -> Surroundings:
         loss.backward()
         optimizer.step()
     return model.requires_grad_(False)
+
+
+def _pushed(looks: Looks) -> Looks:
+    """The first thing is always where it was at first, before the robot, the second where it is in another window."""
+    numbers, area, middle, seen = (part.clone() for part in looks)
+    for part in (numbers, area, middle, seen):
+        part[:, :, 0] = part[:, :1, 0]
+        part[:, :, 1] = part[torch.randperm(len(part)), :, 1]
+    return Looks(numbers, area, middle, seen)
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +93,7 @@ def test_places_are_found_without_labels_and_all_in_one_frame(model):
 def test_what_is_not_seen_is_carried_along(model):
     looks, felt, true = walk(500, seed=2)
     places = model.places(looks)
-    both = looks.seen[:, :-1] & looks.seen[:, 1:]
-    motion = model.motion(felt[:, :-1], felt[:, 1:], (places[:, :-1], places[:, 1:]), both)
+    motion = model.motion(felt[:, :-1], felt[:, 1:])
     seen = looks.seen[:, 0]
     carried = places[:, 0]
     for t in range(ROWS - 1):
@@ -91,6 +101,34 @@ def test_what_is_not_seen_is_carried_along(model):
     stays = (true[:, 0] - true[:, -1]).norm(dim=-1)[seen].median()
     found = off(carried[seen], true[:, -1][seen])[0]
     assert found < 0.35 * stays
+
+
+def test_the_motion_is_that_of_what_stands_still():
+    """Of three things one keeps its place before the robot, as what it pushes does, and one strays; the third tells how
+    the robot turns, by as much as bearings tell, and the others' own motions do not."""
+    model = learned(pushed=True)
+    assert model.known and model.leader == 2 and model.nearer.argmax() != 2
+    looks, felt, _ = walk(500, seed=3)
+    turned = (looks.middle[:, 1:, 2] - looks.middle[:, :-1, 2]) * SIGHT
+    motion = model.motion(felt[:, :-1], felt[:, 1:])
+    far = looks.seen[:, :-1, 2] & looks.seen[:, 1:, 2] & (looks.area[:, 1:, 2] < 3.5)
+    slope = (motion.turn * -turned)[far].sum() / turned[far].square().sum()
+    assert 0.8 < slope < 1.2
+    others = (model._own(torch.cat([felt[:, :-1], felt[:, 1:]], -1)).turn[..., 0] * -turned)[far].sum()
+    assert others / turned[far].square().sum() < 0.5
+
+
+def test_a_thing_is_brought_nearer_by_as_much_as_medians_say():
+    model = Surroundings(CONFIG, 2, 3, 2)
+    before, seen = torch.zeros(12, 2, 2), torch.ones(12, 2, dtype=torch.bool)
+    carried = torch.tensor([0.75, 0.0])[None, :, None].expand(12, 2, 2)
+    model._strayed(before, carried, torch.ones(12, 2, 2), seen)
+    assert model.nearer.tolist() == pytest.approx([0.98 + 0.02 * 0.25, 0.98 + 0.02 * 1.0])
+    model._strayed(before, carried, torch.ones(12, 2, 2), seen & torch.tensor([False, True]))
+    assert model.nearer.tolist() == pytest.approx([0.985, 0.98 * 1.0 + 0.02])
+    model.eval()
+    model._strayed(before, before, torch.ones(12, 2, 2), seen)
+    assert model.nearer.tolist() == pytest.approx([0.985, 1.0])
 
 
 def test_carrying_by_hand():
@@ -105,6 +143,7 @@ def test_what_cannot_be_told_apart_costs_one_and_what_can_be_nothing():
     seen = torch.ones(20, 1, dtype=torch.bool)
     alike = torch.zeros(20, 1, 2)
     assert model.missed(alike, alike, seen).item() == pytest.approx(1.0)
+    model.sharp.data.fill_(-9.0)
     apart = 1e3 * torch.arange(40.0).view(20, 1, 2)
     assert model.missed(apart, apart, seen).item() < 1e-3
 
