@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from glocal.core.compasses import rotate
@@ -135,27 +135,28 @@ class Surroundings(nn.Module):
         the place in the picture, and a range that goes with one over the root of the area."""
         far, aside = self.place(looks.numbers).unbind(-1)
         reach = (FARTHEST * (far / FARTHEST).tanh() + self.usual - 0.5 * looks.area).exp()
-        bearing = self.edge * looks.middle + (ASIDE if self.known else TIGHT) * aside.tanh()
+        astray = torch.where(self.known, ASIDE, TIGHT)
+        bearing = self.edge * looks.middle + astray * aside.tanh()
         return torch.stack([reach * bearing.cos(), -reach * bearing.sin()], dim=-1)
 
     @property
-    def known(self) -> bool:
+    def known(self) -> Bool[Tensor, ""]:
         """Whether the robot's motion is that of one of the things."""
-        return bool(self.updates >= self.cfg.led)
+        return self.updates >= self.cfg.led
 
     @property
-    def leader(self) -> int:
+    def leader(self) -> Int[Tensor, ""]:
         """The thing whose motion that is."""
-        return int(self.nearer.argmin())
+        return self.nearer.argmin()
 
     def motion(self, before: Float[Tensor, "*batch d"], after: Float[Tensor, "*batch d"]) -> Motion:
-        """How the robot moved between two control steps, by what it feels before and after."""
+        """How the robot moved between two control steps, by what it feels before and after; of the leader's motion
+        nothing is learned."""
         felt = torch.cat([before, after], dim=-1)
-        if self.known:
-            every = self._own(felt)
-            return Motion(every.shift[..., self.leader, :], every.turn[..., self.leader])
-        found = STEP * self.felt(felt)
-        return Motion(found[..., :2], found[..., 2])
+        found, every = STEP * self.felt(felt), self._own(felt).detach()
+        shift = every.shift.index_select(-2, self.leader[None])[..., 0, :]
+        turn = every.turn.index_select(-1, self.leader[None])[..., 0]
+        return Motion(torch.where(self.known, shift, found[..., :2]), torch.where(self.known, turn, found[..., 2]))
 
     def _own(self, felt: Float[Tensor, "*batch e"]) -> Motion:
         """The motion of each thing by itself, (*batch, k)."""
@@ -170,7 +171,6 @@ class Surroundings(nn.Module):
         numbers = looks.numbers + self.cfg.noise * torch.randn_like(looks.numbers)
         places, rows = self.places(looks._replace(numbers=numbers)), looks.seen.shape[1]
         motion = self.motion(felt[:, :-1], felt[:, 1:])
-        motion = motion.detach() if self.known else motion
         own, found = self._own(torch.cat([felt[:, :-1], felt[:, 1:]], dim=-1)), places.detach()
         later = set((1 + torch.randperm(rows - 1)[: self.cfg.compared]).tolist())
         carried, alone, missed, strayed = places[:, 0], found[:, 0], [], []
