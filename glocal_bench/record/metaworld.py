@@ -14,6 +14,7 @@ those of the 39 numbers that change.
 
 import warnings
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,9 @@ Episode = dict[str, Array]
 
 def scripted(task: str) -> Act:
     """The policy that comes with Meta-World; it asks for more than the environment takes, and warns of that."""
-    from metaworld.policies import ENV_POLICY_MAP
-
+    policies: Any = import_module("metaworld.policies")  # it is there only with the tasks
     warnings.filterwarnings("ignore", message="Constant")
-    return ENV_POLICY_MAP[task]().get_action
+    return policies.ENV_POLICY_MAP[task]().get_action
 
 
 def cloned(episodes: list[Episode], seed: int, updates: int = 3000) -> Act:
