@@ -7,7 +7,7 @@ d3rlpy wants another version of Gymnasium than glocal, so that it runs in an env
     d3rlpy/bin/python examples/train_d3rlpy.py transitions.npz --algorithm iql --out actor.onnx
     glocal evaluate out/pusht-keypoints --actor actor.onnx
 
-Settings are d3rlpy's own but for the discount, and for networks and batches that all have in common.
+Settings are d3rlpy's own but for the discount, the batch, and that observations and rewards are standardised.
 """
 
 import argparse
@@ -63,7 +63,7 @@ class Greedy(torch.nn.Module):
 
 
 def save(agent, width: int, path: str) -> None:
-    """Write the agent's actor as ONNX; its own `save_policy` is for PyTorch before 2.9."""
+    """Write the agent's actor as ONNX; its own `save_policy` (d3rlpy 2.8.1) fails with PyTorch 2.14."""
     greedy, rows = Greedy(agent).eval(), torch.export.Dim("rows")
     program = torch.onnx.export(greedy, (torch.zeros(2, width),), dynamo=True, dynamic_shapes=({0: rows},))
     program.save(path)

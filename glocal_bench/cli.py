@@ -49,7 +49,7 @@ def record(name: str, arguments: Sequence[str]) -> None:
         raise UserError(f"`glocal bench record {name}` needs the folder to write first")
     folder, *more = arguments
     read_verb({name: recorder}, [name, folder, *task.options, *more], "glocal bench record")
-    others = [one for one in more[::2] if one.partition("=")[0] not in SAME]
+    others = [one for one in more if one.startswith("--") and one.partition("=")[0] not in SAME]
     if not others:
         console.print(verdict(name, fingerprint(Path(folder))), soft_wrap=True, highlight=False)
 

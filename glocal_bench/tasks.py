@@ -1,4 +1,4 @@
-"""The tasks of the bench: how the logs of each are recorded, and how what was trained on them is judged."""
+"""The tasks of the bench: how the logs of each are recorded, and what is trained on them."""
 
 from dataclasses import dataclass
 

@@ -62,7 +62,7 @@ def test_options_given_come_after_the_tasks_own_and_only_without_any_is_the_benc
     main(_record(tmp_path / "a"))
     said = capsys.readouterr().err
     assert "not the same numbers" in " ".join(said.split())
-    main([*_record(tmp_path / "b"), "--episodes", "3", "--processes", "2"])
+    main([*_record(tmp_path / "b"), "--processes=2", "--episodes=3"])
     assert "fingerprint" not in capsys.readouterr().err
     assert asked == [("FetchPushDense-v4", 800, "everything", 1), ("FetchPushDense-v4", 3, "everything", 2)]
     found = fingerprints.fingerprint(tmp_path / "a")

@@ -12,6 +12,7 @@ import torch
 
 from glocal.core.ranges import outside
 from glocal.data.streams import RobotMapping
+from glocal.models.codecs.egocentric import EgocentricCodecConfig
 from glocal.models.codecs.grid import GridCodecConfig
 from glocal.models.codecs.tokenizer import TokenizerConfig, missing_perceptual
 from glocal.models.policies.ppo import PPOConfig
@@ -87,6 +88,7 @@ def _apart(config: Config) -> Iterator[str]:
     for one in config.env.senses:
         if "=" not in one:
             yield f"--env.senses is {one}, expected FEATURE=ENTRY"
+    yield from _leading(config)
     if config.icem.elites > config.icem.samples:
         yield f"--icem.elites is {config.icem.elites}, expected at most --icem.samples, which is {config.icem.samples}"
     yield from _options(config.env.options)
@@ -97,6 +99,15 @@ def _apart(config: Config) -> Iterator[str]:
         yield f"--surrogate-length is {config.surrogate_length}, expected at least 2: what is seen, and what follows"
     if config.cloning.window < 2:
         yield f"--cloning.window is {config.cloning.window}, expected at least 2: all but the last step are seen"
+
+
+def _leading(config: Config) -> Iterator[str]:
+    """Nothing would ever lead what is around a robot."""
+    if isinstance(config.codec, EgocentricCodecConfig) and config.codec.led >= config.codec_fit.updates:
+        yield (
+            f"--codec.led is {config.codec.led}, expected less than --codec-fit.updates, which is "
+            f"{config.codec_fit.updates}: until then nothing leads; about half of it does"
+        )
 
 
 def _matched(config: Config) -> Iterator[str]:

@@ -79,8 +79,7 @@ def compare(
         console.print(f"{key[0]}, seed {key[1]}")
         if prior := _prior(key):
             donor = opened.get(prior) or _opened(base, _cell(folder, study, prior), prior, renew)
-            _train(donor, "policy")
-            _share(donor, run, ("policy",))
+            _lend(donor, run)
         _train(run, _kind(key))
         cells[key] = _found(run, key, read, run.folder)
     earlier = _earlier(base, folder, study, cells)
@@ -132,6 +131,12 @@ def _stages(key: Key) -> tuple[str, ...]:
 def _prior(key: Key) -> Key | None:
     """The cell whose policy a cell plans about."""
     return (PRIOR, key[1]) if key[0] in PLANNED and PLANNED[key[0]].guided else None
+
+
+def _lend(donor: Run, run: Run) -> None:
+    """Let a cell plan about another one's policy, which is trained if it is not yet."""
+    _train(donor, "policy")
+    _share(donor, run, ("policy",))
 
 
 def _train(run: Run, stage: str) -> None:

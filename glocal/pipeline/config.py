@@ -170,6 +170,11 @@ class Config:
     mppi: MPPIConfig = field(default_factory=MPPIConfig)
     clock: Clock = field(default_factory=Clock)
 
+    @property
+    def reward_scale(self) -> float:
+        """What recorded rewards were divided by, for models."""
+        return self.task.mapping.reward_scale if isinstance(self.task, RobotConfig) else 1.0
+
 
 @cache
 def _converter() -> cattrs.Converter:

@@ -44,7 +44,7 @@ def game(run: Run, real: int) -> Game:
         own = [Start(f"real environment, seed {seed}", seed=seed) for seed in _seeds()]
         windows.append(_beginnings(run, [one.seed or 0 for one in own]))
         starts += own
-    scale = run.config.task.mapping.reward_scale if isinstance(run.config.task, RobotConfig) else 1.0
+    scale = run.config.reward_scale
     return Game(world, cat(windows, dim=0), starts, _showing(run, world), run.codec.decode, surrogate, act, twin, scale)
 
 

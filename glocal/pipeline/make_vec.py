@@ -12,7 +12,6 @@ from torch import Tensor
 
 from glocal.deploy.vector_env import Frames, ImaginedVectorEnv, Imagining, Starts
 from glocal.models.worlds.pictures import PictureWorld
-from glocal.pipeline.config import RobotConfig
 from glocal.pipeline.run import is_finished, open_run
 from glocal.pipeline.run_dir import Run
 from glocal.runtime.files import UserError
@@ -65,7 +64,7 @@ def make_vec(
         known.config.learn.warm_up,
         known.surrogate() if observe == "belief" else None,
         draw,
-        known.config.task.mapping.reward_scale if isinstance(known.config.task, RobotConfig) else 1.0,
+        known.config.reward_scale,
     )
     return ImaginedVectorEnv(
         imagining,

@@ -11,10 +11,8 @@ from torch import Tensor
 
 from glocal.core.types import Surrogate
 from glocal.data.segments import Recorded
-from glocal.pipeline.config import RobotConfig
 from glocal.pipeline.plan import STAGES
 from glocal.pipeline.run import is_finished, open_run
-from glocal.pipeline.run_dir import Run
 from glocal.pipeline.usage import read_verb
 from glocal.runtime.files import UserError, atomic_write
 from glocal.runtime.progress import console
@@ -44,12 +42,7 @@ def transitions(run: str | Path, *, observe: Observed = "row", held_out: bool = 
             raise UserError(f"{run} has no finished {stage} stage yet; `glocal run {run}` makes it")
     recorded = known.experience[1 if held_out else 0]
     seen = recorded.steps.obs if observe == "row" else believed(known.surrogate(), recorded)
-    return rows_of(recorded, seen, _scale(known))
-
-
-def _scale(run: Run) -> float:
-    """What rewards were divided by."""
-    return run.config.task.mapping.reward_scale if isinstance(run.config.task, RobotConfig) else 1.0
+    return rows_of(recorded, seen, known.config.reward_scale)
 
 
 def rows_of(recorded: Recorded, seen: Tensor, scale: float) -> dict[str, np.ndarray]:

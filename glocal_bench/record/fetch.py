@@ -12,7 +12,7 @@ that has the object as seen from the gripper, too. With `--told places` gripper,
 the room's axes, as a tracker would have them; with `--told pictures` the gripper's own numbers and what a camera shows.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, write_lerobot
 from glocal.runtime.progress import Ticker
 from glocal.tasks.robot import make
+from glocal_bench.record.playing import counted
 
 FPS, HOLD = 25, 2
 """Of the environment, and its steps for which the controls are held."""
@@ -234,10 +235,4 @@ def main(
     with ProcessPoolExecutor(processes) as pool, Ticker("record", episodes, unit="steps", per_iteration=steps) as tick:
         work = pool.map(partial(record_episode, env, seed, steps, told), range(episodes))
         task = "lift the object to the goal" if "Pick" in env else "push the object to the goal"
-        write_lerobot(out, _counted(work, tick), Layout(FPS, FEATURES[told], task))
-
-
-def _counted(work: Iterator[dict[str, Array]], tick: Ticker) -> Iterator[dict[str, Array]]:
-    for number, episode in enumerate(work):
-        yield episode
-        tick(number + 1)
+        write_lerobot(out, counted(work, tick), Layout(FPS, FEATURES[told], task))

@@ -189,10 +189,11 @@ def record(play: Play, out: Path, what: Recording, processes: int) -> None:
     tick = Ticker("record", what.episodes, unit="steps", per_iteration=what.steps)
     with ProcessPoolExecutor(processes) as pool, tick:
         work = pool.map(partial(record_episode, play, what), range(what.episodes))
-        write_lerobot(out, _counted(work, tick), Layout(FPS, play.features(what.camera, what.told), play.task))
+        write_lerobot(out, counted(work, tick), Layout(FPS, play.features(what.camera, what.told), play.task))
 
 
-def _counted(work: Iterator[dict[str, Array]], tick: Ticker) -> Iterator[dict[str, Array]]:
+def counted(work: Iterator[dict[str, Array]], tick: Ticker) -> Iterator[dict[str, Array]]:
+    """Episodes as they come, each of them told of."""
     for number, episode in enumerate(work):
         yield episode
         tick(number + 1)
