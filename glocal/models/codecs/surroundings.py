@@ -8,7 +8,7 @@ other moments (InfoNCE, arXiv 1807.03748). Of that nothing comes but places in a
 That alone leaves the motion vague: walls and floors, of which pictures show a part, and what is pushed do not move as
 what stands still does, and draw it towards none. So each thing has a motion of its own beside it, by which it alone is
 carried as near as can be to where it is seen then; the thing that is brought nearest, as against where it would be if
-it had stayed, tells the robot's motion from half of training on, and places are learned of that.
+it had stayed, tells the robot's motion after `led` updates, and places are learned of that.
 
 What is not seen is where it was carried to, so that what has left the picture is not forgotten.
 """
