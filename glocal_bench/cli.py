@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> None:
         print(USAGE)
     elif verb == "list" and not rest:
         for name, task in TASKS.items():
-            console.print(f"{name:24}{task.about}", soft_wrap=True, highlight=False)
+            console.print(f"{name:28}{task.about}", soft_wrap=True, highlight=False)
     elif verb == "record" and rest:
         record(rest[0], rest[1:])
     elif verb == "check" and len(rest) == 2:

@@ -28,8 +28,9 @@ def _fetch(env: str, preset: str, told: str = "everything") -> Task:
     return Task("fetch", options, 40_000, preset, told == "pictures")
 
 
-def _metaworld(name: str) -> Task:
-    return Task("metaworld", ("--task", f"{name}-v3"), 24_000, f"metaworld-{name}")
+def _metaworld(name: str, camera: bool = False) -> Task:
+    options = ("--task", f"{name}-v3", *(["--camera"] if camera else []))
+    return Task("metaworld", options, 24_000, "robot-points" if camera else f"metaworld-{name}", camera)
 
 
 def _played(recorder: str, preset: str, episodes: int = 200, *camera: str) -> Task:
@@ -45,6 +46,7 @@ TASKS = {
     "fetch-pick-and-place": _fetch("PickAndPlace", "fetch-pick-and-place"),
     "metaworld-push": _metaworld("push"),
     "metaworld-drawer-open": _metaworld("drawer-open"),
+    "metaworld-drawer-open-seen": _metaworld("drawer-open", camera=True),
     "metaworld-pick-place": _metaworld("pick-place"),
     "push-cube": _played("cube", "push-cube"),
     "push-cube-seen": _played("cube", "robot-points", 200, "above"),

@@ -2,6 +2,7 @@
 80 steps a second.
 
     glocal bench record metaworld-push out/push
+    MUJOCO_GL=egl glocal bench record metaworld-drawer-open-seen out/drawer
 
 Of the episodes 50 are of the script that comes with Meta-World, made clumsy by noise, 150 of a policy that is cloned
 from those, and 30 of random actions, as there; in 250 more somebody plays with the object, with no task in mind: shoves
@@ -9,11 +10,13 @@ it from any side, takes it somewhere, misses it. They are mixed, so that the las
 where the environment resets to, in another of a list of 500 tasks, and lasts `--steps`; actions are held for 5 steps,
 so that there are 16 control steps a second. The reward is 1 where there is success, and 0 elsewhere; the environment's
 own, which tells the way to success, is kept as `next.dense_reward` and used by nothing. A mapping beside the logs names
-those of the 39 numbers that change.
+those of the 39 numbers that change. With `--camera` it names the hand's own four and a camera beside the table, which
+takes a picture at each control step, and steps are those (`glocal/MetaWorld-v0`).
 """
 
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,7 @@ from torch import nn
 from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, check_new, write_lerobot
 from glocal.data.ingest import beside
-from glocal.data.streams import ActionPart, RobotMapping, Stream, to_dict
+from glocal.data.streams import ActionPart, Camera, RobotMapping, Stream, to_dict
 from glocal.runtime.files import UserError, write_json
 from glocal.runtime.progress import Ticker
 from glocal.tasks.robot import begin, make
@@ -46,6 +49,13 @@ FEATURES = {
     "next.dense_reward": Feature((1,), "float32"),
     "next.success": Feature((1,), "bool"),
 }
+CAMERA, SIDE = "observation.images.front", 96
+SEEN = {
+    "observation.hand": Feature((4,), "float32", names=("x", "y", "z", "open")),
+    CAMERA: Feature((SIDE, SIDE, 3), "uint8", picture=True, names=("height", "width", "channels")),
+    **{name: FEATURES[name] for name in ("action", "next.reward", "next.dense_reward", "next.success")},
+}
+"""What is recorded where a camera shows the object."""
 PARTS = {"hand": range(4), "thing": range(4, 18), "before": range(18, 36), "goal": range(36, 39)}
 """What the 39 numbers are; `before` is hand and thing one step of the environment earlier."""
 STILL = 1e-4
@@ -56,6 +66,17 @@ Act = Callable[[Array], Array]
 Episode = dict[str, Array]
 
 
+@dataclass(frozen=True)
+class Shown:
+    """An episode, and what its player was told."""
+
+    episode: Episode
+    state: Array
+    """(control steps, 39)."""
+    action: Array
+    """(control steps, 4)."""
+
+
 def scripted(task: str) -> Act:
     """The policy that comes with Meta-World; it asks for more than the environment takes, and warns of that."""
     policies: Any = import_module("metaworld.policies")  # it is there only with the tasks
@@ -63,13 +84,11 @@ def scripted(task: str) -> Act:
     return policies.ENV_POLICY_MAP[task]().get_action
 
 
-def cloned(episodes: list[Episode], seed: int, updates: int = 3000) -> Act:
+def cloned(shown: list[Shown], seed: int, updates: int = 3000) -> Act:
     """A network that is fitted to the control steps of some episodes."""
     torch.manual_seed(seed)
-    seen, told = (
-        torch.from_numpy(np.concatenate([one[name][::HOLD] for one in episodes]))
-        for name in ("observation.state", "action")
-    )
+    seen = torch.from_numpy(np.concatenate([one.state for one in shown]))
+    told = torch.from_numpy(np.concatenate([one.action for one in shown]))
     mean, std = seen.mean(0), seen.std(0).clamp_min(1e-3)
     net = nn.Sequential(nn.Linear(39, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 4))
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
@@ -161,70 +180,88 @@ def towards(target: Array, obs: Array, speed: float, width: float) -> Array:
     return np.r_[np.clip((target - obs[:3]) / STEP, -speed, speed), width]
 
 
-def elsewhere(env: Any, taken: set[bytes], rng: np.random.Generator) -> Array:
+def elsewhere(env: Any, taken: set[bytes], rng: np.random.Generator) -> Any:
     """What is observed where no episode began before; without noise, others would be copies of those that did."""
     seen = begin(env, int(rng.integers(2**31)))
-    while seen.tobytes() in taken:
+    while _state(seen).tobytes() in taken:
         seen = begin(env, int(rng.integers(2**31)))
-    taken.add(seen.tobytes())
+    taken.add(_state(seen).tobytes())
     return seen
 
 
-def record_episode(env: Any, seen: Array, act: Act, noise: float, steps: int, rng: np.random.Generator) -> Episode:
-    """The features, (steps, ...), of an episode that begins with what is seen."""
-    rows: dict[str, list[Any]] = {name: [] for name in FEATURES}
-    action = np.zeros(4, np.float32)
+def _state(seen: Any) -> Array:
+    """All 39 numbers, (39,), of what either environment shows."""
+    return seen["state"] if isinstance(seen, dict) else seen
+
+
+def record_episode(env: Any, seen: Any, act: Act, noise: float, steps: int, rng: np.random.Generator) -> Shown:
+    """An episode that begins with what is seen, of so many of the environment's steps."""
+    pictured = isinstance(seen, dict)
+    features, hold = (SEEN, 1) if pictured else (FEATURES, HOLD)
+    rows: dict[str, list[Any]] = {name: [] for name in features}
+    states, actions = [], []
     for t in range(steps):
-        if t % HOLD == 0:
-            action = np.clip(act(seen) + rng.normal(0, noise, 4), -1, 1).astype(np.float32)
-        after, dense, _, _, info = env.step(action)
-        told = (seen, action, [info["success"]], [dense], [info["success"]])
-        for name, value in zip(FEATURES, told, strict=True):
+        if t % hold == 0:
+            drawn = np.clip(act(_state(seen)) + rng.normal(0, noise, 4), -1, 1).astype(np.float32)
+            states.append(np.asarray(_state(seen), np.float32))
+            actions.append(drawn)
+        after, dense, _, _, info = env.step(actions[-1])
+        sensed = (seen["hand"], seen["front"]) if pictured else (seen,)
+        told = (*sensed, actions[-1], [info["success"]], [dense], [info["success"]])
+        for name, value in zip(features, told, strict=True):
             rows[name].append(value)
         seen = after
-    return {name: np.array(rows[name], FEATURES[name].dtype) for name in FEATURES}
+    episode = {name: np.array(rows[name], feature.dtype) for name, feature in features.items()}
+    return Shown(episode, np.array(states), np.array(actions))
 
 
 def record(
-    task: str, counts: dict[str, int], steps: int, seed: int, tick: Callable[[int], None]
+    task: str, counts: dict[str, int], steps: int, seed: int, camera: bool, tick: Callable[[int], None]
 ) -> Iterator[tuple[str, Episode]]:
     """Episodes with their kinds, one kind after the other."""
-    env, made = make("Meta-World/MT1", env_name=task, seed=SEEDED + seed, num_goals=GOALS), 0
+    made, kept = 0, {"env_name": task, "seed": SEEDED + seed, "num_goals": GOALS}
+    env = make("glocal/MetaWorld-v0", camera=True, **kept) if camera else make("Meta-World/MT1", **kept)
     players = {
         "scripted": lambda _: scripted(task),
         "cloned": lambda shown: cloned(shown, seed),
         "random": lambda _: aimless(np.random.default_rng([seed, 1])),
         "play": lambda _: playful(np.random.default_rng([seed, 2])),
     }
-    shown: list[Episode] = []
+    shown: list[Shown] = []
     taken: set[bytes] = set()
     for kind in (kind for kind, count in counts.items() if count):
         act = players[kind](shown)
         for _ in range(counts[kind]):
             rng = np.random.default_rng([seed, 0, made])
             seen = elsewhere(env, taken, rng)
-            episode = record_episode(env, seen, act, float(rng.choice(NOISE[kind])), steps, rng)
+            one = record_episode(env, seen, act, float(rng.choice(NOISE[kind])), steps, rng)
             if kind == "scripted":
-                shown.append(episode)
+                shown.append(one)
             made += 1
             tick(made)
-            yield kind, episode
+            yield kind, one.episode
 
 
 def mapping_of(episodes: list[Episode]) -> RobotMapping:
     """Those numbers that change, at the rate of control steps; an action of 1 is the environment's own."""
     std = np.concatenate([one["observation.state"] for one in episodes]).std(0, dtype=np.float64)
     columns = {name: tuple(i for i in part if std[i] > STILL) for name, part in PARTS.items()}
-    return RobotMapping(
-        tuple(Stream(name, "observation.state", some) for name, some in columns.items() if some),
-        (
-            ActionPart("action", (0, 1, 2), (-float(HOLD),) * 3, (float(HOLD),) * 3, "delta"),
-            ActionPart("action", (3,), (-1.0,), (1.0,), "absolute"),
-        ),
-        FPS,
-        FPS / HOLD,
-        reward="next.reward",
-        success="next.success",
+    streams = tuple(Stream(name, "observation.state", some) for name, some in columns.items() if some)
+    return RobotMapping(streams, _actions(HOLD), FPS, FPS / HOLD, reward="next.reward", success="next.success")
+
+
+def seen_mapping() -> RobotMapping:
+    """The hand's own numbers and the camera's pictures, a row for each control step."""
+    hand, eye = Stream("hand", "observation.hand", tuple(range(4))), Camera("front", CAMERA, filmed=True)
+    rate = FPS / HOLD
+    return RobotMapping((hand,), _actions(1), rate, rate, reward="next.reward", success="next.success", cameras=(eye,))
+
+
+def _actions(rows: int) -> tuple[ActionPart, ...]:
+    """What actions mean, where a control step has so many rows."""
+    return (
+        ActionPart("action", (0, 1, 2), (-float(rows),) * 3, (float(rows),) * 3, "delta"),
+        ActionPart("action", (3,), (-1.0,), (1.0,), "absolute"),
     )
 
 
@@ -249,6 +286,7 @@ def main(
     play: int = 250,
     steps: int = 250,
     seed: int = 0,
+    camera: bool = False,
 ) -> None:
     """Record a task.
 
@@ -261,6 +299,7 @@ def main(
         play: Episodes of play with no task in mind.
         steps: Of each, at 80 a second; Meta-World allows 500.
         seed: Of everything that is drawn.
+        camera: Record the hand's own numbers and pictures, in place of all numbers.
     """
     check_new(out)
     counts = {"scripted": scripted, "cloned": cloned, "random": random, "play": play}
@@ -268,12 +307,13 @@ def main(
     if total > GOALS or (cloned and not scripted):
         raise UserError(f"{counts} cannot be recorded: there are {GOALS} tasks, and cloned ones need scripted ones")
     torch.set_num_threads(1)
-    with Ticker("record", total, unit="steps", per_iteration=steps) as tick:
-        made = list(record(task, counts, steps, seed, tick))
+    fps, rows, features = (FPS // HOLD, steps // HOLD, SEEN) if camera else (FPS, steps, FEATURES)
+    with Ticker("record", total, unit="steps", per_iteration=rows) as tick:
+        made = list(record(task, counts, rows, seed, camera, tick))
     mixed = [made[i] for i in np.random.default_rng(seed).permutation(total)]
     kinds, episodes = [kind for kind, _ in mixed], [one for _, one in mixed]
-    write_lerobot(out, episodes, Layout(FPS, FEATURES), [f"{task}, {kind}" for kind in kinds])
-    write_json(beside(out), to_dict(mapping_of(episodes)))
+    write_lerobot(out, episodes, Layout(fps, features), [f"{task}, {kind}" for kind in kinds])
+    write_json(beside(out), to_dict(seen_mapping() if camera else mapping_of(episodes)))
     print(
         f"{total * steps // HOLD} control steps", *told([kind for kind, _ in made], [one for _, one in made]), sep="\n"
     )

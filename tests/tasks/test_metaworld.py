@@ -100,3 +100,24 @@ def test_recordings_are_rewarded_where_there_is_success_and_leave_out_what_never
     assert sum(one["next.success"].any() for one in episodes) >= 2
     held = episodes[0]["action"].reshape(26, 5, 4)
     assert (held == held[:, :1]).all()
+
+
+def test_a_camera_shows_what_numbers_tell_and_the_environment_fits_such_logs(tmp_path):
+    counts = ("--scripted", 2, "--cloned", 0, "--random", 0, "--play", 0, "--steps", 130)
+    bench("record", "metaworld-drawer-open", tmp_path / "told", *counts)
+    bench("record", "metaworld-drawer-open-seen", tmp_path / "seen", *counts)
+    told, dataset = open_dataset(tmp_path / "told"), open_dataset(tmp_path / "seen")
+    mapping = robot_mapping_of(tmp_path / "seen", dataset)
+    assert misfits(mapping, dataset) == [] and (dataset.fps, mapping.stride, mapping.action_dim) == (16, 1, 4)
+    for number in range(2):
+        every = told.episode(number, ["observation.state", "action", "next.success"])
+        seen = dataset.episode(number, ["observation.hand", "observation.images.front", "action", "next.success"])
+        assert np.allclose(seen["observation.hand"], every["observation.state"][::5, :4], atol=1e-4)
+        assert np.allclose(seen["action"], every["action"][::5], atol=1e-3)
+        assert np.array_equal(seen["next.success"], every["next.success"][4::5])
+        pictures = seen["observation.images.front"].astype(int)
+        assert pictures.shape == (26, 96, 96, 3) and np.abs(pictures[-1] - pictures[0]).max() > 100
+    senses = ("observation.images.front=front", "observation.hand=hand")
+    options = ("env_name=drawer-open-v3", "seed=0", f"num_goals={GOALS}", "camera=true")
+    env = EnvConfig("glocal/MetaWorld-v0", options, "success", senses)
+    check_environment(RobotConfig(mapping, images=True), env)
