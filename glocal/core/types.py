@@ -228,6 +228,8 @@ class Codec(nn.Module, ABC):
     reads: tuple[str, ...]
     draws: bool = True
     """Whether it gives back the pictures among these."""
+    fresh: float = 0.0
+    """Of the windows that models are trained on, the share that is as if nothing was remembered before (`begun`)."""
 
     @abstractmethod
     def encode(self, fields: Mapping[str, Tensor]) -> Tensor:
@@ -255,6 +257,11 @@ class Codec(nn.Module, ABC):
     def remembered(self, obs: Float[Tensor, "n d"], starts: Int[Tensor, " e"]) -> Float[Tensor, "n d"]:
         """Recorded observations of episodes that begin at `starts`, the last of which is where all end, as a robot has
         them that remembers what it saw before; by default as they are."""
+        return obs
+
+    def begun(self, obs: Float[Tensor, "*batch t d"]) -> Float[Tensor, "*batch t d"]:
+        """Windows of what is remembered, as a robot has them that was switched on at their first control step; by
+        default as they are."""
         return obs
 
 

@@ -1,5 +1,6 @@
 """Experience as the models see it: observations, actions and labels in memory, and windows drawn from them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +31,10 @@ class Recorded:
     """Where in the store each row stands."""
     film: tuple[Array, ...] = ()
     """Pictures of each camera (all rows of the store, side, side, 3), where windows are to hold them."""
+    begun: Callable[[Tensor], Tensor] | None = None
+    """Makes of observations (n, T, d) what they would be had recording begun with each window's first row."""
+    fresh: float = 0.0
+    """The share of the windows drawn at random that it is done to."""
 
     @classmethod
     def of(cls, store: EpisodeStore, obs: Tensor, episodes: range | None = None) -> "Recorded":
@@ -61,7 +66,8 @@ class Recorded:
     def to(self, device: torch.device) -> "Recorded":
         """The same experience in a device's memory."""
         first, acted, open = (x.to(device) for x in (self.first, self.acted, self.open))
-        return Recorded(self.steps.tensors(lambda x: x.to(device)), first, acted, open, self.stored, self.film)
+        steps = self.steps.tensors(lambda x: x.to(device))
+        return replace(self, steps=steps, first=first, acted=acted, open=open)
 
     def __len__(self) -> int:
         return len(self.first)
@@ -76,7 +82,8 @@ class Recorded:
         kept = torch.isin(self.first, self.first.unique()[episodes])
         moved = kept.cumsum(0) - 1
         stored = self.stored[kept.to(self.stored.device)]
-        return replace(Recorded.joined(self.steps[kept], moved[self.first[kept]], stored), film=self.film)
+        chosen = Recorded.joined(self.steps[kept], moved[self.first[kept]], stored)
+        return replace(chosen, film=self.film, begun=self.begun, fresh=self.fresh)
 
     def best(self, share: float) -> "Recorded":
         """The experience in a share of the episodes, at least one: those whose control steps earned most on average.
@@ -112,11 +119,18 @@ class Recorded:
             begun, steps = self.first[last], last - self.first[last]
             most = torch.zeros_like(self.first).scatter_reduce(0, begun, steps, "amax")
             last = last[steps >= most[begun].clamp_max(acted)]
-        return self.windows(_drawn(last, count), length)
+        return self._freshened(self.windows(_drawn(last, count), length))
 
     def starts(self, count: int, length: int) -> Segment:
         """Random windows to begin imagining from: any moment at which the episode goes on, its first included."""
-        return self.windows(_drawn(self.open, count), length)
+        return self._freshened(self.windows(_drawn(self.open, count), length))
+
+    def _freshened(self, windows: Segment) -> Segment:
+        """Windows (n, T, ...) of which a share is as if recording had begun with them."""
+        if self.begun is None or not self.fresh:
+            return windows
+        chosen = torch.rand(len(windows.obs), 1, 1, device=windows.obs.device) < self.fresh
+        return replace(windows, obs=torch.where(chosen, self.begun(windows.obs), windows.obs))
 
     def beginnings(self, count: int, length: int) -> Segment:
         """The windows that end where episodes begin, (n, length, ...): of `count` episodes, or of all."""

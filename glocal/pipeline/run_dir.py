@@ -107,7 +107,8 @@ class Recordings(RunFolder):
 
     def recorded(self, episodes: range) -> Recorded:
         """The experience in some episodes, on the run's device."""
-        return Recorded.of(self.store, self.observations, episodes).to(self.device)
+        found = Recorded.of(self.store, self.observations, episodes).to(self.device)
+        return replace(found, begun=self.codec.begun, fresh=self.codec.fresh)
 
     def for_world(self, recorded: Recorded) -> Recorded:
         """Recorded experience with all that the global model begins from: where it draws pictures, those too."""

@@ -56,6 +56,17 @@ def test_drawn_windows_end_with_a_control_step_and_all_control_steps_are_drawn_a
     assert (counts[[1, 2, 4, 6, 7]] - 1000).abs().max() < 150
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_the_windows_drawn_is_as_if_recording_had_begun_with_them_and_of_chosen_ones_none(share):
+    torch.manual_seed(0)
+    recorded = replace(Rows().recorded(), begun=lambda obs: obs - obs[:, :1] - 100, fresh=share)
+    for drawn in (recorded.draw(400, 2), recorded.starts(400, 2), recorded.best(1.0).draw(400, 2)):
+        changed = (drawn.obs[..., 0] < 0).all(1)
+        assert torch.equal(changed, (drawn.obs[..., 0] < 0).any(1))
+        assert abs(changed.float().mean() - share) < 0.1
+    assert (recorded.spread(8, 2).obs >= 0).all() and (recorded.beginnings(8, 2).obs >= 0).all()
+
+
 def test_pairs_are_those_of_control_steps():
     recorded = Rows().recorded()
     pairs = recorded.pairs()

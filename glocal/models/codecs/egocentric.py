@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glocal.core.ranges import Range
+from glocal.core.ranges import Range, Share
 from glocal.core.spec import Part, Spec
 from glocal.core.types import LearnedCodec
 from glocal.models.codecs.colours import TOLD, Colours
@@ -39,6 +39,9 @@ class EgocentricCodecConfig(SurroundingsConfig):
 
     colours: Annotated[int, Range(1, 64)] = 12
     """Things for each camera, each of a colour of its own."""
+    fresh: Share = 0.5
+    """Of the windows that models are trained on, as a robot has them that was just switched on and has to look around:
+    logs of hours hold few such moments, and policies begin with one."""
 
     @property
     def shape(self) -> tuple[int]:
@@ -68,6 +71,7 @@ class EgocentricCodec(LearnedCodec):
                 "name a stream of numbers in the mapping, or use the preset robot-memory"
             )
         self.cfg, self.cameras, self.vectors = cfg, tuple(cameras), StandardCodec(vectors)
+        self.fresh = cfg.fresh
         self.felt = len(self.vectors.mean)
         self.colours = nn.ModuleDict({f"camera_{name}": Colours(cfg.colours) for name in cameras})
         things = cfg.colours * len(cameras)
@@ -123,6 +127,13 @@ class EgocentricCodec(LearnedCodec):
             kept[rows] = self._since(kept[rows - 1], kept[rows])
         return kept
 
+    def begun(self, obs: Float[Tensor, "*batch t d"]) -> Float[Tensor, "*batch t d"]:
+        """What was not seen within the window was never seen."""
+        felt, places, sure = self._parts(obs)
+        known = (sure == 1).to(sure).cummax(-2).values
+        told = torch.cat([places, sure[..., None]], dim=-1) * known[..., None]
+        return torch.cat([felt, told.flatten(-2)], dim=-1)
+
     def decode(self, obs: Tensor) -> dict[str, Tensor]:
         """The vectors alone."""
         return self.vectors.decode(obs[..., : self.felt])
@@ -164,7 +175,7 @@ class EgocentricCodec(LearnedCodec):
         surer = torch.where(seen, shown, (1 - self.cfg.forget) * sure)
         return torch.cat([feels, torch.cat([places, surer[..., None]], dim=-1).flatten(-2)], dim=-1)
 
-    def _parts(self, obs: Float[Tensor, "b d"]) -> tuple[Tensor, Tensor, Tensor]:
+    def _parts(self, obs: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor, Tensor]:
         """What is felt, places, and how sure they are."""
         things = obs[..., self.felt :].unflatten(-1, (-1, NUMBERS))
         return obs[..., : self.felt], things[..., :2], things[..., 2]
