@@ -41,8 +41,8 @@ HELP = ("-h", "--help", "--help-all")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; exits with 2 for what a person can mend, and 130 when interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        given = list(sys.argv[1:] if arguments is None else arguments)
         (_lead_or_follow if os.environ.get("WORLD_SIZE", "1") != "1" else _main)(given)
     except UserError as error:
         _refuse(str(error))
@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         _refuse(f"cannot use {error.filename}: {(error.strerror or str(error)).lower()}; mend that, or name another")
     except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on from the last checkpoint")
+        anew = given[:1] in (["bench"], ["data"])
+        console.print(f"interrupted; the same command {'begins anew' if anew else 'goes on from the last checkpoint'}")
         sys.exit(130)
 
 

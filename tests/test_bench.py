@@ -1,5 +1,6 @@
 """`glocal bench`: the logs of its tasks, recorded by name, and whether they are everybody's."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,19 +59,34 @@ def test_options_given_come_after_the_tasks_own_and_only_without_any_is_the_benc
         robot_logs(out, 2, 20)
 
     monkeypatch.setattr(cli, "_recorder", lambda task: recorder)
-    monkeypatch.setattr(fingerprints, "known", lambda: {"fetch-push": "0" * 64})
+    monkeypatch.setattr(fingerprints, "known", dict)
     main(_record(tmp_path / "a"))
-    said = capsys.readouterr().err
-    assert "not the same numbers" in " ".join(said.split())
+    assert "none is known of fetch-push" in capsys.readouterr().out
     main([*_record(tmp_path / "b"), "--processes=2", "--episodes=3"])
-    assert "fingerprint" not in capsys.readouterr().err
+    assert "fingerprint" not in capsys.readouterr().out
     assert asked == [("FetchPushDense-v4", 800, "everything", 1), ("FetchPushDense-v4", 3, "everything", 2)]
-    found = fingerprints.fingerprint(tmp_path / "a")
-    monkeypatch.setattr(fingerprints, "known", lambda: {"fetch-push": found})
-    main(["bench", "check", "fetch-push", str(tmp_path / "b")])
-    assert "to the bit" in capsys.readouterr().err
-    main(["bench", "check", "push-cube", str(tmp_path / "b")])
-    assert "none is known of push-cube" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({}, "to the bit"),
+        ({"sha256": "0" * 64}, "not the same numbers"),
+        ({"fps": 7.0}, "these are not the logs of fetch-push: found 20.0 fps, expected 7.0"),
+        ({"episodes": 800}, "found 2 episodes, expected 800"),
+        ({"features": ("force float32 3",)}, "they have action float32 4; they lack force float32 3;"),
+    ],
+)
+def test_a_check_says_in_what_logs_differ_and_exits_with_1_where_they_do(tmp_path, monkeypatch, capsys, change, said):
+    logs = robot_logs(tmp_path / "logs", 2, 20)
+    expected = replace(fingerprints.fingerprint(logs), **change)
+    monkeypatch.setattr(fingerprints, "known", lambda: {"fetch-push": expected})
+    status = 0
+    try:
+        main(["bench", "check", "fetch-push", str(logs)])
+    except SystemExit as ended:
+        status = ended.code
+    assert said in capsys.readouterr().out and status == (1 if change else 0)
 
 
 def test_what_makes_no_sense_is_refused_in_a_sentence(tmp_path, capsys):
@@ -83,7 +99,7 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(tmp_path, capsys):
 
 def test_the_list_names_every_task(capsys):
     main(["bench", "list"])
-    said = capsys.readouterr().err
+    said = capsys.readouterr().out
     assert all(f"\n{task} " in f"\n{said}" for task in TASKS)
 
 

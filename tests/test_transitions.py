@@ -91,6 +91,12 @@ def test_the_command_writes_what_the_call_returns(reaching, tmp_path, capsys):
 
 def test_what_cannot_be_done_is_refused(reaching, tmp_path, capsys):
     assert "call it" in refused(capsys, "data", "transitions", reaching, "--out", tmp_path / "rows.csv")
+    logs = reaching.parent / "logs"
+    for inside in (logs / "meta" / "x.npz", reaching / "data" / "x.npz"):
+        assert "is inside the data set" in refused(capsys, "data", "transitions", reaching, "--out", inside)
+    (tmp_path / "mine.npz").write_text("kept")
+    assert "exists already" in refused(capsys, "data", "transitions", reaching, "--out", tmp_path / "mine.npz")
+    assert (tmp_path / "mine.npz").read_text() == "kept"
     assert "is no run" in refused(capsys, "data", "transitions", tmp_path, "--out", tmp_path / "rows.npz")
     begun = tmp_path / "begun"
     main(["collect", "robot-debug", "--logs", str(reaching.parent / "logs"), "--run", str(begun), *ONE])

@@ -9,16 +9,13 @@ import numpy as np
 
 from glocal.data.dataset import Array, Dataset
 from glocal.data.dimensions import extreme, finite, outliers, spans
-from glocal.data.findings import Finding, few, lengths
+from glocal.data.findings import STILL, Finding, few, lengths
 from glocal.data.looks import Seen
 from glocal.data.mapping import Mapping, check, moments, ways
 from glocal.runtime.files import UserError
 
 LAGS = range(-3, 7)
 """Steps by which images may lag actions."""
-STILL = 5.0
-"""Change of a picture's most changed pixels (0 to 255) below which it counts as the one before: what a video's loss
-makes of nothing."""
 CUT = 1.02
 """Share of the reach beyond which an action counts as cut."""
 MOVES = 0.005

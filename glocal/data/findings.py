@@ -4,6 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+STILL = 5.0
+"""Change of a picture's most changed pixels (0 to 255) below which it counts as the one before: what a video's loss
+makes of nothing."""
+
 
 @dataclass(frozen=True)
 class Finding:

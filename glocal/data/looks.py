@@ -53,7 +53,7 @@ def look_at(mapping: TaskMapping, dataset: Dataset, number: int) -> Seen:
     names = [name for name, feature in dataset.features.items() if _counts(feature)]
     found = dataset.episode(number, list(dict.fromkeys([*features_of(mapping), *names])))
     others = [name for name, feature in dataset.features.items() if feature.picture and name not in found]
-    return look(mapping, found, number, {name: _most(dataset.episode(number, [name])[name]) for name in others})
+    return look(mapping, found, number, {name: most_changed(dataset.episode(number, [name])[name]) for name in others})
 
 
 def look(
@@ -100,7 +100,8 @@ def _counts(feature: Feature) -> bool:
     return not feature.picture and len(feature.shape) == 1 and np.dtype(feature.dtype).kind in "biuf"
 
 
-def _most(film: Array) -> float:
+def most_changed(film: Array) -> float:
+    """By how much a picture differs from the one before, at most, where it does most, from 0 to 255."""
     return float(_changes(film)[:, 1].max(initial=0.0))
 
 

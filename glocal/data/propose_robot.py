@@ -18,6 +18,8 @@ FASTEST = 12.5
 PREFIXES = ("observation.images.", "observation.", "images.")
 NOTES = ("timestamp", "frame_index", "episode_index", "index", "task_index", "step")
 """Features that say which row it is, and nothing of the robot."""
+MOST = 256
+"""Numbers of a feature that is a table, beyond which it is taken for no stream."""
 CUT = 0.995
 """The limits hold this share of what actions ask for."""
 
@@ -37,6 +39,7 @@ def propose_robot(dataset: Dataset) -> tuple[RobotMapping, list[str]]:
     spoken_for = {*told, *(name for name in outcomes.values() if name is not None)}
     streams = _streams(dataset, spoken_for)
     cameras = _cameras(dataset, streams)
+    said += [_left_out(name, features[name]) for name in features if _is_array(features[name])]
     if not streams and not cameras:
         raise UserError(f"{dataset.folder} holds nothing that is observed; found {', '.join(features)}")
     said += [_squeezed(one, features[one.feature]) for one in cameras if len(set(features[one.feature].shape[:2])) > 1]
@@ -61,7 +64,8 @@ def _streams(dataset: Dataset, spoken_for: set[str]) -> tuple[Stream, ...]:
     found: list[Stream] = []
     for name, feature in dataset.features.items():
         plain = not feature.picture and np.dtype(feature.dtype).kind in "biuf" if feature.dtype != "object" else False
-        if plain and name not in spoken_for and name not in NOTES and not name.startswith("next."):
+        apart = name in spoken_for or name in NOTES or name.startswith("next.") or _is_array(feature)
+        if plain and not apart:
             short = _short(name, [one.name for one in found])
             found.append(Stream(short, name, tuple(range(numbers(feature)))))
     return tuple(found)
@@ -73,6 +77,18 @@ def _cameras(dataset: Dataset, streams: Sequence[Stream]) -> tuple[Camera, ...]:
         short = _short(name, [one.name for one in (*streams, *found)])
         found.append(Camera(short, name, filmed=dataset.features[name].filmed))
     return tuple(found)
+
+
+def _is_array(feature: Feature) -> bool:
+    """Whether it holds too many numbers to be told one by one, in rows and columns, as a picture does."""
+    return not feature.picture and len(feature.shape) > 1 and numbers(feature) > MOST
+
+
+def _left_out(name: str, feature: Feature) -> str:
+    return (
+        f"{name} holds {' by '.join(map(str, feature.shape))} numbers ({feature.dtype}) and is left out: pictures are "
+        "expected as bytes (height, width, 3); if it holds some, write them so, the colours last"
+    )
 
 
 def _squeezed(camera: Camera, feature: Feature) -> str:

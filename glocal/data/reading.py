@@ -8,7 +8,7 @@ import numpy as np
 
 from glocal.data import streams
 from glocal.data.dataset import Array, Dataset
-from glocal.data.looks import as_arrays, look
+from glocal.data.looks import as_arrays, look, most_changed
 from glocal.data.mapping import Mapping, apply, features_of, moments
 from glocal.data.streams import RobotMapping
 
@@ -101,11 +101,12 @@ class RobotReading:
 
     def look(self, found: Fields, number: int, episode: Fields) -> dict[str, Array]:
         """Actions as they are asked for, before any is cut to its limits; each field's range, of pictures that of all
-        their pixels; a hash of all."""
+        their pixels, and by how much these change; a hash of all."""
         rows = np.arange(len(episode["action"])) * self.mapping.stride
         flat = {name: x.reshape(-1) if x.ndim == 4 else x for name, x in episode.items()}
         ends = {f"low:{name}": np.atleast_1d(x.min(0)) for name, x in flat.items()}
         ends |= {f"high:{name}": np.atleast_1d(x.max(0)) for name, x in flat.items()}
+        ends |= {f"change:{name}": np.array(most_changed(x)) for name, x in episode.items() if x.ndim == 4}
         whole = b"".join(x.tobytes() for _, x in sorted(episode.items()))
         digest = np.frombuffer(hashlib.sha256(whole).digest(), np.uint8)
         asked = streams.normalised(self.mapping, streams.asked(self.mapping, found, rows))

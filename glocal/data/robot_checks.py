@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from glocal.data.dataset import Array, Dataset
-from glocal.data.findings import Finding, few, lengths
+from glocal.data.findings import STILL, Finding, few, lengths
 from glocal.data.streams import RobotMapping, unused
 
 Looks = Mapping[int, Mapping[str, Array]]
@@ -14,6 +14,8 @@ CUT_WARN, CUT_FAIL = 0.05, 0.4
 """Shares of control steps that ask for more than the limits, and are cut."""
 LARGEST = 1e6
 """Of numbers that a robot may measure, in whatever unit."""
+FEW = 4
+"""Control steps up to which a camera need not show that anything changes."""
 SLACK = 1.02
 """Of the limits, beyond which an action counts as cut."""
 
@@ -103,17 +105,29 @@ def _still(mapping: RobotMapping, looks: Looks) -> list[Finding]:
             found = f"of its {len(stream.columns)} numbers these never change, by column: {' '.join(still)}"
             advice = "they tell nothing; take these columns out of the mapping"
             findings.append(Finding(f"stream {stream.name}", "warn", found, advice))
-    for camera in mapping.cameras:
-        low, high = _ends(looks, camera.name)
-        if low[0] == high[0]:
-            found = f"all of its pictures are of one colour, {low[0]:.0f} of 255"
-            findings.append(Finding(f"camera {camera.name}", "warn", found, "it tells nothing; leave it out"))
+    findings += [_camera(camera.name, looks) for camera in mapping.cameras]
     asked = np.concatenate([look["asked"] for look in looks.values()])
     told = [(part.feature, number) for part in mapping.action for number in part.columns]
     for i in np.flatnonzero(np.ptp(asked, axis=0) < 1e-9):
         advice = "what was never varied cannot be learned: leave it out"
         findings.append(Finding("{} {}".format(*told[i]), "warn", f"is always {asked[0, i]:.3g} of its limits", advice))
     return findings
+
+
+def _camera(name: str, looks: Looks) -> Finding:
+    """Pictures that are of one colour, or do not change."""
+    low, high = _ends(looks, name)
+    if low[0] == high[0]:
+        found = f"all of its pictures are of one colour, {low[0]:.0f} of 255"
+        return Finding(f"camera {name}", "warn", found, "it tells nothing; leave it out")
+    changes = {number: float(look[f"change:{name}"]) for number, look in looks.items() if len(look["asked"]) > FEW}
+    frozen = tuple(number for number, change in changes.items() if change < STILL)
+    if not frozen:
+        return Finding(f"camera {name}", "ok", "it changes in every episode")
+    found = f"it shows the same picture throughout {len(frozen)} of {len(looks)} episodes: {few(frozen)}"
+    if len(frozen) == len(looks):
+        return Finding(f"camera {name}", "warn", found, "it tells nothing; leave it out")
+    return Finding(f"camera {name}", "fail", found, "leave these episodes out", episodes=frozen)
 
 
 def _reward(looks: Looks) -> Finding:

@@ -160,7 +160,10 @@ class ICEM(Planner):
 
 class MPPI(Planner):
     """Model predictive path integral control: the mean of all plans, each weighed by what it is worth, again and
-    again; acts as the last mean."""
+    again; acts as the last mean.
+
+    Other than in arXiv 1707.02342 the temperature is relative to how much plans differ in worth, noise is coloured and
+    drawn several times about the mean so far, the mean is one of the plans, and there is no cost of control."""
 
     cfg: MPPIConfig
 

@@ -1,6 +1,6 @@
 """Gates: whether the models deserve that a policy is trained in them, measured on held-out episodes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -123,15 +123,20 @@ def stream_table(rows: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[
     return lines
 
 
-def stream_checks(drift: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[dict[str, Any]]:
+def stream_checks(
+    drift: Mapping[str, Mapping[str, Mapping[str, float]]], cameras: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """For each stream that moves: the global model's error after the longest horizon, as a share of that where nothing
-    moves and of that with other windows' actions."""
+    moves and of that with other windows' actions; of `cameras` among them it is asked that they move."""
     last, asked = str(max(HORIZONS)), []
     for stream, still in drift["nothing moves"][last].items():
         model, mixed = (drift[name][last][stream] for name in ("global model", "global, shuffled actions"))
         if still > STILL:
             asked.append((f"global model: {stream} after {last}, over nothing moves", model / still, 0.5))
             asked.append((f"global model: {stream} after {last}, over shuffled actions", model / max(mixed, 1e-9), 0.5))
+        elif stream in cameras:
+            name = f"codec: what {stream} shows hardly moves: {STILL} over what it moves after {last}"
+            asked.append((name, STILL / max(still, 1e-9), 1.0))
     return [{"name": name, "found": found, "limit": limit, "ok": found <= limit} for name, found, limit in asked]
 
 

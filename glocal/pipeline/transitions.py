@@ -10,9 +10,11 @@ import tyro
 from torch import Tensor
 
 from glocal.core.types import Surrogate
+from glocal.data.inside import apart
 from glocal.data.segments import Recorded
 from glocal.pipeline.plan import STAGES
 from glocal.pipeline.run import is_finished, open_run
+from glocal.pipeline.status import status
 from glocal.pipeline.usage import read_verb
 from glocal.runtime.files import UserError, atomic_write
 from glocal.runtime.progress import console
@@ -36,10 +38,10 @@ def transitions(run: str | Path, *, observe: Observed = "row", held_out: bool = 
     Raises `UserError` where the run cannot be used so.
     """
     known = open_run(Path(run))
-    needed = ["collect", "codec", *(["local"] if observe == "belief" else [])]
-    for stage in needed:
+    for stage in _needed(observe):
         if not is_finished(known, stage) and not STAGES[stage].idle(known.config):
             raise UserError(f"{run} has no finished {stage} stage yet; `glocal run {run}` makes it")
+    known.store.verify()
     recorded = known.experience[1 if held_out else 0]
     seen = recorded.steps.obs if observe == "row" else believed(known.surrogate(), recorded)
     return rows_of(recorded, seen, known.config.reward_scale)
@@ -91,18 +93,43 @@ def write_transitions(
         observe: The `row` of numbers that models see, or the `belief` of the run's local model.
         held_out: The episodes that no model was trained on, instead.
     """
-    if out.suffix != ".npz":
-        raise UserError(f"transitions are written as numpy's arrays, and {out} is no name for these; call it {out}.npz")
+    _check_out(out, run)
     found = transitions(run, observe=observe, held_out=held_out)
+    states = status(open_run(run))
+    for stage in _needed(observe):
+        if states[stage].state == "stale":
+            console.print(f"note: {stage} is stale ({'; '.join(states[stage].reasons)}); it is used as it is")
     with atomic_write(out) as draft, draft.open("wb") as file:
         np.savez_compressed(file, **found)  # pyright: ignore[reportArgumentType]
     count, width = found["observations"].shape
+    ends = int(found["terminals"].sum())
+    none = "" if ends else "; where the mapping does not say `ends`, no step ends the task"
     console.print(
-        f"{out}: {count} transitions, observations of {width} numbers, {int(found['terminals'].sum())} ends, "
-        f"{int(found['timeouts'].sum())} recordings that stop",
+        f"{out}: {count} transitions, observations of {width} numbers, {ends} ends, "
+        f"{int(found['timeouts'].sum())} recordings that stop{none}",
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _needed(observe: Observed) -> list[str]:
+    """The stages that have to be finished."""
+    return ["collect", "codec", *(["local"] if observe == "belief" else [])]
+
+
+def _check_out(out: Path, run: Path) -> None:
+    """Raise `UserError` where transitions would be written over what is there, or into data."""
+    if out.suffix != ".npz":
+        raise UserError(
+            f"transitions are written as numpy's arrays, and {out} is no name for these; call it FILE.npz, as "
+            f"{out.with_suffix('.npz')}"
+        )
+    if out.exists():
+        raise UserError(f"{out} exists already; name a new file, or remove that one first")
+    known = open_run(run)
+    for data in (known.folder / "data", known.config.logs):
+        if data:
+            apart(out, Path(data))
 
 
 def main(arguments: list[str]) -> None:

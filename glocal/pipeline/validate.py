@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glocal.core.features import Featurizer
 from glocal.core.gradients import LINKS
 from glocal.core.improve import Metrics
 from glocal.core.pictures import unpacked
@@ -35,6 +36,7 @@ from glocal.evaluate.gates import (
 from glocal.evaluate.gradients import Question, agreement
 from glocal.evaluate.probe import Probe
 from glocal.models.codecs.cameras import CamerasCodec
+from glocal.models.codecs.egocentric import EgocentricCodec
 from glocal.models.rigid2d.scene import Scene
 from glocal.models.worlds.pictures import PictureWorld
 from glocal.models.worlds.vectors import VectorWorld
@@ -286,6 +288,13 @@ def _chosen(poses: Pose, rows: NDArray[np.bool_]) -> Pose:
     return Pose(*(part[rows] for part in poses))
 
 
+def found_in_logs(codec: Any, world: Any) -> list[str]:
+    """What was found of what the robot is and sees, which nobody told, in words."""
+    said = codec.found() if isinstance(codec, EgocentricCodec) else []
+    features = getattr(world, "features", None)
+    return [*said, *filter(None, [features.found()])] if isinstance(features, Featurizer) else said
+
+
 def check_robot_gates(run: Modelled) -> None:
     """Gates of any robot: each stream, in standard deviations of what was recorded, where much of it moves."""
     window, horizon = run.config.world.context, max(HORIZONS)
@@ -310,7 +319,9 @@ def check_robot_gates(run: Modelled) -> None:
     }
     if isinstance(run.codec, CamerasCodec):
         gates["cameras"] = draws_again(run, run.codec)
-    gates["checks"] = stream_checks(gates["drift"]) + reward_checks(gates["reward_head"])
+    gates["found"] = found_in_logs(run.codec, world)
+    cameras = getattr(run.codec, "cameras", ())
+    gates["checks"] = stream_checks(gates["drift"], cameras) + reward_checks(gates["reward_head"])
     _keep_streams(run, last[:SHOWN], truth[:SHOWN], answer.obs[:SHOWN], filmed.pictures())
     write_json(run.folder / "gates.json", gates)
     console.print("gates: root mean square error of each stream, in its standard deviations (medians over windows)")

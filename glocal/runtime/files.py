@@ -61,7 +61,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         if error.errno in FULL:
             raise UserError(
                 f"no room to write {path} ({error.strerror}); what was there before is untouched. "
-                f"Free some disk space and run the same command again; `glocal run` goes on where it was."
+                "Free some disk space and run the same command again; runs go on where they were."
             ) from error
         if error.errno in REFUSED and str(draft) in str(error.filename):
             raise UserError(f"cannot write to {path}: {_reason(error)}") from error

@@ -21,8 +21,9 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
+from glocal.core.ranges import Count, Processes, Seed
 from glocal.data.dataset import Array, Feature
-from glocal.data.formats.lerobot_writer import Layout, write_lerobot
+from glocal.data.formats.lerobot_writer import Layout, check_new, write_lerobot
 from glocal.runtime.progress import Ticker
 from glocal.tasks.robot import make
 from glocal_bench.record.playing import counted
@@ -214,24 +215,25 @@ def _env(env_id: str, camera: bool) -> Any:
 
 def main(
     out: tyro.conf.Positional[Path],
-    env: str = "FetchPushDense-v4",
-    episodes: int = 800,
-    steps: int = 100,
-    seed: int = 0,
-    processes: int = 2,
+    env: Literal["FetchPushDense-v4", "FetchPickAndPlaceDense-v4"] = "FetchPushDense-v4",
+    episodes: Count = 800,
+    steps: Count = 100,
+    seed: Seed = 0,
+    processes: Processes = 2,
     told: Told = "everything",
 ) -> None:
     """Record play.
 
     Args:
         out: The folder to write; it must not exist.
-        env: FetchPushDense-v4 or FetchPickAndPlaceDense-v4.
+        env: Where.
         episodes: How many.
         steps: Of each, at 25 a second.
         seed: Of everything that is drawn.
         processes: That record at once.
         told: Of gripper, object and goal all numbers, or where each is, or the gripper's own numbers and pictures.
     """
+    check_new(out)
     with ProcessPoolExecutor(processes) as pool, Ticker("record", episodes, unit="steps", per_iteration=steps) as tick:
         work = pool.map(partial(record_episode, env, seed, steps, told), range(episodes))
         task = "lift the object to the goal" if "Pick" in env else "push the object to the goal"

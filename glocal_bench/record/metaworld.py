@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import tyro
 from torch import nn
 
+from glocal.core.ranges import Many, Range, Seed
 from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, check_new, write_lerobot
 from glocal.data.ingest import beside
@@ -280,12 +281,12 @@ def told(kinds: list[str], episodes: list[Episode]) -> Iterator[str]:
 def main(
     out: tyro.conf.Positional[Path],
     task: str = "push-v3",
-    scripted: int = 50,
-    cloned: int = 150,
-    random: int = 30,
-    play: int = 250,
-    steps: int = 250,
-    seed: int = 0,
+    scripted: Many = 50,
+    cloned: Many = 150,
+    random: Many = 30,
+    play: Many = 250,
+    steps: Annotated[int, Range(2 * HOLD, 500)] = 250,
+    seed: Seed = 0,
     camera: bool = False,
 ) -> None:
     """Record a task.
@@ -297,15 +298,18 @@ def main(
         cloned: Episodes of that.
         random: Episodes of random actions.
         play: Episodes of play with no task in mind.
-        steps: Of each, at 80 a second; Meta-World allows 500.
+        steps: Of each, at 80 a second.
         seed: Of everything that is drawn.
         camera: Record the hand's own numbers and pictures, in place of all numbers.
     """
     check_new(out)
     counts = {"scripted": scripted, "cloned": cloned, "random": random, "play": play}
     total = sum(counts.values())
-    if total > GOALS or (cloned and not scripted):
-        raise UserError(f"{counts} cannot be recorded: there are {GOALS} tasks, and cloned ones need scripted ones")
+    if not 0 < total <= GOALS or (cloned and not scripted):
+        raise UserError(
+            f"{counts} cannot be recorded: expected at least one episode and at most {GOALS}, and scripted ones where "
+            "others are cloned"
+        )
     torch.set_num_threads(1)
     fps, rows, features = (FPS // HOLD, steps // HOLD, SEEN) if camera else (FPS, steps, FEATURES)
     with Ticker("record", total, unit="steps", per_iteration=rows) as tick:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
+from glocal.core.ranges import Seed
 from glocal.data.dataset import Array, Feature
 from glocal.data.formats.lerobot_writer import Layout, check_new, write_lerobot
 from glocal.runtime.files import UserError
@@ -43,7 +44,7 @@ class Recording:
     """How many."""
     steps: int = 200
     """Of each at most, at 5 a second; fewer where the environment ends it."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything that is drawn."""
     camera: str | None = None
     """Record what this camera shows in place of what is tracked."""

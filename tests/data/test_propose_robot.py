@@ -119,3 +119,15 @@ def test_a_format_that_does_not_tell_its_rate_is_taken_for_ten_steps_a_second():
 def test_what_is_proposed_can_be_saved_and_is_hashable():
     mapping, _ = propose_robot(logs())
     assert hash(mapping) == hash(replace(mapping)) and isinstance(mapping.action[0], ActionPart)
+
+
+@pytest.mark.parametrize("shape", [(3, 24, 32), (24, 32, 1), (24, 32)])
+def test_pictures_in_another_layout_are_no_streams_of_thousands_of_numbers_and_it_is_said(shape):
+    dataset = logs(wrist=np.zeros((60, *shape), np.uint8), turn=np.zeros((60, 3, 3), np.float32))
+    dataset.features["wrist"] = Feature(shape, "uint8")
+    mapping, said = propose_robot(dataset)
+    assert [one.feature for one in mapping.streams] == ["observation.state", "turn"]
+    assert [one for one in said if one.startswith("wrist holds")] == [
+        f"wrist holds {' by '.join(map(str, shape))} numbers (uint8) and is left out: pictures are expected as bytes "
+        "(height, width, 3); if it holds some, write them so, the colours last"
+    ]

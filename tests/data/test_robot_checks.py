@@ -8,7 +8,7 @@ import pytest
 from glocal.data.findings import Finding
 from glocal.data.reading import RobotReading
 from glocal.data.robot_checks import check_robot_logs
-from glocal.data.streams import ActionPart, RobotMapping, Stream
+from glocal.data.streams import ActionPart, Camera, RobotMapping, Stream
 
 MAPPING = RobotMapping(
     (Stream("joints", "state", (0, 1)),),
@@ -41,6 +41,25 @@ def test_plain_logs_pass():
     found = verdicts(episode(0), episode(1))
     assert {verdict for verdict, _ in found.values()} == {"ok"}
     assert found["lengths"][1] == "2 episodes of 19 to 19 control steps"
+
+
+def film(seed: int, moves: bool) -> np.ndarray:
+    pictures = np.random.default_rng(seed).integers(0, 255, (20, 32, 32, 3), dtype=np.uint8)
+    return pictures if moves else np.repeat(pictures[:1], 20, axis=0)
+
+
+@pytest.mark.parametrize(
+    "moving, verdict, frozen",
+    [
+        ((True, True, True), "ok", ()),
+        ((True, False, True), "fail", (1,)),
+        ((False, False, False), "warn", ()),
+    ],
+)
+def test_a_camera_that_shows_the_same_picture_throughout_an_episode_is_named(moving, verdict, frozen):
+    mapping = replace(MAPPING, cameras=(Camera("wrist", "film"),))
+    found = findings(*(episode(i, film=film(i, moves)) for i, moves in enumerate(moving)), mapping=mapping)
+    assert (found["camera wrist"].verdict, found["camera wrist"].episodes) == (verdict, frozen)
 
 
 def test_copies_and_short_episodes_are_named():

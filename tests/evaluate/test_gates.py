@@ -6,7 +6,18 @@ import torch
 
 from glocal.core.gradients import bptt, decouple, imagine
 from glocal.core.types import Segment, Step
-from glocal.evaluate.gates import GateConfig, Pose, checks, drift, moving, reward_checks, shuffled, summary, table
+from glocal.evaluate.gates import (
+    GateConfig,
+    Pose,
+    checks,
+    drift,
+    moving,
+    reward_checks,
+    shuffled,
+    stream_checks,
+    summary,
+    table,
+)
 from glocal.evaluate.gradients import QUIET, Agreement, Question, agreement, recommended_horizon
 from tests.toys import LinearSurrogate, LinearWorld, resting
 
@@ -180,3 +191,12 @@ def test_rewards_have_to_be_told_better_than_by_their_median(error, ok):
 
 def test_rewards_that_are_all_the_same_are_not_asked_for():
     assert reward_checks({"mean_error": 0.1, "spread": 0.0}) == []
+
+
+@pytest.mark.parametrize("still, asked", [(0.5, 2), (0.05, 1), (0.0, 1)])
+def test_a_camera_of_which_the_codec_makes_nothing_that_moves_fails_and_numbers_that_rest_do_not(still, asked):
+    rows = {"nothing moves": still, "global model": 0.01, "global, shuffled actions": 0.1}
+    drift = {name: {"20": {"front": error, "joints": 0.0}} for name, error in rows.items()}
+    found = stream_checks(drift, cameras=("front",))
+    assert len(found) == asked and all("front" in one["name"] for one in found)
+    assert all(one["ok"] for one in found) == (still >= 0.05)

@@ -276,7 +276,8 @@ def _streams_section(gates: Mapping[str, Any]) -> str:
         f"<p>Held-out pictures of camera {html.escape(name)} are drawn again at {found['psnr_db']:.1f} dB.</p>"
         for name, found in gates.get("cameras", {}).items()
     )
-    return _checks_table(gates) + table_html(heads, rows) + looked + head + drawn
+    told = "".join(f"<p>Found in the logs: {html.escape(one)}.</p>" for one in gates.get("found", []))
+    return _checks_table(gates) + table_html(heads, rows) + looked + head + drawn + told
 
 
 def _plot_streams(folder: Path) -> Any:
@@ -318,7 +319,10 @@ def _plot_cameras(folder: Path) -> Iterator[Any]:
                 axes.scatter(x, y, marker="+", color="magenta")
                 axes.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
                 axes.axis("off")
-                axes.set_title(f"{told[side]}, after {horizon}", fontsize=7)
+                if line == 0:
+                    axes.set_title(f"after {horizon}", fontsize=7)
+            said = {"rotation": 90, "ha": "right", "va": "center", "fontsize": 7, "transform": cells[0].transAxes}
+            cells[0].text(-0.04, 0.5, told[side], **said)
         figure.suptitle(f"camera {name}")
         yield figure
 

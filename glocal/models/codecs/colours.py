@@ -80,7 +80,7 @@ class Colours(nn.Module):
         """How things of each colour look, (n, k, ...)."""
         numbers, area = self._numbers(images)
         least = VISIBLE * images.shape[1] * images.shape[2] / FINE**2
-        middle = numbers[..., TOLD.index("x")]
+        middle = numbers[..., TOLD.index("x")] * (1 + area) / area.clamp_min(least)
         return Looks((numbers - self.mean) / self.std, area.clamp_min(least).log(), middle, area >= least)
 
     def _numbers(self, images: UInt8[Tensor, "n h w 3"]) -> tuple[Float[Tensor, "n k 9"], Float[Tensor, "n k"]]:

@@ -132,11 +132,11 @@ class Surroundings(nn.Module):
 
     def places(self, looks: Looks) -> Float[Tensor, "*batch k 2"]:
         """Where things are, x ahead and y to the left, but for units and where the axes point: a bearing that goes with
-        the place in the picture, and a range that goes with one over the root of the area."""
+        the place in the picture, as through a pinhole, and a range that goes with one over the root of the area."""
         far, aside = self.place(looks.numbers).unbind(-1)
         reach = (FARTHEST * (far / FARTHEST).tanh() + self.usual - 0.5 * looks.area).exp()
         astray = torch.where(self.known, ASIDE, TIGHT)
-        bearing = self.edge * looks.middle + astray * aside.tanh()
+        bearing = (math.tan(self.edge) * looks.middle).atan() + astray * aside.tanh()
         return torch.stack([reach * bearing.cos(), -reach * bearing.sin()], dim=-1)
 
     @property

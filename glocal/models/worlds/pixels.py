@@ -165,7 +165,9 @@ class PixelWorld(PictureWorld):
         sides = set(self.sides.values())
         if len(sides) > 1:
             found = ", ".join(f"{name} {side}" for name, side in self.sides.items())
-            raise UserError(f"a pixel world takes cameras of one size, found {found} pixels; give all one size")
+            raise UserError(
+                f"a pixel world takes cameras of one size, found {found} pixels; give all one `size` in the mapping"
+            )
         (side,) = sides
         if side % cfg.patch:
             raise UserError(f"--world.patch is {cfg.patch}, which does not divide pictures of {side} pixels")
