@@ -8,8 +8,7 @@ other moments (InfoNCE, arXiv 1807.03748). Of that nothing comes but places in a
 That alone leaves the motion vague: walls and floors, of which pictures show a part, and what is pushed do not move as
 what stands still does, and draw it towards none. So each thing has a motion of its own beside it, by which it alone is
 carried as near as can be to where it is seen then; the thing that is brought nearest, as against where it would be if
-it had stayed, tells the robot's motion after `led` updates, and places are learned of that. These motions are linear in
-what is felt; to the leader's a network adds what is left, by which the leader is carried nearer still.
+it had stayed, tells the robot's motion after `led` updates, and places are learned of that.
 
 What is not seen is where it was carried to, so that what has left the picture is not forgotten.
 """
@@ -40,8 +39,6 @@ STEP = 0.3
 """Typical shift and turn of a control step, to begin with."""
 TAIL = 1.5
 """How fast the kernel falls off: its tails are those of a Student distribution of two degrees of freedom."""
-REST = 0.03
-"""Typical size of what the network adds to the leader's motion, to begin with."""
 SHARP = -1.0
 """Logarithm of the kernel's scale, as a share of the distance, to begin with."""
 FEWEST = 10
@@ -124,7 +121,6 @@ class Surroundings(nn.Module):
         self.sharp = nn.Parameter(torch.full((things,), SHARP))
         self.felt = mlp(2 * felt, cfg.width, 2, 3)
         self.own = nn.Parameter(torch.zeros(things, 2 * felt + 1, 3))
-        self.rest = mlp(2 * felt, cfg.width, 2, 3)
         self.register_buffer("nearer", torch.ones(things))
         self.register_buffer("updates", torch.zeros(()))
 
@@ -154,11 +150,12 @@ class Surroundings(nn.Module):
         return self.nearer.argmin()
 
     def motion(self, before: Float[Tensor, "*batch d"], after: Float[Tensor, "*batch d"]) -> Motion:
-        """How the robot moved between two control steps, by what it feels before and after."""
+        """How the robot moved between two control steps, by what it feels before and after; of the leader's motion
+        nothing is learned."""
         felt = torch.cat([before, after], dim=-1)
-        found, every, rest = STEP * self.felt(felt), self._own(felt).detach(), REST * self.rest(felt)
-        shift = every.shift.index_select(-2, self.leader[None])[..., 0, :] + rest[..., :2]
-        turn = every.turn.index_select(-1, self.leader[None])[..., 0] + rest[..., 2]
+        found, every = STEP * self.felt(felt), self._own(felt).detach()
+        shift = every.shift.index_select(-2, self.leader[None])[..., 0, :]
+        turn = every.turn.index_select(-1, self.leader[None])[..., 0]
         return Motion(torch.where(self.known, shift, found[..., :2]), torch.where(self.known, turn, found[..., 2]))
 
     def _own(self, felt: Float[Tensor, "*batch e"]) -> Motion:
@@ -174,26 +171,21 @@ class Surroundings(nn.Module):
         numbers = looks.numbers + self.cfg.noise * torch.randn_like(looks.numbers)
         places, rows = self.places(looks._replace(numbers=numbers)), looks.seen.shape[1]
         motion = self.motion(felt[:, :-1], felt[:, 1:])
-        told = Motion(*(torch.where(self.known, part.detach(), part) for part in motion))
         own, found = self._own(torch.cat([felt[:, :-1], felt[:, 1:]], dim=-1)), places.detach()
         later = set((1 + torch.randperm(rows - 1)[: self.cfg.compared]).tolist())
-        carried, alone, missed, strayed, left = places[:, 0], found[:, 0], [], [], []
-        led, leader = self.leader[None], found.index_select(2, self.leader[None])
-        nearer = leader[:, 0]
+        carried, alone, missed, strayed = places[:, 0], found[:, 0], [], []
         for t in range(1, rows):
-            carried = told.at((slice(None), t - 1)).carried(carried)
-            nearer = motion.at((slice(None), t - 1)).carried(nearer)
+            carried = motion.at((slice(None), t - 1)).carried(carried)
             alone = own.at((slice(None), t - 1)).each(alone)
             if t in later:
                 seen = looks.seen[:, 0] & looks.seen[:, t]
                 missed.append(self.missed(carried, places[:, t], seen))
                 strayed.append(self._strayed(found[:, 0], alone, found[:, t], seen))
-                left.append(_off(nearer, leader[:, t], seen.index_select(1, led)))
         if self.training:
             self.updates += 1
-        each, off, rest = torch.stack(missed), torch.stack(strayed), torch.stack(left) * self.known
-        metrics = {"carried": _mean(each), "alone": _mean(off), "rest": _mean(rest)}
-        return torch.stack(list(metrics.values())).sum(), metrics, each.nanmean(0)
+        told, off = torch.stack(missed), torch.stack(strayed)
+        metrics = {"carried": _mean(told), "alone": _mean(off)}
+        return torch.stack(list(metrics.values())).sum(), metrics, told.nanmean(0)
 
     def _strayed(
         self,
@@ -202,16 +194,21 @@ class Surroundings(nn.Module):
         places: Float[Tensor, "b k 2"],
         seen: Bool[Tensor, "b k"],
     ) -> Float[Tensor, " k"]:
-        """How far things are off, carried by motions of their own (`_off`). Also notes in `nearer` how much carrying
+        """How far things are, carried by motions of their own, from where they are seen then: a loss for which it
+        counts most whether they are close; NaN where they are seen too seldom. Also notes in `nearer` how much carrying
         helps."""
+        off, stayed = (carried - places).norm(dim=-1), (before - places).norm(dim=-1)
+        count = seen.sum(0)
+        enough = count >= FEWEST
+        middle = (places * seen[..., None]).sum(0) / count.clamp_min(1)[:, None]
+        apart = (((places - middle).square().sum(-1) * seen).sum(0) / count.clamp_min(1)).sqrt().clamp_min(1e-6)
+        loss = ((1 + (off / (CLOSE * apart)).square()).log() * seen).sum(0) / count.clamp_min(1)
         with torch.no_grad():
-            off, stayed = (carried - places).norm(dim=-1), (before - places).norm(dim=-1)
             medians = [torch.where(seen, x, torch.nan).nanmedian(0).values for x in (off, stayed)]
             now = (medians[0] / medians[1].clamp_min(1e-6)).clamp_max(2)
             if self.training:
-                kept = SLOWLY * self.nearer + (1 - SLOWLY) * now
-                self.nearer.copy_(torch.where(seen.sum(0) >= FEWEST, kept, self.nearer))
-        return _off(carried, places, seen)
+                self.nearer.copy_(torch.where(enough, SLOWLY * self.nearer + (1 - SLOWLY) * now, self.nearer))
+        return torch.where(enough, loss, torch.nan)
 
     def missed(
         self, carried: Float[Tensor, "b k 2"], places: Float[Tensor, "b k 2"], seen: Bool[Tensor, "b k"]
@@ -227,19 +224,6 @@ class Surroundings(nn.Module):
         count = seen.sum(0)
         found = (others - own).sum(1) / count.clamp_min(1) / count.clamp_min(2).log()
         return torch.where(count >= FEWEST, found, torch.nan)
-
-
-def _off(
-    carried: Float[Tensor, "b k 2"], places: Float[Tensor, "b k 2"], seen: Bool[Tensor, "b k"]
-) -> Float[Tensor, " k"]:
-    """How far things are, carried, from where they are seen then: a loss for which it counts most whether they are
-    close; NaN where they are seen too seldom."""
-    count = seen.sum(0)
-    middle = (places * seen[..., None]).sum(0) / count.clamp_min(1)[:, None]
-    apart = (((places - middle).square().sum(-1) * seen).sum(0) / count.clamp_min(1)).sqrt().clamp_min(1e-6)
-    off = (carried - places).norm(dim=-1) / (CLOSE * apart)
-    loss = ((1 + off.square()).log() * seen).sum(0) / count.clamp_min(1)
-    return torch.where(count >= FEWEST, loss, torch.nan)
 
 
 SECTORS = 12
