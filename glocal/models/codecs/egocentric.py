@@ -32,6 +32,8 @@ NUMBERS = 3
 """Of each thing: x, y, and how sure it is that it is there, 1 where it is seen."""
 LOOKED = "looked"
 """What models and reports call where the robot has looked."""
+STALE = 4
+"""How much faster the trust in where a thing was carried is lost than how sure it is."""
 NEVER, FARTHEST = 0.0, 5.0
 """How sure it is of what was not seen yet, and how far away things may be carried, in typical distances."""
 
@@ -45,6 +47,10 @@ class EgocentricCodecConfig(SurroundingsConfig):
     fresh: Share = 0.5
     """Of the windows that models are trained on, as a robot has them that was just switched on and has to look around:
     logs of hours hold few such moments, and policies begin with one."""
+
+    gain: Share = 0.35
+    """How much of the way from where a thing was carried to where a look shows it its place goes, if it was seen just
+    before; the longer ago that was, the more."""
 
     @property
     def shape(self) -> tuple[int]:
@@ -113,9 +119,9 @@ class EgocentricCodec(LearnedCodec):
         return torch.cat([numbers, told.flatten(1).unflatten(0, batch), looked], dim=-1)
 
     def observe(self, fields: Mapping[str, Tensor], before: Tensor | None = None) -> Tensor:
-        """What is not seen is where what was observed `before` is carried to."""
+        """What is not seen is where what was observed `before` is carried to, and what is seen near that."""
         now = self.encode(fields)
-        return now if before is None else self._since(before, now)
+        return now if before is None else self._since(before, now, self.cfg.gain)
 
     def follow(self, before: Tensor, imagined: Tensor) -> Tensor:
         """What is imagined to be out of sight is where it is carried to, as when it is so; else imagination could move
@@ -132,12 +138,13 @@ class EgocentricCodec(LearnedCodec):
         kept, lengths = obs.clone(), starts.diff()
         for t in range(1, int(lengths.max())):
             rows = starts[:-1][lengths > t] + t
-            kept[rows] = self._since(kept[rows - 1], kept[rows])
+            kept[rows] = self._since(kept[rows - 1], kept[rows], self.cfg.gain)
         return kept
 
     @torch.no_grad()
     def begun(self, obs: Float[Tensor, "*batch t d"]) -> Float[Tensor, "*batch t d"]:
-        """What was not seen within the window was never seen, and nowhere else was looked."""
+        """What was not seen within the window was never seen, and nowhere else was looked; what was is known as well as
+        it is from all that was seen before."""
         felt, places, sure, _ = self._parts(obs)
         known = (sure == 1).to(sure).cummax(-2).values
         told = torch.cat([places, sure[..., None]], dim=-1) * known[..., None]
@@ -178,13 +185,16 @@ class EgocentricCodec(LearnedCodec):
             for name, one in zip(self.cameras, self.placed.split(self.cfg.colours), strict=True)
         ]
 
-    def _since(self, before: Float[Tensor, "b d"], now: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
-        """What is observed now, with what it does not show carried along from before."""
+    def _since(
+        self, before: Float[Tensor, "b d"], now: Float[Tensor, "b d"], gain: float = 1.0
+    ) -> Float[Tensor, "b d"]:
+        """What is observed now, with what it does not show carried along from before, and what it does show by `gain`
+        nearer to it than that."""
         (felt, here, sure, before_that), (feels, there, shown, view) = self._parts(before), self._parts(now)
         seen, motion = shown == 1, self.around.motion(felt, feels)
         carried = motion.carried(here).clamp(-FARTHEST, FARTHEST)
-        known = (~seen & (sure > NEVER))[..., None]
-        places = torch.where(known, carried, there)
+        kept = torch.where(seen, (1 - gain) * sure**STALE, (sure > NEVER).to(sure))[..., None]
+        places = there + kept * (carried - there)
         surer = torch.where(seen, shown, (1 - self.cfg.forget) * sure)
         told = torch.cat([places, surer[..., None]], dim=-1).flatten(-2)
         return torch.cat([feels, told, self._looked(before_that, motion.turn, view)], dim=-1)
