@@ -33,6 +33,10 @@ def thing(codec: EgocentricCodec, obs: Tensor, colour) -> Tensor:
     return obs[..., 2:-SECTORS].unflatten(-1, (-1, 3))[..., which(codec._colours("head"), colour), :]
 
 
+def motion_between(codec: EgocentricCodec, before: Tensor, after: Tensor) -> Motion:
+    return codec.around.motion(before[:, :2], after[:, :2])
+
+
 def test_a_look_shows_what_is_seen_and_nothing_of_what_is_not():
     codec = made()
     obs = codec.encode(fields(square(20, 4, RED)))
@@ -66,7 +70,29 @@ def test_what_leaves_the_picture_is_carried_along_and_gets_less_sure():
     assert thing(codec, later, RED)[0, 2].item() == pytest.approx(0.95)
     assert thing(codec, later, BLUE)[0, 2] == 1
     again = codec.observe(fields(square(20, 4, RED)), later)
-    assert torch.allclose(thing(codec, again, RED), red)
+    carried = motion_between(codec, later, again).carried(thing(codec, later, RED)[:, None, :2])[:, 0]
+    kept = (1 - CONFIG.gain) * 0.95**4
+    mixed = kept * carried + (1 - kept) * red[:, :2]
+    assert torch.allclose(thing(codec, again, RED)[:, :2], mixed, atol=1e-5) and thing(codec, again, RED)[0, 2] == 1
+
+
+def test_many_looks_tell_a_place_better_than_one_and_the_first_counts_whole():
+    codec = made()
+    for part in codec.around.felt.parameters():
+        part.data.zero_()  # the robot stands
+    looks, obs, errors = [], None, []
+    for seed in range(60):
+        torch.manual_seed(seed)
+        one = codec.observe(fields(square(20, 4, RED)))
+        at = 2 + 3 * which(codec._colours("head"), RED)
+        one[:, at : at + 2] += 0.2 * torch.randn(2)
+        obs = one if obs is None else codec._since(obs, one, CONFIG.gain)
+        looks.append(thing(codec, one, RED)[0, :2])
+        errors.append(thing(codec, obs, RED)[0, :2])
+        if seed == 0:
+            assert torch.equal(looks[0], errors[0])
+    spread = [torch.stack(some)[20:].std(0).mean() for some in (looks, errors)]
+    assert spread[1] < 0.7 * spread[0]
 
 
 def test_in_imagination_what_is_out_of_sight_is_carried_too_and_what_is_seen_is_as_it_was_drawn():
@@ -121,8 +147,12 @@ def test_a_window_can_be_had_as_by_a_robot_that_is_switched_on_with_it(begin, fo
     shown = {"speed": torch.randn(9, 2), "head": pictures(9, seed=3)}
     seen, count = codec.encode(shown), 9 - begin
     whole = codec.remembered(seen, torch.tensor([0, 9]))[begin:]
-    found = codec.begun(torch.stack([whole, whole]))
-    assert torch.allclose(found[1], codec.remembered(seen[begin:], torch.tensor([0, count])), atol=1e-5)
+    found, anew = codec.begun(torch.stack([whole, whole])), codec.remembered(seen[begin:], torch.tensor([0, count]))
+    (_, _, sure, looked), (_, _, surely, lately) = codec._parts(found[1]), codec._parts(anew)
+    assert torch.allclose(sure, surely, atol=1e-6) and torch.allclose(looked, lately, atol=1e-5)
+    places, where = codec._parts(found[1])[1], codec._parts(whole)[1]
+    assert torch.equal(places[sure == 0], torch.zeros_like(places[sure == 0]))
+    assert torch.equal(places[sure > 0], where[sure > 0])
     assert torch.allclose(found[0], found[1], atol=1e-5)
     assert torch.allclose(found[0, :, :-SECTORS], whole[:, :-SECTORS], atol=1e-5) != forgotten
 
