@@ -61,9 +61,10 @@ class EgocentricCodecConfig(SurroundingsConfig):
 def egocentric_spec(
     cfg: EgocentricCodecConfig, vectors: tuple[Part, ...], cameras: Mapping[str, int], actions: int
 ) -> Spec:
-    """What models see of vectors and of cameras' pictures, and where the robot has looked."""
+    """What models see of vectors and of cameras' pictures, and where the robot has looked, a token for each sector: of
+    what moves what, nothing is to be looked for among these."""
     things = (Part(name, cfg.shape) for name in cameras)
-    return Spec((*vectors, *things, Part(LOOKED, (SECTORS,))), actions)
+    return Spec((*vectors, *things, Part(LOOKED, (SECTORS, 1))), actions)
 
 
 class EgocentricCodec(LearnedCodec):
