@@ -16,7 +16,6 @@ from glocal.core.matching import MatchingConfig
 from glocal.data.formats import open_dataset
 from glocal.data.ingest import beside, robot_mapping_of
 from glocal.data.streams import to_dict
-from glocal.models.codecs.surroundings import SECTORS
 from glocal.pipeline import validate
 from glocal.pipeline.check import check
 from glocal.pipeline.run import open_run, status
@@ -180,7 +179,7 @@ def test_where_things_are_around_a_robot_goes_the_whole_way(logs, tmp_path, caps
     assert "colours are of things that have a place" in printed.out + printed.err
     made = open_run(run)
     assert {found.state for found in status(made).values()} == {"done"}
-    assert made.observations.shape[1] == 7 + 2 * 3 * made.config.codec.colours + SECTORS
+    assert made.observations.shape[1] == 7 + 2 * 3 * made.config.codec.colours
     assert made.codec.missed.any(), "what was noted in training is kept"
     assert made.world().follow == made.codec.follow, "what is out of sight is carried along in imagination, too"
     assert all(camera.filmed for camera in made.config.task.mapping.cameras), "these logs keep videos"

@@ -228,8 +228,6 @@ class Codec(nn.Module, ABC):
     reads: tuple[str, ...]
     draws: bool = True
     """Whether it gives back the pictures among these."""
-    fresh: float = 0.0
-    """Of the windows that models are trained on, the share that is as if nothing was remembered before (`begun`)."""
 
     @abstractmethod
     def encode(self, fields: Mapping[str, Tensor]) -> Tensor:

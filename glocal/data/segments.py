@@ -13,9 +13,6 @@ from glocal.core.types import Pairs, Segment
 from glocal.data.store import Array, EpisodeStore
 from glocal.runtime.files import UserError
 
-EARLIER = 32
-"""Rows: a robot turns round in about as many."""
-
 
 @dataclass(frozen=True)
 class Recorded:
@@ -35,9 +32,9 @@ class Recorded:
     film: tuple[Array, ...] = ()
     """Pictures of each camera (all rows of the store, side, side, 3), where windows are to hold them."""
     begun: Callable[[Tensor], Tensor] | None = None
-    """Makes of observations (n, T, d) what they would be had recording begun with their first row."""
+    """Makes of observations (n, T, d) what they would be had recording begun with each window's first row."""
     fresh: float = 0.0
-    """The share of the windows drawn at random that it is done to, beginning at up to `EARLIER` rows before them."""
+    """The share of the windows drawn at random that it is done to."""
 
     @classmethod
     def of(cls, store: EpisodeStore, obs: Tensor, episodes: range | None = None) -> "Recorded":
@@ -103,16 +100,12 @@ class Recorded:
 
     def windows(self, last: Tensor, length: int) -> Segment:
         """The windows (n, length, ...) that end at rows `last` (n,)."""
-        shown, rested = self._rows(last, length)
-        window = self.steps[shown]
-        pictures = self._pictures(shown) if self.film else None
-        return Segment(window.obs, window.action.masked_fill(rested, 0.0), window.reward, window.cont, pictures)
-
-    def _rows(self, last: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """The rows (n, length) that such windows show, and whether the robot rests, (n, length, 1)."""
         rows = last[:, None] + torch.arange(1 - length, 1, device=last.device)
         first = self.first[last][:, None]
-        return rows.maximum(first), (rows < first)[..., None]
+        shown = rows.maximum(first)
+        window, rested = self.steps[shown], (rows < first)[..., None]
+        pictures = self._pictures(shown) if self.film else None
+        return Segment(window.obs, window.action.masked_fill(rested, 0.0), window.reward, window.cont, pictures)
 
     def _pictures(self, rows: Tensor) -> UInt8[Tensor, "*batch p"]:
         """What the cameras showed in rows (*batch,), read from the store's memory map."""
@@ -126,23 +119,18 @@ class Recorded:
             begun, steps = self.first[last], last - self.first[last]
             most = torch.zeros_like(self.first).scatter_reduce(0, begun, steps, "amax")
             last = last[steps >= most[begun].clamp_max(acted)]
-        return self._random(last, count, length)
+        return self._freshened(self.windows(_drawn(last, count), length))
 
     def starts(self, count: int, length: int) -> Segment:
         """Random windows to begin imagining from: any moment at which the episode goes on, its first included."""
-        return self._random(self.open, count, length)
+        return self._freshened(self.windows(_drawn(self.open, count), length))
 
-    def _random(self, last: Tensor, count: int, length: int) -> Segment:
-        """Windows (count, length, ...) that end at any of some rows; a share of them is as if recording had begun not
-        long before."""
-        rows = _drawn(last, count)
-        windows = self.windows(rows, length)
+    def _freshened(self, windows: Segment) -> Segment:
+        """Windows (n, T, ...) of which a share is as if recording had begun with them."""
         if self.begun is None or not self.fresh:
             return windows
-        earlier = int(torch.randint(EARLIER + 1, (), device="cpu"))
-        longer = self.steps.obs[self._rows(rows, length + earlier)[0]]
-        chosen = torch.rand(count, 1, 1, device=windows.obs.device) < self.fresh
-        return replace(windows, obs=torch.where(chosen, self.begun(longer)[:, earlier:], windows.obs))
+        chosen = torch.rand(len(windows.obs), 1, 1, device=windows.obs.device) < self.fresh
+        return replace(windows, obs=torch.where(chosen, self.begun(windows.obs), windows.obs))
 
     def beginnings(self, count: int, length: int) -> Segment:
         """The windows that end where episodes begin, (n, length, ...): of `count` episodes, or of all."""

@@ -19,6 +19,7 @@ from glocal.data.remembered import remembered
 from glocal.data.segments import Recorded
 from glocal.data.store import EpisodeStore
 from glocal.deploy.preprocess import View, plain, through
+from glocal.models.codecs.egocentric import EgocentricCodecConfig
 from glocal.pipeline.build import (
     build_codec,
     build_policy,
@@ -108,7 +109,10 @@ class Recordings(RunFolder):
     def recorded(self, episodes: range) -> Recorded:
         """The experience in some episodes, on the run's device."""
         found = Recorded.of(self.store, self.observations, episodes).to(self.device)
-        return replace(found, begun=self.codec.begun, fresh=self.codec.fresh)
+        codec = self.config.codec
+        if not isinstance(codec, EgocentricCodecConfig):
+            return found
+        return replace(found, begun=self.codec.begun, fresh=codec.fresh)
 
     def for_world(self, recorded: Recorded) -> Recorded:
         """Recorded experience with all that the global model begins from: where it draws pictures, those too."""

@@ -59,7 +59,7 @@ def test_drawn_windows_end_with_a_control_step_and_all_control_steps_are_drawn_a
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_a_share_of_the_windows_drawn_is_as_if_recording_had_begun_with_them_and_of_chosen_ones_none(share):
     torch.manual_seed(0)
-    recorded = replace(Rows().recorded(), begun=lambda obs: obs - 100, fresh=share)
+    recorded = replace(Rows().recorded(), begun=lambda obs: obs - obs[:, :1] - 100, fresh=share)
     for drawn in (recorded.draw(400, 2), recorded.starts(400, 2), recorded.best(1.0).draw(400, 2)):
         changed = (drawn.obs[..., 0] < 0).all(1)
         assert torch.equal(changed, (drawn.obs[..., 0] < 0).any(1))

@@ -2,7 +2,6 @@
 frame.
 
 Cameras may move along with the robot, and what matters may leave their pictures: it is carried along (`Surroundings`).
-Where the robot has looked lately is told, too, by sectors: what was not found there is not there.
 A thing is what has a colour of its own (`Colours`). It asks that the robot feels something of how it moves, and that
 it moves in a plane.
 """
@@ -20,7 +19,7 @@ from glocal.core.spec import Part, Spec
 from glocal.core.types import LearnedCodec
 from glocal.models.codecs.colours import TOLD, Colours
 from glocal.models.codecs.standard import StandardCodec
-from glocal.models.codecs.surroundings import SECTORS, Looks, Surroundings, SurroundingsConfig, in_view, turned
+from glocal.models.codecs.surroundings import Looks, Surroundings, SurroundingsConfig
 from glocal.runtime.files import UserError
 
 PLACED = 0.85
@@ -30,8 +29,6 @@ SLOWLY = 0.99
 """Decay of the moving average of that."""
 NUMBERS = 3
 """Of each thing: x, y, and how sure it is that it is there, 1 where it is seen."""
-LOOKED = "looked"
-"""What models and reports call where the robot has looked."""
 STALE = 4
 """How much faster the trust in where a thing was carried is lost than how sure it is."""
 NEVER, FARTHEST = 0.0, 5.0
@@ -61,19 +58,16 @@ class EgocentricCodecConfig(SurroundingsConfig):
 def egocentric_spec(
     cfg: EgocentricCodecConfig, vectors: tuple[Part, ...], cameras: Mapping[str, int], actions: int
 ) -> Spec:
-    """What models see of vectors and of cameras' pictures, and where the robot has looked, a token for each sector: of
-    what moves what, nothing is to be looked for among these."""
-    things = (Part(name, cfg.shape) for name in cameras)
-    return Spec((*vectors, *things, Part(LOOKED, (SECTORS, 1))), actions)
+    """What models see of vectors and of cameras' pictures."""
+    return Spec((*vectors, *(Part(name, cfg.shape) for name in cameras)), actions)
 
 
 class EgocentricCodec(LearnedCodec):
-    """Vectors by name, and pictures (size, size, 3) uint8 by the name of their camera, to vectors, for each thing its
-    place and how sure that is, and for each sector how lately it was looked at."""
+    """Vectors by name, and pictures (size, size, 3) uint8 by the name of their camera, to vectors, and for each thing
+    its place and how sure that is."""
 
     draws = False
     missed: Tensor
-    view: Tensor
 
     def __init__(self, cfg: EgocentricCodecConfig, vectors: tuple[Part, ...], cameras: Mapping[str, int]):
         super().__init__()
@@ -83,13 +77,11 @@ class EgocentricCodec(LearnedCodec):
                 "name a stream of numbers in the mapping, or use the preset robot-memory"
             )
         self.cfg, self.cameras, self.vectors = cfg, tuple(cameras), StandardCodec(vectors)
-        self.fresh = cfg.fresh
         self.felt = len(self.vectors.mean)
         self.colours = nn.ModuleDict({f"camera_{name}": Colours(cfg.colours) for name in cameras})
         things = cfg.colours * len(cameras)
         self.around = Surroundings(cfg, things, len(TOLD), self.felt)
         self.register_buffer("missed", torch.zeros(things))
-        self.register_buffer("view", in_view(self.around.edge), persistent=False)
         self.reads = (*(part.name for part in vectors), *self.cameras)
 
     @torch.no_grad()
@@ -116,8 +108,7 @@ class EgocentricCodec(LearnedCodec):
         looks = self.looks({name: fields[name].flatten(0, len(batch) - 1) for name in self.cameras})
         seen = (looks.seen & self.placed)[..., None]
         told = torch.cat([self.around.places(looks) * seen, seen.to(numbers)], dim=-1)
-        looked = self.view.expand(*batch, SECTORS)
-        return torch.cat([numbers, told.flatten(1).unflatten(0, batch), looked], dim=-1)
+        return torch.cat([numbers, told.flatten(1).unflatten(0, batch)], dim=-1)
 
     def observe(self, fields: Mapping[str, Tensor], before: Tensor | None = None) -> Tensor:
         """What is not seen is where what was observed `before` is carried to, and what is seen near that."""
@@ -127,11 +118,10 @@ class EgocentricCodec(LearnedCodec):
     def follow(self, before: Tensor, imagined: Tensor) -> Tensor:
         """What is imagined to be out of sight is where it is carried to, as when it is so; else imagination could move
         what nobody sees."""
-        felt, places, sure, _ = self._parts(imagined)
+        felt, places, sure = self._parts(imagined)
         lost = (1 - self.cfg.forget) * self._parts(before)[2]  # as it would be that is not seen
         seen = (sure > 0.5 * (1 + lost)).to(sure)[..., None]
-        told = torch.cat([seen * places, seen], dim=-1).flatten(-2)
-        return self._since(before, torch.cat([felt, told, self.view.expand(*felt.shape[:-1], SECTORS)], dim=-1))
+        return self._since(before, torch.cat([felt, torch.cat([seen * places, seen], dim=-1).flatten(-2)], dim=-1))
 
     @torch.no_grad()
     def remembered(self, obs: Float[Tensor, "n d"], starts: Tensor) -> Float[Tensor, "n d"]:
@@ -142,18 +132,13 @@ class EgocentricCodec(LearnedCodec):
             kept[rows] = self._since(kept[rows - 1], kept[rows], self.cfg.gain)
         return kept
 
-    @torch.no_grad()
     def begun(self, obs: Float[Tensor, "*batch t d"]) -> Float[Tensor, "*batch t d"]:
-        """What was not seen within the window was never seen, and nowhere else was looked; what was is known as well as
-        it is from all that was seen before."""
-        felt, places, sure, _ = self._parts(obs)
+        """What was not seen within the window was never seen; what was is known as well as it is from all that was seen
+        before."""
+        felt, places, sure = self._parts(obs)
         known = (sure == 1).to(sure).cummax(-2).values
         told = torch.cat([places, sure[..., None]], dim=-1) * known[..., None]
-        turn = self.around.motion(felt[..., :-1, :], felt[..., 1:, :]).turn
-        looked = [self.view.expand(*felt.shape[:-2], SECTORS)]
-        for t in range(felt.shape[-2] - 1):
-            looked.append(self._looked(looked[-1], turn[..., t], self.view))
-        return torch.cat([felt, told.flatten(-2), torch.stack(looked, dim=-2)], dim=-1)
+        return torch.cat([felt, told.flatten(-2)], dim=-1)
 
     def decode(self, obs: Tensor) -> dict[str, Tensor]:
         """The vectors alone."""
@@ -191,24 +176,18 @@ class EgocentricCodec(LearnedCodec):
     ) -> Float[Tensor, "b d"]:
         """What is observed now, with what it does not show carried along from before, and what it does show by `gain`
         nearer to it than that."""
-        (felt, here, sure, before_that), (feels, there, shown, view) = self._parts(before), self._parts(now)
-        seen, motion = shown == 1, self.around.motion(felt, feels)
-        carried = motion.carried(here).clamp(-FARTHEST, FARTHEST)
+        (felt, here, sure), (feels, there, shown) = self._parts(before), self._parts(now)
+        seen = shown == 1
+        carried = self.around.motion(felt, feels).carried(here).clamp(-FARTHEST, FARTHEST)
         kept = torch.where(seen, (1 - gain) * sure**STALE, (sure > NEVER).to(sure))[..., None]
         places = there + kept * (carried - there)
         surer = torch.where(seen, shown, (1 - self.cfg.forget) * sure)
-        told = torch.cat([places, surer[..., None]], dim=-1).flatten(-2)
-        return torch.cat([feels, told, self._looked(before_that, motion.turn, view)], dim=-1)
+        return torch.cat([feels, torch.cat([places, surer[..., None]], dim=-1).flatten(-2)], dim=-1)
 
-    def _looked(self, before: Tensor, turn: Tensor, view: Tensor) -> Float[Tensor, "*batch s"]:
-        """How lately each sector was looked at, where the robot turned and now has `view`."""
-        return torch.maximum((1 - self.cfg.forget) * turned(before, turn), view)
-
-    def _parts(self, obs: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What is felt, places, how sure they are, and where was looked."""
-        felt, told, looked = obs.tensor_split([self.felt, obs.shape[-1] - SECTORS], dim=-1)
-        things = told.unflatten(-1, (-1, NUMBERS))
-        return felt, things[..., :2], things[..., 2], looked
+    def _parts(self, obs: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor, Tensor]:
+        """What is felt, places, and how sure they are."""
+        things = obs[..., self.felt :].unflatten(-1, (-1, NUMBERS))
+        return obs[..., : self.felt], things[..., :2], things[..., 2]
 
     def _colours(self, camera: str) -> Colours:
         return cast(Colours, self.colours[f"camera_{camera}"])

@@ -226,29 +226,6 @@ class Surroundings(nn.Module):
         return torch.where(count >= FEWEST, found, torch.nan)
 
 
-SECTORS = 12
-"""Directions around the robot, of which the first is ahead, and the others follow to the left."""
-
-
-def in_view(edge: float) -> Float[Tensor, " s"]:
-    """How much of each sector cameras show that look ahead, as far as `edge` (rad) to either side; 0 to 1."""
-    width = 2 * math.pi / SECTORS
-    ahead = torch.arange(SECTORS) * width
-    aside = torch.minimum(ahead, 2 * math.pi - ahead)
-    return ((edge - aside) / width + 0.5).clamp(0, 1)
-
-
-def turned(looked: Float[Tensor, "*batch s"], turn: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch s"]:
-    """What is told of each sector, of what then is turned by some angles (rad): by the waves round the circle that
-    make it up, so that many small turns do not blur it."""
-    sector = torch.arange(SECTORS, device=looked.device) * (2 * math.pi / SECTORS)
-    waves = torch.arange(SECTORS // 2 + 1, device=looked.device)
-    share = torch.where((waves == 0) | (waves == SECTORS // 2), 1.0, 2.0) / SECTORS
-    apart = (sector[:, None] - sector) - turn[..., None, None]
-    kernel = ((apart[..., None] * waves).cos() * share).sum(-1)
-    return (kernel @ looked[..., None])[..., 0].clamp(0, 1)
-
-
 def _mean(some: Float[Tensor, "*batch k"]) -> Float[Tensor, ""]:
     """Of what is not NaN; 0 where all is."""
     counted = some.isfinite()

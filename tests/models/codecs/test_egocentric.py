@@ -1,14 +1,12 @@
 """What a robot with an eye of its own senses: what it shows, what it remembers, and what it refuses."""
 
-import math
-
 import pytest
 import torch
 from torch import Tensor
 
 from glocal.core.spec import Part
 from glocal.models.codecs.egocentric import EgocentricCodec, EgocentricCodecConfig, egocentric_spec
-from glocal.models.codecs.surroundings import SECTORS, Motion, in_view, turned
+from glocal.models.codecs.surroundings import Motion
 from glocal.runtime.files import UserError
 from tests.models.codecs.test_colours import BLUE, RED, pictures, square, which
 
@@ -30,7 +28,7 @@ def fields(*shown: Tensor) -> dict[str, Tensor]:
 
 def thing(codec: EgocentricCodec, obs: Tensor, colour) -> Tensor:
     """x, y and how sure it is, of the thing of a colour."""
-    return obs[..., 2:-SECTORS].unflatten(-1, (-1, 3))[..., which(codec._colours("head"), colour), :]
+    return obs[..., 2:].unflatten(-1, (-1, 3))[..., which(codec._colours("head"), colour), :]
 
 
 def motion_between(codec: EgocentricCodec, before: Tensor, after: Tensor) -> Motion:
@@ -99,7 +97,7 @@ def test_in_imagination_what_is_out_of_sight_is_carried_too_and_what_is_seen_is_
     codec = made()
     before = codec.observe(fields(square(8, 8, BLUE)), codec.observe(fields(square(20, 4, RED))))
     drawn = before.clone()
-    things = drawn[:, 2:-SECTORS].unflatten(-1, (-1, 3))
+    things = drawn[:, 2:].unflatten(-1, (-1, 3))
     red, blue = (which(codec._colours("head"), one) for one in (RED, BLUE))
     things[:, red], things[:, blue] = torch.tensor([9.0, 9.0, 0.93]), torch.tensor([1.0, -0.5, 0.99])
     after = codec.follow(before, drawn)
@@ -117,7 +115,7 @@ def test_in_imagination_what_was_never_seen_is_nowhere_until_it_is_seen():
     for sure, expected in ((0.3, [0.0, 0.0, 0.0]), (0.8, [2.0, 1.0, 1.0])):
         drawn = before.clone()
         blue = which(codec._colours("head"), BLUE)
-        drawn[:, 2:-SECTORS].unflatten(-1, (-1, 3))[:, blue] = torch.tensor([2.0, 1.0, sure])
+        drawn[:, 2:].unflatten(-1, (-1, 3))[:, blue] = torch.tensor([2.0, 1.0, sure])
         assert thing(codec, codec.follow(before, drawn), BLUE)[0].tolist() == expected
 
 
@@ -148,20 +146,19 @@ def test_a_window_can_be_had_as_by_a_robot_that_is_switched_on_with_it(begin, fo
     seen, count = codec.encode(shown), 9 - begin
     whole = codec.remembered(seen, torch.tensor([0, 9]))[begin:]
     found, anew = codec.begun(torch.stack([whole, whole])), codec.remembered(seen[begin:], torch.tensor([0, count]))
-    (_, _, sure, looked), (_, _, surely, lately) = codec._parts(found[1]), codec._parts(anew)
-    assert torch.allclose(sure, surely, atol=1e-6) and torch.allclose(looked, lately, atol=1e-5)
-    places, where = codec._parts(found[1])[1], codec._parts(whole)[1]
+    (_, places, sure), (_, _, surely), (_, where, _) = (codec._parts(x) for x in (found[1], anew, whole))
+    assert torch.allclose(sure, surely, atol=1e-6)
     assert torch.equal(places[sure == 0], torch.zeros_like(places[sure == 0]))
     assert torch.equal(places[sure > 0], where[sure > 0])
     assert torch.allclose(found[0], found[1], atol=1e-5)
-    assert torch.allclose(found[0, :, :-SECTORS], whole[:, :-SECTORS], atol=1e-5) != forgotten
+    assert torch.allclose(found[0], whole, atol=1e-5) != forgotten
 
 
 def test_vectors_come_back_and_two_cameras_have_things_of_their_own():
     codec = made(("head", "back"))
     shown = {"speed": torch.randn(4, 2), "head": pictures(4), "back": pictures(4, seed=5)}
     obs = codec.encode(shown)
-    assert obs.shape == (4, 2 + 2 * 9 + SECTORS)
+    assert obs.shape == (4, 2 + 2 * 9)
     assert torch.allclose(codec.decode(obs)["speed"], shown["speed"], atol=1e-5)
     assert set(codec.decode(obs)) == {"speed"}
 
@@ -181,29 +178,3 @@ def test_it_learns_from_windows_and_takes_note_of_what_has_a_place():
 def test_without_numbers_it_says_what_is_missing():
     with pytest.raises(UserError, match="found by what it feels of how it moves"):
         EgocentricCodec(CONFIG, (), {"head": 32})
-
-
-def test_sectors_turn_with_what_stands_still_and_those_ahead_are_in_view():
-    view = in_view(math.radians(45))
-    assert torch.allclose(view[[0, 1, 11]], torch.tensor([1.0, 1.0, 1.0])) and view[[2, 10]].max() < 0.1
-    assert view[3:10].abs().max() == 0
-    spot = torch.zeros(12)
-    spot[0] = 1
-    step = 2 * math.pi / 12
-    for sectors in (-3, 2, 7):  # what stands still is turned to the left where the robot turns to the right
-        assert turned(spot, torch.tensor(sectors * step)).argmax() == sectors % 12
-        assert turned(spot, torch.tensor(sectors * step)).max() > 0.99
-    wide = in_view(math.radians(60))
-    assert (turned(wide, torch.tensor(2 * math.pi)) - wide).abs().max() < 1e-5
-
-
-def test_what_was_looked_at_is_remembered_for_a_while_and_carried_round():
-    codec = made()
-    first = codec.observe(fields(square(20, 4, RED)))
-    assert torch.equal(first[0, -SECTORS:], codec.view)
-    turn = torch.tensor([1.5])
-    later = codec._looked(first[:, -SECTORS:], turn, codec.view)[0]
-    behind = turned(codec.view, turn[0])
-    unseen = codec.view == 0
-    assert torch.allclose(later[unseen], 0.95 * behind[unseen]) and later[unseen].max() > 0.8
-    assert torch.equal(later[codec.view == 1], torch.ones(int((codec.view == 1).sum())))
