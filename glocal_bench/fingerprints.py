@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from glocal.data.dataset import Feature
 from glocal.data.formats import open_dataset
 from glocal.runtime.progress import Ticker
 
@@ -34,6 +36,10 @@ class Fingerprint:
         return self.sha256[:16]
 
 
+PICTURE = "picture"
+"""What stands in place of the type of pictures."""
+
+
 class Verdict(NamedTuple):
     """Whether logs are everybody's, and what is to be said of them."""
 
@@ -53,7 +59,7 @@ def fingerprint(folder: Path) -> Fingerprint:
             for name in features:
                 found.update(np.ascontiguousarray(rows[name]).tobytes())
             tick(number + 1)
-    words = tuple(f"{name} {one.dtype} {' x '.join(map(str, one.shape))}" for name, one in every.items())
+    words = tuple(_told(name, one) for name, one in every.items())
     return Fingerprint(found.hexdigest(), words, len(dataset), sum(dataset.lengths), dataset.fps)
 
 
@@ -77,12 +83,17 @@ def verdict(task: str, found: Fingerprint) -> Verdict:
             "same numbers. Either other versions of the environment or another kind of machine round differently (say "
             "so where results are compared), or the logs were changed or damaged",
         )
-    pictures = any(one.endswith(" x 3") for one in found.features)
+    pictures = any(f" {PICTURE} " in one for one in found.features)
     beside = "; pictures, which encoders keep differently, are not compared" if pictures else ""
     return Verdict(True, f"fingerprint {found.short}: the numbers of the bench's logs, to the bit{beside}")
 
 
-def _differences(expected: Fingerprint, found: Fingerprint):
+def _told(name: str, feature: Feature) -> str:
+    """A feature in words."""
+    return f"{name} {PICTURE if feature.picture else feature.dtype} {' x '.join(map(str, feature.shape))}"
+
+
+def _differences(expected: Fingerprint, found: Fingerprint) -> Iterator[str]:
     """In what two recordings differ besides their numbers, in words."""
     for name in sorted({*expected.features} ^ {*found.features}):
         yield f"they {'lack' if name in expected.features else 'have'} {name}"

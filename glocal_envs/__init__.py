@@ -5,10 +5,7 @@ glocal itself never imports them: it is told their names, as of any other plug-i
 
 import gymnasium
 
-IDS = {
-    "glocal/PushCube-v0": ("push_cube:PushCube", 300),
-    "glocal/GraspLift-v0": ("grasp_lift:GraspLift", 100),
-}
+IDS = {"glocal/PushCube-v0": ("push_cube:PushCube", 300), "glocal/GraspLift-v0": ("grasp_lift:GraspLift", 100)}
 """Where each is, and how many control steps its episodes have."""
 
 ADAPTED = {"glocal/MetaWorld-v0": ("metaworld:MetaWorld", 50)}

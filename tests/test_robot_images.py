@@ -181,6 +181,7 @@ def test_where_things_are_around_a_robot_goes_the_whole_way(logs, tmp_path, caps
     assert {found.state for found in status(made).values()} == {"done"}
     assert made.observations.shape[1] == 7 + 2 * 3 * made.config.codec.colours
     assert made.codec.missed.any(), "what was noted in training is kept"
+    assert made.experience[0].fresh == made.config.codec.fresh > 0, "half of the windows begin with nothing seen"
     assert made.world().follow == made.codec.follow, "what is out of sight is carried along in imagination, too"
     assert all(camera.filmed for camera in made.config.task.mapping.cameras), "these logs keep videos"
     assert json.loads((run / "results.json").read_text())["policy"]["success"]["n"] == 4

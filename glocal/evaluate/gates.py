@@ -135,7 +135,7 @@ def stream_checks(
             asked.append((f"global model: {stream} after {last}, over nothing moves", model / still, 0.5))
             asked.append((f"global model: {stream} after {last}, over shuffled actions", model / max(mixed, 1e-9), 0.5))
         elif stream in cameras:
-            name = f"codec: what {stream} shows hardly moves: {STILL} over what it moves after {last}"
+            name = f"codec: camera {stream} hardly moves in it: {STILL} over how much after {last}"
             asked.append((name, STILL / max(still, 1e-9), 1.0))
     return [{"name": name, "found": found, "limit": limit, "ok": found <= limit} for name, found, limit in asked]
 
