@@ -39,7 +39,11 @@ def propose_robot(dataset: Dataset) -> tuple[RobotMapping, list[str]]:
     spoken_for = {*told, *(name for name in outcomes.values() if name is not None)}
     streams = _streams(dataset, spoken_for)
     cameras = _cameras(dataset, streams)
-    said += [_left_out(name, features[name]) for name in features if _is_array(features[name])]
+    said += [
+        _left_out(name, features[name])
+        for name in features
+        if _is_array(features[name]) and _is_sensed(name, spoken_for)
+    ]
     if not streams and not cameras:
         raise UserError(f"{dataset.folder} holds nothing that is observed; found {', '.join(features)}")
     said += [_squeezed(one, features[one.feature]) for one in cameras if len(set(features[one.feature].shape[:2])) > 1]
@@ -64,8 +68,7 @@ def _streams(dataset: Dataset, spoken_for: set[str]) -> tuple[Stream, ...]:
     found: list[Stream] = []
     for name, feature in dataset.features.items():
         plain = not feature.picture and np.dtype(feature.dtype).kind in "biuf" if feature.dtype != "object" else False
-        apart = name in spoken_for or name in NOTES or name.startswith("next.") or _is_array(feature)
-        if plain and not apart:
+        if plain and _is_sensed(name, spoken_for) and not _is_array(feature):
             short = _short(name, [one.name for one in found])
             found.append(Stream(short, name, tuple(range(numbers(feature)))))
     return tuple(found)
@@ -79,6 +82,11 @@ def _cameras(dataset: Dataset, streams: Sequence[Stream]) -> tuple[Camera, ...]:
     return tuple(found)
 
 
+def _is_sensed(name: str, spoken_for: set[str]) -> bool:
+    """Whether it may tell something that a robot senses."""
+    return name not in spoken_for and name not in NOTES and not name.startswith("next.")
+
+
 def _is_array(feature: Feature) -> bool:
     """Whether it holds too many numbers to be told one by one, in rows and columns, as a picture does."""
     return not feature.picture and len(feature.shape) > 1 and numbers(feature) > MOST
@@ -87,7 +95,8 @@ def _is_array(feature: Feature) -> bool:
 def _left_out(name: str, feature: Feature) -> str:
     return (
         f"{name} holds {' by '.join(map(str, feature.shape))} numbers ({feature.dtype}) and is left out: pictures are "
-        "expected as bytes (height, width, 3); if it holds some, write them so, the colours last"
+        "expected as bytes (height, width, 3); if it holds some, write them so, the colours last; if it holds none, name "
+        "the numbers that are to be seen in a stream"
     )
 
 
