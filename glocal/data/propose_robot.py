@@ -95,8 +95,8 @@ def _is_array(feature: Feature) -> bool:
 def _left_out(name: str, feature: Feature) -> str:
     return (
         f"{name} holds {' by '.join(map(str, feature.shape))} numbers ({feature.dtype}) and is left out: pictures are "
-        "expected as bytes (height, width, 3); if it holds some, write them so, the colours last; if it holds none, name "
-        "the numbers that are to be seen in a stream"
+        "expected as bytes (height, width, 3); if it holds some, write them so, the colours last; if it holds none, "
+        "name the numbers that are to be seen in a stream"
     )
 
 

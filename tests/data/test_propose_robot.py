@@ -129,6 +129,6 @@ def test_pictures_in_another_layout_are_no_streams_of_thousands_of_numbers_and_i
     assert [one.feature for one in mapping.streams] == ["observation.state", "turn"]
     assert [one for one in said if one.startswith("wrist holds")] == [
         f"wrist holds {' by '.join(map(str, shape))} numbers (uint8) and is left out: pictures are expected as bytes "
-        "(height, width, 3); if it holds some, write them so, the colours last; if it holds none, name the numbers that "
-        "are to be seen in a stream"
+        "(height, width, 3); if it holds some, write them so, the colours last; if it holds none, name the numbers "
+        "that are to be seen in a stream"
     ]
