@@ -96,7 +96,8 @@ class Segment(Batched):
     """Consecutive experience, (B, T, ...): `obs[t]`, `reward[t]` and `cont[t]` are what came of `action[t]`.
 
     Before an episode's first control step the agent rests: its first observation, with an action of zero, stands there.
-    `pictures`, for worlds that draw them, are the bytes of what all cameras recorded, one behind the other.
+    `pictures`, for worlds that draw them, are the bytes of what all cameras recorded, one behind the other; `hindsight`,
+    for worlds of that, is what was so where `obs` is what the robot knew.
     """
 
     obs: Float[Tensor, "*batch d"]
@@ -104,6 +105,7 @@ class Segment(Batched):
     reward: Float[Tensor, "*batch"]
     cont: Float[Tensor, "*batch"]
     pictures: UInt8[Tensor, "*batch p"] | None = None
+    hindsight: Float[Tensor, "*batch d"] | None = None
 
     def latest(self, steps: int) -> "Segment":
         """The last steps; raises `ValueError` where there are fewer."""
@@ -247,10 +249,15 @@ class Codec(nn.Module, ABC):
         obs, unseen = self.encode(fields), None if before is None else self.unseen(fields)
         return obs if before is None or unseen is None else torch.where(unseen, before, obs)
 
-    def follow(self, before: Tensor, imagined: Tensor) -> Tensor:
-        """An imagined observation (*batch, d), with what is known for sure of it after the one before; by default
-        nothing is."""
-        return imagined
+    def hindsight(self, obs: Float[Tensor, "n d"], starts: Int[Tensor, " e"]) -> Float[Tensor, "n d"] | None:
+        """What was so, as is known when the episodes are over of which `obs` is remembered; None where that is no more
+        than the robot knew."""
+        return None
+
+    def follow(self, before: Float[Tensor, "b d"], so: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """What a robot observes that observed `before`, where something (as `hindsight` tells it) is so; by default all
+        of it."""
+        return so
 
     def remembered(self, obs: Float[Tensor, "n d"], starts: Int[Tensor, " e"]) -> Float[Tensor, "n d"]:
         """Recorded observations of episodes that begin at `starts`, the last of which is where all end, as a robot has

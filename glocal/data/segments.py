@@ -35,6 +35,8 @@ class Recorded:
     """Makes of observations (n, T, d) what they would be had recording begun with each window's first row."""
     fresh: float = 0.0
     """The share of the windows drawn at random that it is done to."""
+    hindsight: Tensor | None = None
+    """What was so in each row, as is known afterwards, (rows, d), where windows are to hold that."""
 
     @classmethod
     def of(cls, store: EpisodeStore, obs: Tensor, episodes: range | None = None) -> "Recorded":
@@ -67,7 +69,8 @@ class Recorded:
         """The same experience in a device's memory."""
         first, acted, open = (x.to(device) for x in (self.first, self.acted, self.open))
         steps = self.steps.tensors(lambda x: x.to(device))
-        return replace(self, steps=steps, first=first, acted=acted, open=open)
+        hindsight = None if self.hindsight is None else self.hindsight.to(device)
+        return replace(self, steps=steps, first=first, acted=acted, open=open, hindsight=hindsight)
 
     def __len__(self) -> int:
         return len(self.first)
@@ -83,7 +86,8 @@ class Recorded:
         moved = kept.cumsum(0) - 1
         stored = self.stored[kept.to(self.stored.device)]
         chosen = Recorded.joined(self.steps[kept], moved[self.first[kept]], stored)
-        return replace(chosen, film=self.film, begun=self.begun, fresh=self.fresh)
+        hindsight = None if self.hindsight is None else self.hindsight[kept]
+        return replace(chosen, film=self.film, begun=self.begun, fresh=self.fresh, hindsight=hindsight)
 
     def best(self, share: float) -> "Recorded":
         """The experience in a share of the episodes, at least one: those whose control steps earned most on average.
@@ -105,7 +109,9 @@ class Recorded:
         shown = rows.maximum(first)
         window, rested = self.steps[shown], (rows < first)[..., None]
         pictures = self._pictures(shown) if self.film else None
-        return Segment(window.obs, window.action.masked_fill(rested, 0.0), window.reward, window.cont, pictures)
+        hindsight = None if self.hindsight is None else self.hindsight[shown]
+        action = window.action.masked_fill(rested, 0.0)
+        return Segment(window.obs, action, window.reward, window.cont, pictures, hindsight)
 
     def _pictures(self, rows: Tensor) -> UInt8[Tensor, "*batch p"]:
         """What the cameras showed in rows (*batch,), read from the store's memory map."""
@@ -141,9 +147,10 @@ class Recorded:
         return self.windows(_spread(self.open, count), length)
 
     def pairs(self) -> Pairs:
-        """All single control steps."""
+        """All single control steps, of what was so where that is known."""
         steps, after = self.steps, self.acted
-        return Pairs(steps.obs[after - 1], steps.action[after], steps.obs[after], steps.reward[after])
+        obs = steps.obs if self.hindsight is None else self.hindsight
+        return Pairs(obs[after - 1], steps.action[after], obs[after], steps.reward[after])
 
 
 def _drawn(rows: Tensor, count: int) -> Tensor:

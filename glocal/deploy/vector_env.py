@@ -186,7 +186,7 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Any]):
         belief = None
         if self.observe == "belief":
             assert self.imagining.surrogate is not None
-            belief = warm_up(self.imagining.surrogate, replace(window, pictures=None))
+            belief = warm_up(self.imagining.surrogate, replace(window, pictures=None, hindsight=None))
         return _Now(self.imagining.world.begin(window, key), window.obs[:, -1], belief)
 
     def _believed(self, action: Float[Tensor, "b a"], obs: Float[Tensor, "b d"]) -> Belief | None:

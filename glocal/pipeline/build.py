@@ -29,6 +29,7 @@ from glocal.models.surrogates.rssm import RSSM, RSSMConfig
 from glocal.models.worlds.cameras import CamerasWorld, CamerasWorldConfig
 from glocal.models.worlds.diffusion import DiffusionWorld
 from glocal.models.worlds.ensemble import EnsembleConfig, EnsembleWorld
+from glocal.models.worlds.hindsight import HindsightWorld
 from glocal.models.worlds.memory import MemoryConfig, MemoryWorld
 from glocal.models.worlds.motion import MotionConfig, MotionWorld
 from glocal.models.worlds.pictures import PictureWorld
@@ -41,7 +42,7 @@ from glocal.runtime.checkpoints import Checkpoint
 from glocal.runtime.files import UserError
 from glocal.tasks.pusht import IMAGE_SIZE, KEYPOINTS, TABLE, PushTConfig
 
-GlobalModel = DiffusionWorld | MemoryWorld | EnsembleWorld | PictureWorld | ShortcutWorld
+GlobalModel = DiffusionWorld | MemoryWorld | EnsembleWorld | PictureWorld | ShortcutWorld | HindsightWorld
 
 
 def build_spec(config: Config) -> Spec:
@@ -116,8 +117,13 @@ def build_world(config: Config, codec: Codec) -> GlobalModel:
     if isinstance(cfg, EnsembleConfig):
         return EnsembleWorld(cfg, spec, build_features(config))
     if isinstance(cfg, MemoryConfig):
-        return MemoryWorld(cfg, spec, build_features(config), codec.follow)
-    return VectorWorld(cfg, spec, build_features(config), codec.follow)
+        return _knowing(MemoryWorld(cfg, spec, build_features(config)), config, codec)
+    return _knowing(VectorWorld(cfg, spec, build_features(config)), config, codec)
+
+
+def _knowing(world: MemoryWorld | VectorWorld, config: Config, codec: Codec) -> GlobalModel:
+    """The world, or where a robot knows less than its recordings tell afterwards, a robot in it."""
+    return HindsightWorld(world, codec.follow, codec.hindsight) if isinstance(config.codec, EgocentricCodecConfig) else world
 
 
 def _sees(cfg: WorldConfig, spec: Spec, codec: Codec) -> bool:

@@ -115,10 +115,19 @@ class Recordings(RunFolder):
         return replace(found, begun=self.codec.begun, fresh=codec.fresh)
 
     def for_world(self, recorded: Recorded) -> Recorded:
-        """Recorded experience with all that the global model begins from: where it draws pictures, those too."""
-        if not isinstance(self.config.world, PictureWorldConfig):
-            return recorded
-        return replace(recorded, film=tuple(self.store.fields[name] for name in self.codec.cameras))
+        """Recorded experience with all that the global model begins from: where it draws pictures, those too, and where
+        more is known afterwards than at the time, that."""
+        if isinstance(self.config.world, PictureWorldConfig):
+            return replace(recorded, film=tuple(self.store.fields[name] for name in self.codec.cameras))
+        known = self._hindsight
+        return recorded if known is None else replace(recorded, hindsight=known[recorded.stored].to(self.device))
+
+    @cached_property
+    def _hindsight(self) -> Tensor | None:
+        """Of everything recorded, (rows, d)."""
+        obs, starts = self.observations.to(self.device), torch.as_tensor(self.store.starts)
+        known = self.codec.hindsight(obs.float(), starts.to(self.device))
+        return None if known is None else known.cpu()
 
     @cached_property
     def observations(self) -> Tensor:

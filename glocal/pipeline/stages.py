@@ -32,6 +32,7 @@ from glocal.models.policies.cloning import chunk_loss, cloning_loss
 from glocal.models.policies.ppo import PPOActor, PPOConfig, PPOIteration
 from glocal.models.surrogates.mlp import MLPSurrogate
 from glocal.models.worlds.diffusion import DiffusionWorld
+from glocal.models.worlds.hindsight import HindsightWorld
 from glocal.models.worlds.memory import MemoryWorld
 from glocal.models.worlds.pictures import PictureWorld
 from glocal.models.worlds.pixels import PixelWorld
@@ -245,6 +246,7 @@ def _check_shares(learn: ImproveConfig) -> None:
 
 def compile_answers(world: Any, device: torch.device) -> None:
     """Let what a world does at each step be one compiled program, on a GPU."""
+    world = world.within if isinstance(world, HindsightWorld) else world
     if isinstance(world, DiffusionWorld | PixelWorld | ShortcutWorld):
         world.sample = build.compiled(world.sample, device)
     elif isinstance(world, MemoryWorld):

@@ -31,8 +31,10 @@ NUMBERS = 3
 """Of each thing: x, y, and how sure it is that it is there, 1 where it is seen."""
 STALE = 4
 """How much faster the trust in where a thing was carried is lost than how sure it is."""
-NEVER, FARTHEST = 0.0, 5.0
-"""How sure it is of what was not seen yet, and how far away things may be carried, in typical distances."""
+IN_SIGHT, HIDDEN, UNKNOWN = 1.0, 0.0, -1.0
+"""What hindsight says of each thing in place of how sure the robot was."""
+NEVER, LEAST, FARTHEST = 0.0, 1e-30, 5.0
+"""How sure it is of what was not seen yet and at least of all else, and how far away things may be carried, in typical distances."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,29 @@ class EgocentricCodec(LearnedCodec):
         now = self.encode(fields)
         return now if before is None else self._since(before, now, self.cfg.gain)
 
-    def follow(self, before: Tensor, imagined: Tensor) -> Tensor:
-        """What is imagined to be out of sight is where it is carried to, as when it is so; else imagination could move
-        what nobody sees."""
-        felt, places, sure = self._parts(imagined)
-        lost = (1 - self.cfg.forget) * self._parts(before)[2]  # as it would be that is not seen
-        seen = (sure > 0.5 * (1 + lost)).to(sure)[..., None]
-        return self._since(before, torch.cat([felt, torch.cat([seen * places, seen], dim=-1).flatten(-2)], dim=-1))
+    def follow(self, before: Float[Tensor, "b d"], so: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """What a robot observes that is shown of what is `so` what is in its cameras' pictures."""
+        felt, places, shown = self._parts(so)
+        seen = (shown > 0.5 * (IN_SIGHT + HIDDEN)).to(so)[..., None]
+        shows = torch.cat([seen * places, seen], dim=-1).flatten(-2)
+        return self._since(before, torch.cat([felt, shows], dim=-1), self.cfg.gain)
+
+    @torch.no_grad()
+    def hindsight(self, obs: Float[Tensor, "n d"], starts: Tensor) -> Float[Tensor, "n d"]:
+        """Places as they are told by what was seen before and by what is seen afterwards, carried back, each by the
+        trust in it; and of each thing whether it is `IN_SIGHT`, `HIDDEN`, or was `UNKNOWN` in all of its episode."""
+        later, lengths, looks = obs.clone(), starts.diff(), obs.clone()
+        looks[1:] = self._looked(obs[:-1], obs[1:])
+        looks[starts[:-1]] = obs[starts[:-1]]
+        for t in range(2, int(lengths.max()) + 1):
+            rows = starts[1:][lengths >= t] - t
+            later[rows] = self._until(looks[rows], later[rows + 1])
+        (felt, places, sure), (_, there, surely) = self._parts(obs), self._parts(later)
+        more = STALE * (sure.clamp_min(LEAST).log() - surely.clamp_min(LEAST).log())
+        between = there + more.sigmoid()[..., None] * (places - there)
+        known = torch.maximum(sure, surely)
+        shown = torch.where(sure == 1, IN_SIGHT, torch.where(known > NEVER, HIDDEN, UNKNOWN))
+        return torch.cat([felt, torch.cat([between, shown[..., None]], dim=-1).flatten(-2)], dim=-1)
 
     @torch.no_grad()
     def remembered(self, obs: Float[Tensor, "n d"], starts: Tensor) -> Float[Tensor, "n d"]:
@@ -183,6 +201,24 @@ class EgocentricCodec(LearnedCodec):
         places = there + kept * (carried - there)
         surer = torch.where(seen, shown, (1 - self.cfg.forget) * sure)
         return torch.cat([feels, torch.cat([places, surer[..., None]], dim=-1).flatten(-2)], dim=-1)
+
+    def _looked(self, before: Float[Tensor, "n d"], after: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """What one look showed of what was then observed `after` another: the inverse of `_since`."""
+        (felt, here, sure), (feels, there, shown) = self._parts(before), self._parts(after)
+        carried = self.around.motion(felt, feels).carried(here).clamp(-FARTHEST, FARTHEST)
+        kept = ((1 - self.cfg.gain) * sure**STALE * (shown == 1))[..., None]
+        told = torch.cat([(there - kept * carried) / (1 - kept), shown[..., None]], dim=-1)
+        return torch.cat([feels, told.flatten(-2)], dim=-1)
+
+    def _until(self, now: Float[Tensor, "b d"], later: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """What is known of now, where what was `later` is carried back."""
+        (felt, places, sure), (feels, there, surely) = self._parts(now), self._parts(later)
+        seen = sure == 1
+        back = self.around.motion(felt, feels).backwards().carried(there).clamp(-FARTHEST, FARTHEST)
+        kept = torch.where(seen, (1 - self.cfg.gain) * surely**STALE, (surely > NEVER).to(sure))[..., None]
+        here = torch.where(seen[..., None], places, torch.zeros_like(places))
+        surer = torch.where(seen, sure, (1 - self.cfg.forget) * surely)
+        return torch.cat([felt, torch.cat([here + kept * (back - here), surer[..., None]], dim=-1).flatten(-2)], dim=-1)
 
     def _parts(self, obs: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor, Tensor]:
         """What is felt, places, and how sure they are."""

@@ -63,6 +63,11 @@ class Motion(NamedTuple):
         """The same, of which nothing is learned."""
         return Motion(self.shift.detach(), self.turn.detach())
 
+    def backwards(self) -> "Motion":
+        """The motion that undoes this one."""
+        heading = torch.stack([self.turn.cos(), -self.turn.sin()], dim=-1)
+        return Motion(-rotate(self.shift, heading), -self.turn)
+
     def carried(self, places: Float[Tensor, "*batch k 2"]) -> Float[Tensor, "*batch k 2"]:
         """Where what was at some places is afterwards, if it stood still."""
         heading = torch.stack([self.turn.cos(), self.turn.sin()], dim=-1)[..., None, :]

@@ -66,25 +66,15 @@ class Context(Batched):
     key: int
 
 
-Follow = Callable[[Tensor, Tensor], Tensor]
-"""What is made of an observation (B, d), and of the one that was drawn after it."""
-
-
-def as_drawn(before: Tensor, drawn: Tensor) -> Tensor:
-    """What was drawn, as it is."""
-    return drawn
-
-
 class Denoiser(nn.Module, ABC):
     """What all of these worlds have in common: the units of changes, the noise on them, and how one is drawn."""
 
     first_sigma: Tensor
     """The noise that a sample begins with: above every recorded change."""
 
-    def __init__(self, cfg: DiffusionConfig, spec: Spec, follow: Follow = as_drawn):
-        """`follow` says what is known for sure of an observation that was drawn after another (`Codec.follow`)."""
+    def __init__(self, cfg: DiffusionConfig, spec: Spec):
         super().__init__()
-        self.cfg, self.spec, self.follow = cfg, spec, follow
+        self.cfg, self.spec = cfg, spec
         self.register_buffer("first_sigma", torch.tensor(cfg.sigma_max))
 
     @torch.no_grad()
@@ -114,8 +104,7 @@ class Denoiser(nn.Module, ABC):
     def drawn(self, before: Float[Tensor, "b d"], seen: Any, noise: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """The next observation, made of unit noise."""
         sigmas = self.cfg.schedule(self.first_sigma)
-        after = self.advance(before, solved(lambda x, sigma: self.denoise(x, sigma, seen), noise, sigmas))
-        return self.follow(before, after)
+        return self.advance(before, solved(lambda x, sigma: self.denoise(x, sigma, seen), noise, sigmas))
 
     def errors(self, change: Float[Tensor, "b d"], seen: Any) -> Float[Tensor, "b d"]:
         """Squared errors at random noise, weighted so that every level counts the same (arXiv 2206.00364, Eq. 8)."""

@@ -21,8 +21,6 @@ from glocal.core.types import Batched, Pairs, Segment, Step
 from glocal.models.worlds.diffusion import (
     Denoiser,
     DiffusionConfig,
-    Follow,
-    as_drawn,
     context_noise,
     level_features,
     preconditioned,
@@ -63,8 +61,8 @@ class MemoryWorld(Denoiser):
 
     cfg: MemoryConfig
 
-    def __init__(self, cfg: MemoryConfig, spec: Spec, features: FeaturesConfig, follow: Follow = as_drawn):
-        super().__init__(cfg, spec, follow)
+    def __init__(self, cfg: MemoryConfig, spec: Spec, features: FeaturesConfig):
+        super().__init__(cfg, spec)
         self.features = features.build(spec, SEEN, cfg.scales)
         told, (width, blocks) = self.features.dynamics_dim(), SIZES[cfg.size]
         self.enter = nn.Sequential(Narrow(told + 1, width), nn.LayerNorm(width), nn.SiLU())

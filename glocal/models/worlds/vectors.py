@@ -15,8 +15,6 @@ from glocal.models.worlds.diffusion import (
     LEVEL_FEATURES,
     DiffusionConfig,
     DiffusionWorld,
-    Follow,
-    as_drawn,
     level_features,
     preconditioned,
 )
@@ -55,8 +53,8 @@ class VectorWorld(DiffusionWorld):
 
     cfg: VectorWorldConfig
 
-    def __init__(self, cfg: VectorWorldConfig, spec: Spec, features: FeaturesConfig, follow: Follow = as_drawn):
-        super().__init__(cfg, spec, follow)
+    def __init__(self, cfg: VectorWorldConfig, spec: Spec, features: FeaturesConfig):
+        super().__init__(cfg, spec)
         self.features = features.build(spec, cfg.context, cfg.scales)
         self.denoiser = DenoisingNet(*SIZES[cfg.size], spec.obs_dim, self.features.dynamics_dim() + 1)
         self.head = self.features.outcome(cfg.head_width)
