@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from glocal.core.features import StandardConfig
 from glocal.core.gradients import decouple, infer_noise
@@ -26,6 +27,7 @@ from glocal.models.surrogates.rssm import RSSM, RSSMConfig
 from glocal.models.worlds.cameras import CamerasWorld, CamerasWorldConfig
 from glocal.models.worlds.diffusion import Denoiser
 from glocal.models.worlds.ensemble import EnsembleConfig, EnsembleWorld
+from glocal.models.worlds.hindsight import HindsightWorld
 from glocal.models.worlds.memory import MemoryConfig, MemoryWorld
 from glocal.models.worlds.motion import MotionConfig, MotionWorld
 from glocal.models.worlds.pixels import PixelConfig, PixelWorld
@@ -54,6 +56,17 @@ TOKENS = TokenizerConfig(tokens=3, channels=2, size=0)
 NARROW = CompactCodecConfig(numbers=6, width=8)
 DOTTED = PointsCodecConfig(points=3, side=16, width=8)
 SMALL = KeypointCodecConfig(points=5, width=8)
+
+
+def the_cube_is_lost(before: Tensor, so: Tensor) -> Tensor:
+    """Of `ARM`, what a robot knows that has lost sight of its cube."""
+    return torch.cat([so[..., :7], before[..., 7:10], so[..., 10:]], dim=-1)
+
+
+def as_it_was(obs: Tensor, starts: Tensor) -> Tensor:
+    return obs
+
+
 WORLDS = {
     "vectors, a rigid body": (lambda: VectorWorld(VectorWorldConfig(size=0), RIGID, BODY), RIGID),
     "vectors, loose points": (lambda: VectorWorld(VectorWorldConfig(size=0), LOOSE, POINTS), LOOSE),
@@ -80,6 +93,10 @@ WORLDS = {
     "shortcut": (lambda: ShortcutWorld(replace(SHORT, pack=2), SEEN), SEEN),
     "shortcut, tokens": (lambda: ShortcutWorld(SHORT, WORDS), WORDS),
     "shortcut, vectors": (lambda: ShortcutWorld(SHORT, ARM), ARM),
+    "of what is known afterwards": (
+        lambda: HindsightWorld(VectorWorld(VectorWorldConfig(size=0), ARM, PLAIN), the_cube_is_lost, as_it_was),
+        ARM,
+    ),
     "a camera alone": (lambda: CamerasWorld(CamerasWorldConfig(size=0), BLIND), BLIND),
 }
 SURROGATES = {

@@ -38,7 +38,8 @@ class Environments:
         recent = self.starts(self.count, self.window)
         context = self.world.begin(recent, int(torch.randint(2**62, ())))
         with torch.no_grad():
-            return Imagined(context, warm_up(self.surrogate, recent), replace(recent, pictures=None, hindsight=None), age)
+            belief = warm_up(self.surrogate, recent)
+        return Imagined(context, belief, replace(recent, pictures=None, hindsight=None), age)
 
     def aged(self, age: Tensor, cont: Float[Tensor, "b t"]) -> Tensor:
         """Ages after further steps with these continuations; one that has ended has run its time."""

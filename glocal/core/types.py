@@ -96,8 +96,8 @@ class Segment(Batched):
     """Consecutive experience, (B, T, ...): `obs[t]`, `reward[t]` and `cont[t]` are what came of `action[t]`.
 
     Before an episode's first control step the agent rests: its first observation, with an action of zero, stands there.
-    `pictures`, for worlds that draw them, are the bytes of what all cameras recorded, one behind the other; `hindsight`,
-    for worlds of that, is what was so where `obs` is what the robot knew.
+    `pictures`, for worlds that draw them, are the bytes of what all cameras recorded, one behind the other;
+    `hindsight`, for worlds of that, is what was so where `obs` is what the robot knew.
     """
 
     obs: Float[Tensor, "*batch d"]

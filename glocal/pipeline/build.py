@@ -123,7 +123,9 @@ def build_world(config: Config, codec: Codec) -> GlobalModel:
 
 def _knowing(world: MemoryWorld | VectorWorld, config: Config, codec: Codec) -> GlobalModel:
     """The world, or where a robot knows less than its recordings tell afterwards, a robot in it."""
-    return HindsightWorld(world, codec.follow, codec.hindsight) if isinstance(config.codec, EgocentricCodecConfig) else world
+    if not isinstance(config.codec, EgocentricCodecConfig):
+        return world
+    return HindsightWorld(world, codec.follow, codec.hindsight)
 
 
 def _sees(cfg: WorldConfig, spec: Spec, codec: Codec) -> bool:

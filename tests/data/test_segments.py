@@ -106,6 +106,20 @@ def test_pictures_follow_the_episodes_that_are_kept():
     assert pictures is not None and pictures[:, 0, 0].tolist() == [50, 70]
 
 
+def test_windows_and_control_steps_hold_what_is_known_of_their_rows_afterwards_where_that_is_asked_for():
+    recorded = Rows().recorded()
+    assert recorded.windows(torch.tensor([4]), 3).hindsight is None
+    known = replace(recorded, hindsight=100 + recorded.steps.obs).to(torch.device("cpu"))
+    told = known.windows(torch.tensor([4]), 3).hindsight
+    assert told is not None and told.flatten().tolist() == [103, 103, 104]
+    assert torch.equal(known.pairs().after, 100 + recorded.pairs().after)
+    assert torch.equal(known.pairs().before, 100 + recorded.pairs().before)
+    kept = known.only(torch.tensor([2]))
+    assert kept.hindsight is not None and torch.equal(kept.hindsight, 100 + kept.steps.obs) and len(kept) == 3
+    begun = replace(known, begun=torch.zeros_like, fresh=1.0).draw(5, 2)
+    assert begun.hindsight is not None and (begun.hindsight >= 100).all() and not begun.obs.any()
+
+
 def test_windows_that_end_with_several_control_steps_do_not_reach_back_to_where_a_robot_rests():
     torch.manual_seed(0)
     recorded = Rows((1,) * 8).recorded()

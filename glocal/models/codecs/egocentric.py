@@ -19,7 +19,7 @@ from glocal.core.spec import Part, Spec
 from glocal.core.types import LearnedCodec
 from glocal.models.codecs.colours import TOLD, Colours
 from glocal.models.codecs.standard import StandardCodec
-from glocal.models.codecs.surroundings import Looks, Surroundings, SurroundingsConfig
+from glocal.models.codecs.surroundings import Looks, Motion, Surroundings, SurroundingsConfig
 from glocal.runtime.files import UserError
 
 PLACED = 0.85
@@ -34,7 +34,8 @@ STALE = 4
 IN_SIGHT, HIDDEN, UNKNOWN = 1.0, 0.0, -1.0
 """What hindsight says of each thing in place of how sure the robot was."""
 NEVER, LEAST, FARTHEST = 0.0, 1e-30, 5.0
-"""How sure it is of what was not seen yet and at least of all else, and how far away things may be carried, in typical distances."""
+"""How sure it is of what was not seen yet, the least that counts as more, and how far away things may be carried, in
+typical distances."""
 
 
 @dataclass(frozen=True)
@@ -115,25 +116,25 @@ class EgocentricCodec(LearnedCodec):
     def observe(self, fields: Mapping[str, Tensor], before: Tensor | None = None) -> Tensor:
         """What is not seen is where what was observed `before` is carried to, and what is seen near that."""
         now = self.encode(fields)
-        return now if before is None else self._since(before, now, self.cfg.gain)
+        return now if before is None else self._since(before, now)
 
     def follow(self, before: Float[Tensor, "b d"], so: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """What a robot observes that is shown of what is `so` what is in its cameras' pictures."""
         felt, places, shown = self._parts(so)
         seen = (shown > 0.5 * (IN_SIGHT + HIDDEN)).to(so)[..., None]
         shows = torch.cat([seen * places, seen], dim=-1).flatten(-2)
-        return self._since(before, torch.cat([felt, shows], dim=-1), self.cfg.gain)
+        return self._since(before, torch.cat([felt, shows], dim=-1))
 
     @torch.no_grad()
     def hindsight(self, obs: Float[Tensor, "n d"], starts: Tensor) -> Float[Tensor, "n d"]:
         """Places as they are told by what was seen before and by what is seen afterwards, carried back, each by the
         trust in it; and of each thing whether it is `IN_SIGHT`, `HIDDEN`, or was `UNKNOWN` in all of its episode."""
-        later, lengths, looks = obs.clone(), starts.diff(), obs.clone()
-        looks[1:] = self._looked(obs[:-1], obs[1:])
-        looks[starts[:-1]] = obs[starts[:-1]]
+        later, lengths = obs.clone(), starts.diff()
+        later[1:] = self._shown(obs[:-1], obs[1:])
+        later[starts[:-1]] = obs[starts[:-1]]  # of which nothing is carried along
         for t in range(2, int(lengths.max()) + 1):
             rows = starts[1:][lengths >= t] - t
-            later[rows] = self._until(looks[rows], later[rows + 1])
+            later[rows] = self._until(later[rows], later[rows + 1])
         (felt, places, sure), (_, there, surely) = self._parts(obs), self._parts(later)
         more = STALE * (sure.clamp_min(LEAST).log() - surely.clamp_min(LEAST).log())
         between = there + more.sigmoid()[..., None] * (places - there)
@@ -147,7 +148,7 @@ class EgocentricCodec(LearnedCodec):
         kept, lengths = obs.clone(), starts.diff()
         for t in range(1, int(lengths.max())):
             rows = starts[:-1][lengths > t] + t
-            kept[rows] = self._since(kept[rows - 1], kept[rows], self.cfg.gain)
+            kept[rows] = self._since(kept[rows - 1], kept[rows])
         return kept
 
     def begun(self, obs: Float[Tensor, "*batch t d"]) -> Float[Tensor, "*batch t d"]:
@@ -189,36 +190,34 @@ class EgocentricCodec(LearnedCodec):
             for name, one in zip(self.cameras, self.placed.split(self.cfg.colours), strict=True)
         ]
 
-    def _since(
-        self, before: Float[Tensor, "b d"], now: Float[Tensor, "b d"], gain: float = 1.0
-    ) -> Float[Tensor, "b d"]:
-        """What is observed now, with what it does not show carried along from before, and what it does show by `gain`
-        nearer to it than that."""
-        (felt, here, sure), (feels, there, shown) = self._parts(before), self._parts(now)
-        seen = shown == 1
-        carried = self.around.motion(felt, feels).carried(here).clamp(-FARTHEST, FARTHEST)
-        kept = torch.where(seen, (1 - gain) * sure**STALE, (sure > NEVER).to(sure))[..., None]
+    def _since(self, before: Float[Tensor, "b d"], now: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """What is known now of what a look shows and of what was known before."""
+        return self._told(self._motion(before, now), before, now)
+
+    def _until(self, now: Float[Tensor, "b d"], after: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """What is known of now from what a look shows and from what was known of the control step after it."""
+        return self._told(self._motion(now, after).backwards(), after, now)
+
+    def _told(self, motion: Motion, other: Float[Tensor, "b d"], now: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """What is carried along by a motion from another moment, and what is seen by `gain` nearer to where it is seen
+        than that."""
+        (_, here, sure), (feels, there, shown) = self._parts(other), self._parts(now)
+        carried, seen = motion.carried(here).clamp(-FARTHEST, FARTHEST), shown == 1
+        kept = torch.where(seen, (1 - self.cfg.gain) * sure**STALE, (sure > NEVER).to(sure))[..., None]
         places = there + kept * (carried - there)
         surer = torch.where(seen, shown, (1 - self.cfg.forget) * sure)
         return torch.cat([feels, torch.cat([places, surer[..., None]], dim=-1).flatten(-2)], dim=-1)
 
-    def _looked(self, before: Float[Tensor, "n d"], after: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """What one look showed of what was then observed `after` another: the inverse of `_since`."""
-        (felt, here, sure), (feels, there, shown) = self._parts(before), self._parts(after)
-        carried = self.around.motion(felt, feels).carried(here).clamp(-FARTHEST, FARTHEST)
-        kept = ((1 - self.cfg.gain) * sure**STALE * (shown == 1))[..., None]
-        told = torch.cat([(there - kept * carried) / (1 - kept), shown[..., None]], dim=-1)
-        return torch.cat([feels, told.flatten(-2)], dim=-1)
+    def _shown(self, before: Float[Tensor, "n d"], now: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """The look that made of what was known before what is known now."""
+        (_, here, sure), (feels, places, surely) = self._parts(before), self._parts(now)
+        carried, seen = self._motion(before, now).carried(here).clamp(-FARTHEST, FARTHEST), (surely == 1)[..., None]
+        kept = (1 - self.cfg.gain) * sure[..., None] ** STALE
+        there = torch.where(seen, (places - kept * carried) / (1 - kept).clamp_min(LEAST), torch.zeros_like(places))
+        return torch.cat([feels, torch.cat([there, seen.to(there)], dim=-1).flatten(-2)], dim=-1)
 
-    def _until(self, now: Float[Tensor, "b d"], later: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
-        """What is known of now, where what was `later` is carried back."""
-        (felt, places, sure), (feels, there, surely) = self._parts(now), self._parts(later)
-        seen = sure == 1
-        back = self.around.motion(felt, feels).backwards().carried(there).clamp(-FARTHEST, FARTHEST)
-        kept = torch.where(seen, (1 - self.cfg.gain) * surely**STALE, (surely > NEVER).to(sure))[..., None]
-        here = torch.where(seen[..., None], places, torch.zeros_like(places))
-        surer = torch.where(seen, sure, (1 - self.cfg.forget) * surely)
-        return torch.cat([felt, torch.cat([here + kept * (back - here), surer[..., None]], dim=-1).flatten(-2)], dim=-1)
+    def _motion(self, before: Float[Tensor, "b d"], after: Float[Tensor, "b d"]) -> Motion:
+        return self.around.motion(before[..., : self.felt], after[..., : self.felt])
 
     def _parts(self, obs: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor, Tensor]:
         """What is felt, places, and how sure they are."""

@@ -5,13 +5,21 @@ import torch
 from torch import Tensor
 
 from glocal.core.spec import Part
-from glocal.models.codecs.egocentric import EgocentricCodec, EgocentricCodecConfig, egocentric_spec
+from glocal.models.codecs.egocentric import (
+    HIDDEN,
+    IN_SIGHT,
+    UNKNOWN,
+    EgocentricCodec,
+    EgocentricCodecConfig,
+    egocentric_spec,
+)
 from glocal.models.codecs.surroundings import Motion
 from glocal.runtime.files import UserError
 from tests.models.codecs.test_colours import BLUE, RED, pictures, square, which
 
 VECTORS = (Part("speed", (2,)),)
 CONFIG = EgocentricCodecConfig(colours=3, width=16, rows=4)
+COLOURS = {"red": RED, "blue": BLUE}
 
 
 def made(cameras=("head",)) -> EgocentricCodec:
@@ -84,7 +92,7 @@ def test_many_looks_tell_a_place_better_than_one_and_the_first_counts_whole():
         one = codec.observe(fields(square(20, 4, RED)))
         at = 2 + 3 * which(codec._colours("head"), RED)
         one[:, at : at + 2] += 0.2 * torch.randn(2)
-        obs = one if obs is None else codec._since(obs, one, CONFIG.gain)
+        obs = one if obs is None else codec._since(obs, one)
         looks.append(thing(codec, one, RED)[0, :2])
         errors.append(thing(codec, obs, RED)[0, :2])
         if seed == 0:
@@ -93,30 +101,87 @@ def test_many_looks_tell_a_place_better_than_one_and_the_first_counts_whole():
     assert spread[1] < 0.7 * spread[0]
 
 
-def test_in_imagination_what_is_out_of_sight_is_carried_too_and_what_is_seen_is_as_it_was_drawn():
+def so(codec: EgocentricCodec, obs: Tensor, **known: tuple[float, float, float]) -> Tensor:
+    """What is so, of red and blue: places and whether they are in sight."""
+    told = obs.clone()
+    things = told[:, 2:].unflatten(-1, (-1, 3))
+    things[:] = torch.tensor([0.0, 0.0, UNKNOWN])
+    for name, place in known.items():
+        things[:, which(codec._colours("head"), COLOURS[name])] = torch.tensor(place)
+    return told
+
+
+def test_of_what_is_so_a_robot_is_shown_what_is_in_sight_and_carries_the_rest():
     codec = made()
     before = codec.observe(fields(square(8, 8, BLUE)), codec.observe(fields(square(20, 4, RED))))
-    drawn = before.clone()
-    things = drawn[:, 2:].unflatten(-1, (-1, 3))
-    red, blue = (which(codec._colours("head"), one) for one in (RED, BLUE))
-    things[:, red], things[:, blue] = torch.tensor([9.0, 9.0, 0.93]), torch.tensor([1.0, -0.5, 0.99])
-    after = codec.follow(before, drawn)
-    assert torch.equal(thing(codec, after, BLUE), torch.tensor([[1.0, -0.5, 1.0]]))
-    lost = codec.observe(fields(square(8, 8, BLUE)), before)
-    assert thing(codec, after, RED)[0, 2] == thing(codec, lost, RED)[0, 2]
-    motion = codec.around.motion(before[:, :2], after[:, :2])
-    carried = motion.carried(thing(codec, before, RED)[:, None, :2])[:, 0]
-    assert torch.allclose(thing(codec, after, RED)[:, :2], carried, atol=1e-5)
+    after = codec.follow(before, so(codec, before, red=(9.0, 9.0, 0.2), blue=(1.0, -0.5, 0.9)))
+    motion = motion_between(codec, before, after)
+    red, blue = (motion.carried(thing(codec, before, one)[:, None, :2])[:, 0] for one in (RED, BLUE))
+    assert torch.allclose(thing(codec, after, RED)[:, :2], red, atol=1e-5)
+    assert thing(codec, after, RED)[0, 2].item() == pytest.approx(0.95**2)
+    looked = CONFIG.gain * torch.tensor([1.0, -0.5]) + (1 - CONFIG.gain) * blue
+    assert torch.allclose(thing(codec, after, BLUE)[:, :2], looked, atol=1e-5) and thing(codec, after, BLUE)[0, 2] == 1
 
 
-def test_in_imagination_what_was_never_seen_is_nowhere_until_it_is_seen():
+@pytest.mark.parametrize("shown, expected", [(0.3, [0.0, 0.0, 0.0]), (0.8, [2.0, 1.0, 1.0])])
+def test_what_was_never_seen_is_nowhere_for_the_robot_wherever_it_is_until_it_is_in_sight(shown, expected):
     codec = made()
     before = codec.observe(fields(square(20, 4, RED)))
-    for sure, expected in ((0.3, [0.0, 0.0, 0.0]), (0.8, [2.0, 1.0, 1.0])):
-        drawn = before.clone()
-        blue = which(codec._colours("head"), BLUE)
-        drawn[:, 2:].unflatten(-1, (-1, 3))[:, blue] = torch.tensor([2.0, 1.0, sure])
-        assert thing(codec, codec.follow(before, drawn), BLUE)[0].tolist() == expected
+    assert thing(codec, codec.follow(before, so(codec, before, blue=(2.0, 1.0, shown))), BLUE)[0].tolist() == expected
+
+
+def recording(codec: EgocentricCodec, *shown: Tensor) -> tuple[Tensor, Tensor]:
+    """One look for each control step of an episode, and what is remembered of them, by a robot that turns and walks."""
+    torch.manual_seed(2)
+    looks = codec.encode({"speed": torch.randn(len(shown), 2), "head": torch.cat(shown)})
+    return looks, codec.remembered(looks, torch.tensor([0, len(shown)]))
+
+
+def test_afterwards_it_is_known_where_things_were_before_they_were_seen():
+    codec = made()
+    looks, kept = recording(codec, *[square(8, 8, BLUE)] * 3, square(20, 4, RED))
+    known = codec.hindsight(kept, torch.tensor([0, 4]))
+    assert known is not None
+    for t in range(3):
+        motion = motion_between(codec, known[t : t + 1], known[t + 1 : t + 2])
+        carried = motion.carried(thing(codec, known[t : t + 1], RED)[:, None, :2])[:, 0]
+        assert torch.allclose(carried, thing(codec, known[t + 1 : t + 2], RED)[:, :2], atol=1e-4)
+    assert torch.allclose(thing(codec, known, RED)[3, :2], thing(codec, looks, RED)[3, :2], atol=1e-4)
+    assert thing(codec, known, RED)[:, 2].tolist() == [HIDDEN] * 3 + [IN_SIGHT]
+    assert thing(codec, known, BLUE)[:, 2].tolist() == [IN_SIGHT] * 3 + [HIDDEN]
+    assert torch.equal(known[:, :2], kept[:, :2])
+
+
+def test_of_what_is_never_seen_nothing_is_known_afterwards_either():
+    codec = made()
+    _, kept = recording(codec, *[square(20, 4, RED)] * 4)
+    known = codec.hindsight(kept, torch.tensor([0, 4]))
+    assert known is not None and thing(codec, known, BLUE).tolist() == [[0.0, 0.0, UNKNOWN]] * 4
+
+
+def test_between_two_looks_a_thing_is_nearer_to_where_the_closer_one_in_time_says():
+    codec = made()
+    for part in codec.around.felt.parameters():
+        part.data.zero_()  # the robot stands, and somebody moves the thing
+    _, kept = recording(codec, square(20, 4, RED), *[square(8, 8, BLUE)] * 5, square(4, 4, RED))
+    known = codec.hindsight(kept, torch.tensor([0, 7]))
+    assert known is not None
+    places = thing(codec, known, RED)[:, :2]
+    share = (places - places[0]).norm(dim=-1) / (places[6] - places[0]).norm()
+    assert share[3].item() == pytest.approx(0.5, abs=0.01)
+    assert (share.diff() > 0).all() and share[1] < 0.3 and share[5] > 0.7
+
+
+def test_what_is_known_afterwards_is_each_episodes_own():
+    codec = made()
+    shown = {"speed": torch.randn(9, 2), "head": pictures(9, seed=3)}
+    starts, looks = torch.tensor([0, 4, 9]), codec.encode(shown)
+    both = codec.hindsight(codec.remembered(looks, starts), starts)
+    assert both is not None
+    for begin, end in ((0, 4), (4, 9)):
+        alone = torch.tensor([0, end - begin])
+        one = codec.hindsight(codec.remembered(looks[begin:end], alone), alone)
+        assert one is not None and torch.allclose(both[begin:end], one, atol=1e-5)
 
 
 def test_what_was_never_seen_stays_nowhere():
