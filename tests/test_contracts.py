@@ -14,6 +14,7 @@ from glocal.core.rollout import warm_up
 from glocal.core.spec import Part, Spec
 from glocal.core.types import Pairs, Segment, World
 from glocal.models.arrangements import ArrangementConfig
+from glocal.models.carried import CarriedConfig
 from glocal.models.codecs.cameras import CamerasCodec
 from glocal.models.codecs.compact import CompactCodecConfig
 from glocal.models.codecs.grid import GridCodecConfig
@@ -42,6 +43,7 @@ ARM, PLAIN = Spec((Part("joints", (7,)), Part("cube", (3,)), Part("goal", (3,)))
 SEEN = Spec((Part("joints", (7,)), Part("top", (2, 4, 4)), Part("wrist", (2, 4, 4))), 4)
 WORDS = Spec((Part("joints", (7,)), Part("top", (3, 2))), 4)
 DOTS = Spec((Part("joints", (7,)), Part("top", (3, 2)), Part("side", (4, 2))), 4)
+EGO, CARRIED = Spec((Part("felt", (3,)), Part("head", (6,))), 2), CarriedConfig(3)
 BLIND = Spec((Part("top", (2, 4, 4)),), 3)
 TINY = GridCodecConfig(channels=2, width=8, blocks=1)
 SHOWN = CamerasCodec(TINY, (), {"image": 32})
@@ -71,6 +73,7 @@ WORLDS = {
     "vectors, a rigid body": (lambda: VectorWorld(VectorWorldConfig(size=0), RIGID, BODY), RIGID),
     "vectors, loose points": (lambda: VectorWorld(VectorWorldConfig(size=0), LOOSE, POINTS), LOOSE),
     "vectors": (lambda: VectorWorld(VectorWorldConfig(size=0), ARM, PLAIN), ARM),
+    "vectors, places around it": (lambda: VectorWorld(VectorWorldConfig(size=0), EGO, CARRIED), EGO),
     "vectors, points of cameras": (lambda: VectorWorld(VectorWorldConfig(size=0), DOTS, PLACES), DOTS),
     "memory": (lambda: MemoryWorld(MemoryConfig(context=3, window=6, size=0), ARM, PLAIN), ARM),
     "memory, tokens": (lambda: MemoryWorld(MemoryConfig(context=2, window=6, size=0), WORDS, PLAIN), WORDS),
@@ -103,6 +106,7 @@ SURROGATES = {
     "mlp, rigid": (lambda: MLPSurrogate(MLPSurrogateConfig(width=16, blocks=1), RIGID, BODY), RIGID),
     "mlp, loose": (lambda: MLPSurrogate(MLPSurrogateConfig(width=16, blocks=1), LOOSE, POINTS), LOOSE),
     "mlp": (lambda: MLPSurrogate(MLPSurrogateConfig(width=16, blocks=1), ARM, PLAIN), ARM),
+    "mlp, places around it": (lambda: MLPSurrogate(MLPSurrogateConfig(width=16, blocks=1), EGO, CARRIED), EGO),
     "mlp, points of cameras": (lambda: MLPSurrogate(MLPSurrogateConfig(width=16, blocks=1), DOTS, PLACES), DOTS),
     "rssm": (lambda: RSSM(RSSMConfig("gaussian", 16, 4, 4, 16), ARM), ARM),
     "rssm, gaussian": (lambda: RSSM(RSSMConfig("gaussian", 16, 4, 4, 16), LOOSE), LOOSE),

@@ -153,10 +153,11 @@ class Standard(Featurizer):
     largest: Tensor
     """Of recorded deltas; `advance` goes no farther than half as far again."""
 
-    def __init__(self, spec: Spec, window: int, scales: int):
+    def __init__(self, spec: Spec, window: int, scales: int, numbers: int | None = None):
+        """Headings, places and relations are looked for among the first `numbers`, or all vectors."""
         super().__init__(spec, window, scales)
         vectors = takewhile(lambda part: len(part.shape) == 1, spec.parts)
-        self.numbers = sum(part.size for part in vectors)
+        self.numbers = sum(part.size for part in vectors) if numbers is None else numbers
         self.bearings, self.relations = Bearings(self.numbers), Relations(self.numbers)
         self.register_buffer("scale", torch.ones(spec.obs_dim))
         self.register_buffer("largest", torch.ones(spec.obs_dim))

@@ -11,6 +11,7 @@ from glocal.core.improve import Policy
 from glocal.core.spec import Part, Spec
 from glocal.core.types import Codec
 from glocal.models.arrangements import ArrangementConfig
+from glocal.models.carried import Carried, CarriedConfig
 from glocal.models.codecs.cameras import CamerasCodec, PictureCodecConfig, observed_spec
 from glocal.models.codecs.compact import CompactCodecConfig
 from glocal.models.codecs.egocentric import EgocentricCodec, EgocentricCodecConfig, egocentric_spec
@@ -79,7 +80,19 @@ def build_features(config: Config) -> FeaturesConfig:
     seen = isinstance(config.codec, PictureCodecConfig) and config.task.images and bool(_cameras(config.task))
     if seen and isinstance(config.codec, PointsCodecConfig):
         return ArrangementConfig()
+    if (
+        isinstance(config.codec, EgocentricCodecConfig)
+        and isinstance(config.task, RobotConfig)
+        and _cameras(config.task)
+    ):
+        return CarriedConfig(sum(part.size for part in _streams(config.task)))
     return StandardConfig() if seen or isinstance(config.task, RobotConfig) else build_scene(config.task)
+
+
+def carry_along(model: Any, codec: Codec) -> None:
+    """Let a model's features, if they tell of places around a robot, carry them along as the codec does."""
+    if isinstance(features := getattr(model, "features", None), Carried) and isinstance(codec, EgocentricCodec):
+        features.motion.copy_(codec.around.leading)
 
 
 def build_scene(task: PushTConfig) -> SceneConfig:
@@ -125,6 +138,7 @@ def _knowing(world: MemoryWorld | VectorWorld, config: Config, codec: Codec) -> 
     """The world, or where a robot knows less than its recordings tell afterwards, a robot in it."""
     if not isinstance(config.codec, EgocentricCodecConfig):
         return world
+    carry_along(world, codec)
     return HindsightWorld(world, codec.follow, codec.hindsight)
 
 

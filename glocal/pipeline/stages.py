@@ -170,6 +170,7 @@ def train_local(run: Modelled) -> None:
     """Pretrain the local model on recorded windows."""
     experience, _ = run.experience
     surrogate, cfg = build.build_surrogate(run.config).to(run.device), run.config.surrogate_fit
+    build.carry_along(surrogate, run.codec)
     if not begin_with(run, "local", surrogate) and isinstance(surrogate, MLPSurrogate):
         surrogate.fit_statistics(experience.pairs())
     _fit(run, "local", surrogate, cfg, local_loss(run, surrogate))

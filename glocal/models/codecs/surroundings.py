@@ -74,6 +74,12 @@ class Motion(NamedTuple):
         return rotate(places, heading.expand_as(places)) + self.shift[..., None, :]
 
 
+def led_by(weight: Float[Tensor, "e 3"], before: Float[Tensor, "*batch d"], after: Float[Tensor, "*batch d"]) -> Motion:
+    """The motion that is a linear function (e = 2 d + 1) of what is felt before and after."""
+    found = torch.cat([before, after, torch.ones_like(before[..., :1])], dim=-1) @ weight
+    return Motion(found[..., :2], found[..., 2])
+
+
 class Looks(NamedTuple):
     """How things look in pictures: numbers that tell of each, the logarithm of its area, in pixels, its middle from
     left to right, from -1 to 1, and whether there is enough of it to be seen."""
@@ -154,14 +160,17 @@ class Surroundings(nn.Module):
         """The thing whose motion that is."""
         return self.nearer.argmin()
 
+    @property
+    def leading(self) -> Float[Tensor, "e 3"]:
+        """Its motion, as a linear function of what is felt; of it nothing is learned."""
+        return self.own.detach().index_select(0, self.leader[None])[0]
+
     def motion(self, before: Float[Tensor, "*batch d"], after: Float[Tensor, "*batch d"]) -> Motion:
-        """How the robot moved between two control steps, by what it feels before and after; of the leader's motion
-        nothing is learned."""
-        felt = torch.cat([before, after], dim=-1)
-        found, every = STEP * self.felt(felt), self._own(felt).detach()
-        shift = every.shift.index_select(-2, self.leader[None])[..., 0, :]
-        turn = every.turn.index_select(-1, self.leader[None])[..., 0]
-        return Motion(torch.where(self.known, shift, found[..., :2]), torch.where(self.known, turn, found[..., 2]))
+        """How the robot moved between two control steps, by what it feels before and after."""
+        found, led = STEP * self.felt(torch.cat([before, after], dim=-1)), led_by(self.leading, before, after)
+        return Motion(
+            torch.where(self.known, led.shift, found[..., :2]), torch.where(self.known, led.turn, found[..., 2])
+        )
 
     def _own(self, felt: Float[Tensor, "*batch e"]) -> Motion:
         """The motion of each thing by itself, (*batch, k)."""
