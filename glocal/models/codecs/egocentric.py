@@ -33,6 +33,8 @@ STALE = 4
 """How much faster the trust in where a thing was carried is lost than how sure it is."""
 IN_SIGHT, HIDDEN, UNKNOWN = 1.0, 0.0, -1.0
 """What hindsight says of each thing in place of how sure the robot was."""
+LOST = 1e-3
+"""What it is less sure of than this is forgotten: it is as if it had not been seen yet."""
 NEVER, LEAST, FARTHEST = 0.0, 1e-30, 5.0
 """How sure it is of what was not seen yet, the least that counts as more, and how far away things may be carried, in
 typical distances."""
@@ -129,13 +131,14 @@ class EgocentricCodec(LearnedCodec):
     def hindsight(self, obs: Float[Tensor, "n d"], starts: Tensor) -> Float[Tensor, "n d"]:
         """Places as they are told by what was seen before and by what is seen afterwards, carried back, each by the
         trust in it; and of each thing whether it is `IN_SIGHT`, `HIDDEN`, or was `UNKNOWN` in all of its episode."""
-        later, lengths = obs.clone(), starts.diff()
-        later[1:] = self._shown(obs[:-1], obs[1:])
-        later[starts[:-1]] = obs[starts[:-1]]  # of which nothing is carried along
+        looks, lengths = obs.clone(), starts.diff()
+        looks[1:] = self._shown(obs[:-1], obs[1:])
+        looks[starts[:-1]] = obs[starts[:-1]]  # of which nothing is carried along
+        earlier, later = self._carried_on(looks, starts), looks.clone()
         for t in range(2, int(lengths.max()) + 1):
             rows = starts[1:][lengths >= t] - t
             later[rows] = self._until(later[rows], later[rows + 1])
-        (felt, places, sure), (_, there, surely) = self._parts(obs), self._parts(later)
+        (felt, places, sure), (_, there, surely) = self._parts(earlier), self._parts(later)
         more = STALE * (sure.clamp_min(LEAST).log() - surely.clamp_min(LEAST).log())
         between = there + more.sigmoid()[..., None] * (places - there)
         known = torch.maximum(sure, surely)
@@ -145,11 +148,7 @@ class EgocentricCodec(LearnedCodec):
     @torch.no_grad()
     def remembered(self, obs: Float[Tensor, "n d"], starts: Tensor) -> Float[Tensor, "n d"]:
         """Observations of whole episodes that begin at `starts`, the last of which is where all end."""
-        kept, lengths = obs.clone(), starts.diff()
-        for t in range(1, int(lengths.max())):
-            rows = starts[:-1][lengths > t] + t
-            kept[rows] = self._since(kept[rows - 1], kept[rows])
-        return kept
+        return self._carried_on(obs, starts, looking=True)
 
     def begun(self, obs: Float[Tensor, "*batch t d"]) -> Float[Tensor, "*batch t d"]:
         """What was not seen within the window was never seen; what was is known as well as it is from all that was seen
@@ -190,22 +189,35 @@ class EgocentricCodec(LearnedCodec):
             for name, one in zip(self.cameras, self.placed.split(self.cfg.colours), strict=True)
         ]
 
-    def _since(self, before: Float[Tensor, "b d"], now: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+    def _carried_on(self, looks: Float[Tensor, "n d"], starts: Tensor, looking: bool = False) -> Float[Tensor, "n d"]:
+        kept, lengths = looks.clone(), starts.diff()
+        for t in range(1, int(lengths.max())):
+            rows = starts[:-1][lengths > t] + t
+            kept[rows] = self._since(kept[rows - 1], kept[rows], looking)
+        return kept
+
+    def _since(
+        self, before: Float[Tensor, "b d"], now: Float[Tensor, "b d"], looking: bool = True
+    ) -> Float[Tensor, "b d"]:
         """What is known now of what a look shows and of what was known before."""
-        return self._told(self._motion(before, now), before, now)
+        return self._told(self._motion(before, now), before, now, looking)
 
     def _until(self, now: Float[Tensor, "b d"], after: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """What is known of now from what a look shows and from what was known of the control step after it."""
-        return self._told(self._motion(now, after).backwards(), after, now)
+        return self._told(self._motion(now, after).backwards(), after, now, looking=False)
 
-    def _told(self, motion: Motion, other: Float[Tensor, "b d"], now: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+    def _told(
+        self, motion: Motion, other: Float[Tensor, "b d"], now: Float[Tensor, "b d"], looking: bool
+    ) -> Float[Tensor, "b d"]:
         """What is carried along by a motion from another moment, and what is seen by `gain` nearer to where it is seen
-        than that."""
+        than that. Where it is `looking`, what should be in sight and is not seen is less sure to be there."""
         (_, here, sure), (feels, there, shown) = self._parts(other), self._parts(now)
         carried, seen = motion.carried(here).clamp(-FARTHEST, FARTHEST), shown == 1
-        kept = torch.where(seen, (1 - self.cfg.gain) * sure**STALE, (sure > NEVER).to(sure))[..., None]
-        places = there + kept * (carried - there)
-        surer = torch.where(seen, shown, (1 - self.cfg.forget) * sure)
+        unseen = (1 - self.cfg.forget) * sure
+        if looking:
+            unseen = _less_sure(unseen, self.around.shown(carried))
+        kept = torch.where(seen, (1 - self.cfg.gain) * sure**STALE, (unseen > NEVER).to(sure))[..., None]
+        places, surer = there + kept * (carried - there), torch.where(seen, shown, unseen)
         return torch.cat([feels, torch.cat([places, surer[..., None]], dim=-1).flatten(-2)], dim=-1)
 
     def _shown(self, before: Float[Tensor, "n d"], now: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
@@ -226,3 +238,9 @@ class EgocentricCodec(LearnedCodec):
 
     def _colours(self, camera: str) -> Colours:
         return cast(Colours, self.colours[f"camera_{camera}"])
+
+
+def _less_sure(sure: Float[Tensor, "*batch k"], shown: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch k"]:
+    """How sure it is of what is not seen, but would be with the chances `shown` if it were there (Bayes' rule)."""
+    less = sure * (1 - shown) / (1 - sure * shown).clamp_min(LEAST)
+    return torch.where(less < LOST, torch.full_like(less, NEVER), less)

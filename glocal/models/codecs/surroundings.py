@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from glocal.core.compasses import rotate
 from glocal.core.nets import mlp
 from glocal.core.ranges import Amount, Range, Share, Width
+from glocal.core.returns import weighted_mean
 
 FARTHEST = 1.5
 """Of the logarithm of the range, how far it may stray from what the size says."""
@@ -41,6 +42,8 @@ TAIL = 1.5
 """How fast the kernel falls off: its tails are those of a Student distribution of two degrees of freedom."""
 SHARP = -1.0
 """Logarithm of the kernel's scale, as a share of the distance, to begin with."""
+NARROW, SELDOM = 32, -4.0
+"""Width of the networks that tell whether things are in sight, and the log odds that they are to begin with."""
 FEWEST = 10
 """Windows in which a thing is seen twice, for it to count."""
 
@@ -132,6 +135,8 @@ class Surroundings(nn.Module):
         self.sharp = nn.Parameter(torch.full((things,), SHARP))
         self.felt = mlp(2 * felt, cfg.width, 2, 3)
         self.own = nn.Parameter(torch.zeros(things, 2 * felt + 1, 3))
+        self.sight = Each(things, 2, NARROW, 1)
+        self.sight.biases[-1].data.fill_(SELDOM)
         self.register_buffer("nearer", torch.ones(things))
         self.register_buffer("updates", torch.zeros(()))
 
@@ -149,6 +154,10 @@ class Surroundings(nn.Module):
         astray = torch.where(self.known, ASIDE, TIGHT)
         bearing = (math.tan(self.edge) * looks.middle).atan() + astray * aside.tanh()
         return torch.stack([reach * bearing.cos(), -reach * bearing.sin()], dim=-1)
+
+    def shown(self, places: Float[Tensor, "*batch k 2"]) -> Float[Tensor, "*batch k"]:
+        """How likely each thing is in sight, if it is where it is said to be; nothing is learned of places."""
+        return self.sight(places.detach())[..., 0].sigmoid()
 
     @property
     def known(self) -> Bool[Tensor, ""]:
@@ -187,7 +196,7 @@ class Surroundings(nn.Module):
         motion = self.motion(felt[:, :-1], felt[:, 1:])
         own, found = self._own(torch.cat([felt[:, :-1], felt[:, 1:]], dim=-1)), places.detach()
         later = set((1 + torch.randperm(rows - 1)[: self.cfg.compared]).tolist())
-        carried, alone, missed, strayed = places[:, 0], found[:, 0], [], []
+        carried, alone, missed, strayed, unforeseen = places[:, 0], found[:, 0], [], [], []
         for t in range(1, rows):
             carried = motion.at((slice(None), t - 1)).carried(carried)
             alone = own.at((slice(None), t - 1)).each(alone)
@@ -195,11 +204,20 @@ class Surroundings(nn.Module):
                 seen = looks.seen[:, 0] & looks.seen[:, t]
                 missed.append(self.missed(carried, places[:, t], seen))
                 strayed.append(self._strayed(found[:, 0], alone, found[:, t], seen))
+                unforeseen.append(self._unforeseen(carried, looks.seen[:, 0], looks.seen[:, t]))
         if self.training:
             self.updates += 1
         told, off = torch.stack(missed), torch.stack(strayed)
-        metrics = {"carried": _mean(told), "alone": _mean(off)}
+        metrics = {"carried": _mean(told), "alone": _mean(off), "sight": torch.stack(unforeseen).mean()}
         return torch.stack(list(metrics.values())).sum(), metrics, told.nanmean(0)
+
+    def _unforeseen(
+        self, carried: Float[Tensor, "b k 2"], before: Bool[Tensor, "b k"], now: Bool[Tensor, "b k"]
+    ) -> Float[Tensor, ""]:
+        """How badly it is told whether what was seen `before` is seen `now`, by where it is carried to."""
+        odds = self.sight(carried.detach())[..., 0]
+        error = nn.functional.binary_cross_entropy_with_logits(odds, now.to(odds), reduction="none")
+        return weighted_mean(error, before.to(error))
 
     def _strayed(
         self,
