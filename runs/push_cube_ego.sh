@@ -16,5 +16,5 @@ if [ -n "${MARKS:-}" ]; then
     [ -e "$marked" ] || .venv/bin/glocal data label classifier "$LOGS" "$marked" --marks "$out/marks.csv" --camera head
     out=$out/marked LOGS=$marked
 fi
-seen "${PRESET:-robot-memory}" "$out" --env glocal/PushCube-v0 --env.options head=64 camera=chase \
+seen "${PRESET:-robot-ego}" "$out" --env glocal/PushCube-v0 --env.options head=64 camera=chase \
     --env.senses 'observation.images.head=head' --task.control-steps 300 --learn.episode 48 "$@"

@@ -1,5 +1,7 @@
 """What a robot with an eye of its own senses: what it shows, what it remembers, and what it refuses."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -27,7 +29,14 @@ def made(cameras=("head",)) -> EgocentricCodec:
     codec = EgocentricCodec(CONFIG, VECTORS, dict.fromkeys(cameras, 32))
     codec.fit_statistics({"speed": torch.randn(60, 2)} | {name: pictures() for name in cameras})
     codec.missed.fill_(0.5)
+    in_sight(codec, 0.0)
     return codec
+
+
+def in_sight(codec: EgocentricCodec, chance: float) -> None:
+    """Let everything be in sight with that chance, wherever it is."""
+    codec.around.sight.weights[-1].data.zero_()
+    codec.around.sight.biases[-1].data.fill_(math.log(max(chance, 1e-9) / (1 - chance)))
 
 
 def fields(*shown: Tensor) -> dict[str, Tensor]:
@@ -184,6 +193,49 @@ def test_what_is_known_afterwards_is_each_episodes_own():
         assert one is not None and torch.allclose(both[begin:end], one, atol=1e-5)
 
 
+def test_what_should_be_in_sight_and_is_not_is_less_sure_to_be_there_and_then_forgotten():
+    codec = made()
+    in_sight(codec, 0.9)
+    obs = codec.observe(fields(square(20, 4, RED)))
+    sure, expected = [], 1.0
+    for _ in range(6):
+        obs = codec.observe(fields(square(8, 8, BLUE)), obs)
+        sure.append(thing(codec, obs, RED)[0, 2].item())
+        expected *= 0.95
+        expected = 0.1 * expected / (1 - 0.9 * expected)
+        assert sure[-1] == pytest.approx(expected if expected > 1e-3 else 0.0, rel=1e-3)
+    assert sure[-1] == 0 and sure[1] > 0
+    assert thing(codec, obs, RED)[0].tolist() == [0, 0, 0]
+    assert thing(codec, codec.observe(fields(square(8, 8, RED)), obs), RED)[0, 2] == 1
+
+
+def test_where_a_thing_was_is_known_afterwards_though_the_robot_forgot_it():
+    codec = made()
+    in_sight(codec, 0.99)
+    _, kept = recording(codec, square(20, 4, RED), *[square(8, 8, BLUE)] * 6)
+    known = codec.hindsight(kept, torch.tensor([0, 7]))
+    assert thing(codec, kept, RED)[-1].tolist() == [0, 0, 0]
+    assert known is not None and thing(codec, known, RED)[:, 2].tolist() == [IN_SIGHT] + [HIDDEN] * 6
+    for t in range(6):
+        motion = motion_between(codec, known[t : t + 1], known[t + 1 : t + 2])
+        carried = motion.carried(thing(codec, known[t : t + 1], RED)[:, None, :2])[:, 0]
+        assert torch.allclose(carried, thing(codec, known[t + 1 : t + 2], RED)[:, :2], atol=1e-4)
+
+
+def test_where_things_are_in_sight_is_learned():
+    codec = made()
+    torch.manual_seed(0)
+    places = 3 * torch.randn(2000, 3, 2)
+    seen = places[..., 0] > 0
+    fit = torch.optim.Adam(codec.around.sight.parameters(), lr=1e-2)
+    for _ in range(200):
+        fit.zero_grad()
+        codec.around._unforeseen(places, torch.ones_like(seen), seen).backward()
+        fit.step()
+    ahead, behind = codec.around.shown(torch.tensor([[[2.0, 0.0]] * 3, [[-2.0, 0.0]] * 3]))
+    assert ahead.min() > 0.9 and behind.max() < 0.1
+
+
 def test_what_was_never_seen_stays_nowhere():
     codec = made()
     obs = codec.observe(fields(square(20, 4, RED)))
@@ -234,7 +286,7 @@ def test_it_learns_from_windows_and_takes_note_of_what_has_a_place():
     window = {"speed": torch.randn(64, 4, 2), "head": pictures(256).unflatten(0, (64, 4))}
     loss, metrics = codec.loss(window)
     loss.backward()
-    assert set(metrics) == {"carried", "alone", "placed"}
+    assert set(metrics) == {"carried", "alone", "sight", "placed"}
     assert (codec.missed > 0).any() and any(
         p.grad is not None and p.grad.any() for p in codec.around.place.parameters()
     )
