@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Push-Cube by the robot's own eye: pictures of the camera in its head, and what it feels of itself (TOLD=nothing for
 # pictures alone; TOLD=all says where in the arena it is, too). 1080 episodes of play (216 000 control steps, 12 h),
-# judged in 100 episodes of 300 control steps (60 s): to look for the cube and to push it takes some hundred of them. With MARKS=1 rewards are not the environment's: some frames of 60
-# episodes are marked as successes or failures, and a classifier of pictures tells all.
+# judged in 100 episodes of 300 control steps (60 s), some hundred of which it takes to look for the cube and to push it.
+# With MARKS=1 rewards are not the environment's: some frames of 60 episodes are marked as successes or failures, and a
+# classifier of pictures tells all.
 # Then, between the same models: METHODS="decouple imagine ppo-same cloning" runs/push_cube_ego.sh
 source "$(dirname "$0")/with_tasks.sh"
 export MUJOCO_GL=${MUJOCO_GL:-egl}
