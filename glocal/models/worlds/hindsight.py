@@ -1,9 +1,9 @@
 """A global model of what was so, as is known afterwards, which answers with what the robot knows of it.
 
 A robot whose cameras show a part of what matters acts on what it has seen and remembers. A global model of *that* is
-wrong in two ways. It draws anew what was looked at a moment ago, since what nobody sees stands nowhere in it. And who
-recorded the logs mostly knew where things were, and turned towards them: a model that knows less than he did takes
-actions for signs, so that wherever one turns, there things are (arXiv 2110.10819 calls these delusions).
+wrong in two ways. It draws anew what was looked at a moment ago, since what nobody sees stands nowhere in it. And
+whoever recorded the logs mostly knew where things were, and turned towards them: a model that is not told takes actions
+for signs, so that wherever one turns, there things are (arXiv 2110.10819 calls these delusions).
 
 Most of what is out of sight is seen sooner or later, so that recordings tell afterwards where it was. A model of that
 has things stand where they are, looked at or not; and what its robot knows of them is made of what it is shown, as on
@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from glocal.core.features import Featurizer
 from glocal.core.types import Batched, Pairs, Segment, Step
 
 Follow = Callable[[Tensor, Tensor], Tensor]
@@ -40,7 +41,12 @@ class HindsightWorld(nn.Module):
     def __init__(self, within: Any, follow: Follow, hindsight: Hindsight):
         super().__init__()
         self.within, self.follow, self.hindsight = within, follow, hindsight
-        self.cfg, self.spec, self.features = within.cfg, within.spec, within.features
+        self.cfg, self.spec = within.cfg, within.spec
+
+    @property
+    def features(self) -> Featurizer:
+        """How it looks at observations."""
+        return self.within.features
 
     @property
     def length(self) -> int:

@@ -72,6 +72,12 @@ def test_answers_follow_from_what_was_so_and_show_what_the_robot_knows_of_it(mem
     assert torch.equal(context.obs, seen.obs)
 
 
+def test_nothing_is_kept_twice_and_nothing_of_who_tells_what_is_known():
+    kept = made().state_dict()
+    assert len({x.data_ptr() for x in kept.values() if x.numel()}) == len([x for x in kept.values() if x.numel()])
+    assert all(name.startswith("within.") for name in kept)
+
+
 def test_what_the_robot_knows_changes_nothing_of_what_happens():
     world, window, action = made(), recorded(), torch.randn(3, 5, 2)
     rewards = []
