@@ -249,10 +249,10 @@ class Codec(nn.Module, ABC):
         obs, unseen = self.encode(fields), None if before is None else self.unseen(fields)
         return obs if before is None or unseen is None else torch.where(unseen, before, obs)
 
-    def hindsight(self, obs: Float[Tensor, "n d"], starts: Int[Tensor, " e"]) -> Float[Tensor, "n d"] | None:
-        """What was so, as is known when the episodes are over of which `obs` is remembered; None where that is no more
-        than the robot knew."""
-        return None
+    def hindsight(self, obs: Float[Tensor, "n d"], starts: Int[Tensor, " e"]) -> Float[Tensor, "n d"]:
+        """What was so, as is known when the episodes are over of which `obs` is remembered; by default no more than
+        the robot knew."""
+        return obs
 
     def follow(self, before: Float[Tensor, "b d"], so: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """What a robot observes that observed `before`, where something (as `hindsight` tells it) is so; by default all

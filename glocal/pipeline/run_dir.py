@@ -1,13 +1,15 @@
 """A run as it lies on the disk: its folder, its configuration, and what its stages have left there."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from glocal.core.improve import Policy
@@ -110,24 +112,26 @@ class Recordings(RunFolder):
         """The experience in some episodes, on the run's device."""
         found = Recorded.of(self.store, self.observations, episodes).to(self.device)
         codec = self.config.codec
-        if not isinstance(codec, EgocentricCodecConfig):
-            return found
-        return replace(found, begun=self.codec.begun, fresh=codec.fresh)
+        return replace(found, begun=self.codec.begun, fresh=codec.fresh) if _remembers(codec) else found
 
     def for_world(self, recorded: Recorded) -> Recorded:
         """Recorded experience with all that the global model begins from: where it draws pictures, those too, and where
         more is known afterwards than at the time, that."""
         if isinstance(self.config.world, PictureWorldConfig):
             return replace(recorded, film=tuple(self.store.fields[name] for name in self.codec.cameras))
-        known = self._hindsight
-        return recorded if known is None else replace(recorded, hindsight=known[recorded.stored].to(self.device))
+        if not _remembers(self.config.codec):
+            return recorded
+        return replace(recorded, hindsight=self._hindsight[recorded.stored].to(self.device))
 
     @cached_property
-    def _hindsight(self) -> Tensor | None:
-        """Of everything recorded, (rows, d)."""
-        obs, starts = self.observations.to(self.device), torch.as_tensor(self.store.starts)
-        known = self.codec.hindsight(obs.float(), starts.to(self.device))
-        return None if known is None else known.cpu()
+    def _hindsight(self) -> Tensor:
+        """Of everything recorded, (rows, d), kept beside the codec."""
+
+        def known() -> NDArray[Any]:
+            obs, starts = self.observations.to(self.device), torch.as_tensor(self.store.starts).to(self.device)
+            return self.codec.hindsight(obs.float(), starts).cpu().numpy()
+
+        return _finite(self._kept_beside("known", known))
 
     @cached_property
     def observations(self) -> Tensor:
@@ -137,11 +141,13 @@ class Recordings(RunFolder):
         """
         if not self.config.task.images:
             return _finite(encode_store(self.codec, self.store, self.device))
+        return _finite(self._kept_beside("seen", lambda: encode_store(self.codec, self.store, self.device).numpy()))
+
+    def _kept_beside(self, name: str, make: Callable[[], NDArray[Any]]) -> Tensor:
+        """What the codec makes of everything recorded, (rows, d), made once and kept beside it."""
         weights = self.folder / "codec" / "last" / "model.safetensors"
-        path = self.folder / "codec" / f"seen-{self.store.hash[:16]}-{sha256(weights)[:16]}.npy"
-        rows = int(self.store.starts[-1])
-        found = remembered(path, rows, lambda: encode_store(self.codec, self.store, self.device).numpy())
-        return _finite(torch.from_numpy(found))
+        path = self.folder / "codec" / f"{name}-{self.store.hash[:16]}-{sha256(weights)[:16]}.npy"
+        return torch.from_numpy(remembered(path, int(self.store.starts[-1]), make))
 
     def _trained(self, module: Any, folder: Path, kind: str) -> Any:
         trained = load_trained(module, folder, kind, self._check_sight)
@@ -204,6 +210,11 @@ class Run(Modelled):
         """What the stage `kind` (policy or cloning) trained, and is deployed."""
         policy = build_policy(self.config, build_surrogate(self.config), kind)
         return self._trained(policy, self.kept(kind), kind)
+
+
+def _remembers(codec: Any) -> TypeGuard[EgocentricCodecConfig]:
+    """Whether what a robot with such a codec knows is not all that its recordings tell afterwards."""
+    return isinstance(codec, EgocentricCodecConfig)
 
 
 def _finite(observations: Tensor) -> Tensor:

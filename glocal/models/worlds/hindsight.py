@@ -23,7 +23,7 @@ from glocal.core.types import Batched, Pairs, Segment, Step
 
 Follow = Callable[[Tensor, Tensor], Tensor]
 """What a robot that knew one thing (B, d) knows when something (B, d) is so (`Codec.follow`)."""
-Hindsight = Callable[[Tensor, Tensor], Tensor | None]
+Hindsight = Callable[[Tensor, Tensor], Tensor]
 """What was so, as is known at the end of episodes (rows, d) that begin somewhere (`Codec.hindsight`)."""
 
 
@@ -85,7 +85,5 @@ class HindsightWorld(nn.Module):
         known, (count, length) = segment.hindsight, segment.obs.shape[:2]
         if known is None:
             starts = torch.arange(0, (count + 1) * length, length, device=segment.obs.device)
-            known = self.hindsight(segment.obs.flatten(0, 1), starts)
-            assert known is not None, "a codec that knows more afterwards"
-            known = known.unflatten(0, (count, length))
+            known = self.hindsight(segment.obs.flatten(0, 1), starts).unflatten(0, (count, length))
         return replace(segment, obs=known, hindsight=None)
