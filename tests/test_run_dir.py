@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from glocal.data.store import seal, write_episode
+from glocal.data.store import EpisodeStore, seal, write_episode
 from glocal.pipeline.build import build_codec
 from glocal.pipeline.presets import PRESETS
-from glocal.pipeline.run_dir import Run, carried, split_recorded
+from glocal.pipeline.run_dir import Run, beginnings, carried, split_recorded
 from glocal.runtime import checkpoints
 from glocal.runtime.files import UserError
 from tests.test_monitor import a_run
@@ -91,6 +91,14 @@ def test_what_is_unseen_stays_as_it_was_last_in_its_episode():
     found = carried(obs, hidden, torch.tensor([0, 4, 7]))
     assert found[:, 0].tolist() == [0, 0, 0, 6, 8, 10, 10]
     assert found[:, 1].tolist() == [1, 1, 5, 5, 9, 11, 13]
+
+
+def test_what_follows_an_end_within_a_recording_begins_with_nothing_remembered():
+    fields = {"cont": np.array([1, 0, 1, 1, 0, 1, 0], np.float32)}
+    store = EpisodeStore(None, fields, np.array([0, 4, 7]), {}, "")  # pyright: ignore[reportArgumentType]
+    assert beginnings(store).tolist() == [0, 2, 4, 5, 7]
+    fields.clear()
+    assert beginnings(store).tolist() == [0, 4, 7]
 
 
 def test_a_point_that_is_hidden_in_recorded_pictures_stays(tmp_path):

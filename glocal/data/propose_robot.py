@@ -154,7 +154,8 @@ def _kind(told: Array, column: int, parts: Sequence[dict[str, Array]], streams: 
             seen = np.concatenate(
                 [part[stream.feature].reshape(len(part[stream.feature]), -1)[:, column] for part in parts]
             )
-            apart = np.nanmean(np.abs(told - seen.astype(np.float64)))
+            with np.errstate(invalid="ignore"):  # what is not finite is refused when it is read
+                apart = np.nanmean(np.abs(told - seen.astype(np.float64)))
             if apart < 0.5 * min(np.nanmean(np.abs(told - np.nanmean(told))), np.nanmean(np.abs(told)) + 1e-12):
                 return "absolute"
     return "delta"

@@ -14,9 +14,10 @@ from glocal.core.ranges import Positive
 HORIZONS = (1, 5, 10, 20)
 REWARD = 0.2
 """Largest error of the reward, as a share of what always telling the median would be off by. Of runs whose policies
-worked it was at most 0.03, and 0.34 where the goal was not seen at all (LOG.md)."""
-STILL = 0.05
-"""Standard deviations by which a stream has to move for its gate to mean anything."""
+worked it was at most 0.03, but for 0.23 of one whose robot mostly does not see the goal (75 of 100), and 0.34 where the
+goal was not seen at all (LOG.md)."""
+STILL, MOST = 0.05, 1000.0
+"""Standard deviations by which a stream has to move for its gate to mean anything, and the largest ratio to that."""
 
 
 class Pose(NamedTuple):
@@ -136,7 +137,7 @@ def stream_checks(
             asked.append((f"global model: {stream} after {last}, over shuffled actions", model / max(mixed, 1e-9), 0.5))
         elif stream in cameras:
             name = f"codec: camera {stream} hardly moves in it: {STILL} over how much after {last}"
-            asked.append((name, STILL / max(still, 1e-9), 1.0))
+            asked.append((name, STILL / max(still, STILL / MOST), 1.0))
     return [{"name": name, "found": found, "limit": limit, "ok": found <= limit} for name, found, limit in asked]
 
 

@@ -117,7 +117,17 @@ def build_codec(config: Config) -> Codec:
 
 
 def build_world(config: Config, codec: Codec) -> GlobalModel:
-    """An untrained global model; where it draws pictures, `codec` makes observations of them."""
+    """An untrained global model; where it draws pictures, `codec` makes observations of them, and where a robot knows
+    less than its recordings tell afterwards, it is a model of the latter with the robot in it."""
+    world = _world(config, codec)
+    if not isinstance(config.codec, EgocentricCodecConfig):
+        return world
+    carry_along(world, codec)
+    return HindsightWorld(world, codec.follow, codec.hindsight)
+
+
+def _world(config: Config, codec: Codec) -> GlobalModel:
+    """The same, of all that is observed."""
     cfg, spec = config.world, build_spec(config)
     _check_parts(_sees(cfg, spec, codec), "world", spec)
     if isinstance(cfg, CamerasWorldConfig):
@@ -130,16 +140,8 @@ def build_world(config: Config, codec: Codec) -> GlobalModel:
     if isinstance(cfg, EnsembleConfig):
         return EnsembleWorld(cfg, spec, build_features(config))
     if isinstance(cfg, MemoryConfig):
-        return _knowing(MemoryWorld(cfg, spec, build_features(config)), config, codec)
-    return _knowing(VectorWorld(cfg, spec, build_features(config)), config, codec)
-
-
-def _knowing(world: MemoryWorld | VectorWorld, config: Config, codec: Codec) -> GlobalModel:
-    """The world, or where a robot knows less than its recordings tell afterwards, a robot in it."""
-    if not isinstance(config.codec, EgocentricCodecConfig):
-        return world
-    carry_along(world, codec)
-    return HindsightWorld(world, codec.follow, codec.hindsight)
+        return MemoryWorld(cfg, spec, build_features(config))
+    return VectorWorld(cfg, spec, build_features(config))
 
 
 def _sees(cfg: WorldConfig, spec: Spec, codec: Codec) -> bool:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
@@ -128,7 +129,7 @@ class Recordings(RunFolder):
         """Of everything recorded, (rows, d), kept beside the codec."""
 
         def known() -> NDArray[Any]:
-            obs, starts = self.observations.to(self.device), torch.as_tensor(self.store.starts).to(self.device)
+            obs, starts = self.observations.to(self.device), beginnings(self.store).to(self.device)
             return self.codec.hindsight(obs.float(), starts).cpu().numpy()
 
         return _finite(self._kept_beside("known", known))
@@ -253,9 +254,18 @@ def encode_store(codec: Codec, store: EpisodeStore, device: torch.device) -> Ten
         parts.append(codec.encode(fields).cpu())
         if (hidden := codec.unseen(fields)) is not None:
             unseen.append(hidden.cpu())
-    starts = torch.as_tensor(store.starts)
+    starts = beginnings(store)
     obs = carried(torch.cat(parts), torch.cat(unseen), starts) if unseen else torch.cat(parts)
     return codec.remembered(obs.to(device), starts.to(device)).cpu()
+
+
+def beginnings(store: EpisodeStore) -> Int[Tensor, " e"]:
+    """Where episodes begin, and at last where all end; what follows an end within a recording is one of its own."""
+    starts = torch.as_tensor(store.starts)
+    if "cont" not in store.fields:
+        return starts
+    ended = torch.from_numpy(np.array(store.fields["cont"])).flatten() < 0.5
+    return torch.cat([starts, 1 + ended.nonzero()[:, 0]]).unique()
 
 
 def carried(obs: Float[Tensor, "n d"], unseen: Bool[Tensor, "n d"], starts: Int[Tensor, " e"]) -> Float[Tensor, "n d"]:

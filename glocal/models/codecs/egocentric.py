@@ -50,7 +50,7 @@ class EgocentricCodecConfig(SurroundingsConfig):
     """Of the windows that models are trained on, as a robot has them that was just switched on and has to look around:
     logs of hours hold few such moments, and policies begin with one."""
 
-    gain: Share = 0.35
+    gain: Annotated[float, Range(0.01, 1.0)] = 0.35
     """How much of the way from where a thing was carried to where a look shows it its place goes, if it was seen just
     before; the longer ago that was, the more."""
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from glocal.core.compasses import rotate
 from glocal.core.nets import mlp
-from glocal.core.ranges import Amount, Range, Share, Width
+from glocal.core.ranges import Amount, Range, Width
 from glocal.core.returns import weighted_mean
 
 FARTHEST = 1.5
@@ -112,7 +112,7 @@ class SurroundingsConfig:
     """Updates after which one thing's motion is that of the robot; about half of all."""
     noise: Amount = 0.02
     """Standard deviation of the noise on how things look, in training."""
-    forget: Share = 0.05
+    forget: Annotated[float, Range(0.001, 1.0)] = 0.05
     """How much less sure it is, with each control step, where what is not seen is."""
 
 

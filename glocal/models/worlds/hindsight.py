@@ -44,9 +44,9 @@ class HindsightWorld(nn.Module):
         self.cfg, self.spec = within.cfg, within.spec
 
     @property
-    def features(self) -> Featurizer:
-        """How it looks at observations."""
-        return self.within.features
+    def features(self) -> Featurizer | None:
+        """How it looks at observations, where it tells."""
+        return getattr(self.within, "features", None)
 
     @property
     def length(self) -> int:
