@@ -16,9 +16,11 @@ from glocal.core.matching import MatchingConfig
 from glocal.data.formats import open_dataset
 from glocal.data.ingest import beside, robot_mapping_of
 from glocal.data.streams import to_dict
-from glocal.pipeline import validate
+from glocal.models.carried import Carried
+from glocal.pipeline import build, validate
 from glocal.pipeline.check import check
 from glocal.pipeline.run import open_run, status
+from glocal.pipeline.run_dir import beginnings
 from glocal.runtime.files import UserError, write_json
 from tests.refusals import refused
 from tests.robots import SHOWN, robot_logs, seeing_logs
@@ -182,7 +184,18 @@ def test_where_things_are_around_a_robot_goes_the_whole_way(logs, tmp_path, caps
     assert made.observations.shape[1] == 7 + 2 * 3 * made.config.codec.colours
     assert made.codec.missed.any(), "what was noted in training is kept"
     assert made.experience[0].fresh == made.config.codec.fresh > 0, "half of the windows begin with nothing seen"
-    assert made.world().follow == made.codec.follow, "what is out of sight is carried along in imagination, too"
+    known = made.codec.hindsight(made.observations.float(), beginnings(made.store))
+    for part in made.experience:
+        told = made.for_world(part).hindsight
+        assert told is not None and torch.equal(told, known[part.stored])
+    assert (made.world().follow, made.world().hindsight) == (made.codec.follow, made.codec.hindsight)
+    for model in (made.world(), made.surrogate()):
+        assert isinstance(model.features, Carried) and model.features.motion.any()
+        assert torch.equal(model.features.motion, made.codec.around.leading)
+    again = build.build_surrogate(made.config)
+    build.carry_along(again, made.codec)
+    again.fit_statistics(made.experience[0].pairs())
+    assert torch.allclose(again.features.scale, made.surrogate().features.scale)
     assert all(camera.filmed for camera in made.config.task.mapping.cameras), "these logs keep videos"
     assert json.loads((run / "results.json").read_text())["policy"]["success"]["n"] == 4
 

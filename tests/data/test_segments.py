@@ -114,6 +114,8 @@ def test_windows_and_control_steps_hold_what_is_known_of_their_rows_afterwards_w
     assert told is not None and told.flatten().tolist() == [103, 103, 104]
     assert torch.equal(known.pairs().after, 100 + recorded.pairs().after)
     assert torch.equal(known.pairs().before, 100 + recorded.pairs().before)
+    elsewhere = replace(recorded, hindsight=torch.zeros(8, 1)).to(torch.device("meta")).hindsight
+    assert elsewhere is not None and elsewhere.device.type == "meta"
     kept = known.only(torch.tensor([2]))
     assert kept.hindsight is not None and torch.equal(kept.hindsight, 100 + kept.steps.obs) and len(kept) == 3
     begun = replace(known, begun=torch.zeros_like, fresh=1.0).draw(5, 2)

@@ -55,6 +55,13 @@ def test_nothing_is_carried_before_it_is_told_how():
     assert torch.allclose(features.advance(before, torch.zeros(4, 8)), before)
 
 
+def test_how_places_are_carried_is_kept_with_the_weights():
+    kept, again = (CarriedConfig(2).build(SPEC, 2, 3) for _ in range(2))
+    moving(kept)
+    again.load_state_dict(kept.state_dict())
+    assert kept.motion.any() and torch.equal(again.motion, kept.motion)
+
+
 @pytest.mark.parametrize("known", [False, True])
 def test_a_local_model_knows_that_places_change_with_what_an_action_does_to_the_robot(known):
     torch.manual_seed(0)

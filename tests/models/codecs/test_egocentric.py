@@ -8,6 +8,7 @@ from torch import Tensor
 
 from glocal.core.spec import Part
 from glocal.models.codecs.egocentric import (
+    FARTHEST,
     HIDDEN,
     IN_SIGHT,
     UNKNOWN,
@@ -150,7 +151,6 @@ def test_afterwards_it_is_known_where_things_were_before_they_were_seen():
     codec = made()
     looks, kept = recording(codec, *[square(8, 8, BLUE)] * 3, square(20, 4, RED))
     known = codec.hindsight(kept, torch.tensor([0, 4]))
-    assert known is not None
     for t in range(3):
         motion = motion_between(codec, known[t : t + 1], known[t + 1 : t + 2])
         carried = motion.carried(thing(codec, known[t : t + 1], RED)[:, None, :2])[:, 0]
@@ -165,7 +165,7 @@ def test_of_what_is_never_seen_nothing_is_known_afterwards_either():
     codec = made()
     _, kept = recording(codec, *[square(20, 4, RED)] * 4)
     known = codec.hindsight(kept, torch.tensor([0, 4]))
-    assert known is not None and thing(codec, known, BLUE).tolist() == [[0.0, 0.0, UNKNOWN]] * 4
+    assert thing(codec, known, BLUE).tolist() == [[0.0, 0.0, UNKNOWN]] * 4
 
 
 def test_between_two_looks_a_thing_is_nearer_to_where_the_closer_one_in_time_says():
@@ -174,7 +174,6 @@ def test_between_two_looks_a_thing_is_nearer_to_where_the_closer_one_in_time_say
         part.data.zero_()  # the robot stands, and somebody moves the thing
     _, kept = recording(codec, square(20, 4, RED), *[square(8, 8, BLUE)] * 5, square(4, 4, RED))
     known = codec.hindsight(kept, torch.tensor([0, 7]))
-    assert known is not None
     places = thing(codec, known, RED)[:, :2]
     share = (places - places[0]).norm(dim=-1) / (places[6] - places[0]).norm()
     assert share[3].item() == pytest.approx(0.5, abs=0.01)
@@ -186,11 +185,10 @@ def test_what_is_known_afterwards_is_each_episodes_own():
     shown = {"speed": torch.randn(9, 2), "head": pictures(9, seed=3)}
     starts, looks = torch.tensor([0, 4, 9]), codec.encode(shown)
     both = codec.hindsight(codec.remembered(looks, starts), starts)
-    assert both is not None
     for begin, end in ((0, 4), (4, 9)):
         alone = torch.tensor([0, end - begin])
         one = codec.hindsight(codec.remembered(looks[begin:end], alone), alone)
-        assert one is not None and torch.allclose(both[begin:end], one, atol=1e-5)
+        assert torch.allclose(both[begin:end], one, atol=1e-5)
 
 
 def test_what_should_be_in_sight_and_is_not_is_less_sure_to_be_there_and_then_forgotten():
@@ -215,11 +213,65 @@ def test_where_a_thing_was_is_known_afterwards_though_the_robot_forgot_it():
     _, kept = recording(codec, square(20, 4, RED), *[square(8, 8, BLUE)] * 6)
     known = codec.hindsight(kept, torch.tensor([0, 7]))
     assert thing(codec, kept, RED)[-1].tolist() == [0, 0, 0]
-    assert known is not None and thing(codec, known, RED)[:, 2].tolist() == [IN_SIGHT] + [HIDDEN] * 6
+    assert thing(codec, known, RED)[:, 2].tolist() == [IN_SIGHT] + [HIDDEN] * 6
     for t in range(6):
         motion = motion_between(codec, known[t : t + 1], known[t + 1 : t + 2])
         carried = motion.carried(thing(codec, known[t : t + 1], RED)[:, None, :2])[:, 0]
         assert torch.allclose(carried, thing(codec, known[t + 1 : t + 2], RED)[:, :2], atol=1e-4)
+
+
+def test_in_imagination_too_what_should_be_in_sight_and_is_not_is_less_sure():
+    codec = made()
+    before = codec.observe(fields(square(20, 4, RED)))
+    in_sight(codec, 0.9)
+    after = codec.follow(before, so(codec, before, red=(1.0, 0.0, HIDDEN)))
+    assert thing(codec, after, RED)[0, 2].item() == pytest.approx(0.1 * 0.95 / (1 - 0.9 * 0.95), rel=1e-3)
+
+
+def moved(codec: EgocentricCodec, monkeypatch: pytest.MonkeyPatch, x: float, y: float) -> None:
+    """Let the robot move so that what stands still is shifted, whatever it feels."""
+    motion = Motion(torch.tensor([[x, y]]), torch.zeros(1))
+    monkeypatch.setattr(codec, "_motion", lambda before, after: motion)
+
+
+def test_whether_a_thing_should_be_in_sight_is_asked_of_where_it_is_carried_to(monkeypatch):
+    codec, asked = made(), []
+    monkeypatch.setattr(codec.around, "shown", lambda places: asked.append(places) or torch.zeros(places.shape[:-1]))
+    moved(codec, monkeypatch, 1.0, -0.5)
+    first = codec.observe(fields(square(20, 4, RED)))
+    codec.observe(fields(square(8, 8, BLUE)), first)
+    assert torch.allclose(asked[0], codec._parts(first)[1] + torch.tensor([1.0, -0.5]))
+
+
+def test_where_a_thing_was_before_it_was_seen_is_known_though_it_should_have_been_in_sight():
+    codec = made()
+    in_sight(codec, 0.99)
+    _, kept = recording(codec, *[square(8, 8, BLUE)] * 6, square(20, 4, RED))
+    known = codec.hindsight(kept, torch.tensor([0, 7]))
+    assert thing(codec, known, RED)[:, 2].tolist() == [HIDDEN] * 6 + [IN_SIGHT]
+
+
+def test_looks_come_back_from_what_is_remembered_of_them():
+    codec = made()
+    looks, kept = recording(codec, square(20, 4, RED), square(8, 8, BLUE), square(16, 6, RED), square(18, 5, RED))
+    assert torch.allclose(codec._shown(kept[:-1], kept[1:]), looks[1:], atol=1e-4)
+
+
+def test_nothing_is_carried_farther_than_the_farthest(monkeypatch):
+    codec = made()
+    first = codec.observe(fields(square(20, 4, RED)))
+    moved(codec, monkeypatch, 100.0, -100.0)
+    later = codec.observe(fields(square(8, 8, BLUE)), first)
+    assert thing(codec, later, RED)[0, :2].tolist() == [FARTHEST, -FARTHEST]
+    look = codec.encode(fields(square(20, 4, RED)))
+    assert torch.allclose(codec._shown(later, codec._since(later, look)), look, atol=1e-4)
+
+
+def test_what_was_not_seen_twice_has_no_place():
+    codec = made()
+    codec.missed.zero_()
+    assert not codec.placed.any()
+    assert codec.found() == ["head: 0 of 3 colours are of things that have a place"]
 
 
 def test_where_things_are_in_sight_is_learned():
@@ -278,6 +330,7 @@ def test_vectors_come_back_and_two_cameras_have_things_of_their_own():
     assert obs.shape == (4, 2 + 2 * 9)
     assert torch.allclose(codec.decode(obs)["speed"], shown["speed"], atol=1e-5)
     assert set(codec.decode(obs)) == {"speed"}
+    assert torch.equal(codec.looks(shown).area[:, :3], codec._colours("head")(shown["head"]).area)
 
 
 def test_it_learns_from_windows_and_takes_note_of_what_has_a_place():
@@ -287,6 +340,7 @@ def test_it_learns_from_windows_and_takes_note_of_what_has_a_place():
     loss, metrics = codec.loss(window)
     loss.backward()
     assert set(metrics) == {"carried", "alone", "sight", "placed"}
+    assert (codec.missed[codec.missed > 0] > 0.1).all(), "the first note counts whole"
     assert (codec.missed > 0).any() and any(
         p.grad is not None and p.grad.any() for p in codec.around.place.parameters()
     )

@@ -148,6 +148,26 @@ def test_what_cannot_be_told_apart_costs_one_and_what_can_be_nothing():
     assert model.missed(apart, apart, seen).item() < 1e-3
 
 
+def test_sight_is_learned_of_later_moments_of_what_was_seen_at_first(monkeypatch):
+    model, asked = Surroundings(CONFIG, THINGS, 3, 2), []
+    looks, felt, _ = walk(50)
+    monkeypatch.setattr(
+        model, "_unforeseen", lambda carried, before, now: asked.append((before, now)) or carried.new_zeros(())
+    )
+    model.loss(looks, felt)
+    assert len(asked) == CONFIG.compared
+    for before, now in asked:
+        assert torch.equal(before, looks.seen[:, 0]) and not torch.equal(now, before)
+
+
+def test_of_whether_things_are_in_sight_places_learn_nothing():
+    model = Surroundings(CONFIG, THINGS, 3, 2)
+    carried = torch.randn(20, THINGS, 2, requires_grad=True)
+    seen = torch.ones(20, THINGS, dtype=torch.bool)
+    assert not model._unforeseen(carried, seen, seen).backward() and carried.grad is None
+    assert model.shown(carried).max() < 0.1, "to begin with nothing is forgotten"
+
+
 def test_things_that_are_seen_too_seldom_do_not_count_and_spoil_nothing():
     model = Surroundings(CONFIG, THINGS, 3, 2)
     looks, felt, _ = walk(200)

@@ -16,6 +16,8 @@ from glocal.models.worlds.diffusion import Context
 from glocal.models.worlds.hindsight import HindsightWorld, Known
 from glocal.models.worlds.memory import MemoryConfig, MemoryWorld
 from glocal.models.worlds.vectors import VectorWorld, VectorWorldConfig
+from glocal.pipeline import build
+from glocal.pipeline.stages import compile_answers
 
 SPEC, PLAIN = Spec((Part("joints", (2,)), Part("cube", (2,))), 2), StandardConfig()
 
@@ -70,6 +72,28 @@ def test_answers_follow_from_what_was_so_and_show_what_the_robot_knows_of_it(mem
     assert torch.equal(seen.obs[:, :2], expected.obs[:, :2]) and torch.equal(seen.obs[:, 2:], window.obs[:, -1, 2:])
     assert torch.equal(seen.reward, expected.reward) and torch.equal(seen.cont, expected.cont)
     assert torch.equal(context.obs, seen.obs)
+
+
+def test_what_it_is_asked_its_model_is_asked(monkeypatch):
+    world, asked = made(memory=True), []
+    assert (world.length, world.acted) == (world.within.length, world.within.acted) and world.acted > 1
+    monkeypatch.setattr(world.within, "fit_statistics", asked.append)
+    pairs = Pairs(torch.randn(5, 4), torch.randn(5, 2), torch.randn(5, 4), torch.randn(5))
+    world.fit_statistics(pairs)
+    assert asked == [pairs]
+
+
+def test_what_follows_follows_from_the_key():
+    world, window, action = made(), recorded(), torch.randn(5, 2)
+    first, again, other = (world.step(world.begin(window, key), action)[1].obs[:, :2] for key in (3, 3, 4))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_what_is_compiled_is_the_model_inside(monkeypatch):
+    monkeypatch.setattr(build, "compiled", lambda function, device: "compiled")
+    world = made(memory=True)
+    compile_answers(world, torch.device("cpu"))
+    assert world.within.drawn == "compiled"
 
 
 def test_nothing_is_kept_twice_and_nothing_of_who_tells_what_is_known():
