@@ -35,6 +35,8 @@ IN_SIGHT, HIDDEN, UNKNOWN = 1.0, 0.0, -1.0
 """What hindsight says of each thing in place of how sure the robot was."""
 LOST = 1e-3
 """What it is less sure of than this is forgotten: it is as if it had not been seen yet."""
+HARDLY = 0.1
+"""What is in sight with a smaller chance than this, where it is, is not shown in imagination."""
 NEVER, LEAST, FARTHEST = 0.0, 1e-30, 5.0
 """How sure it is of what was not seen yet, the least that counts as more, and how far away things may be carried, in
 typical distances."""
@@ -121,9 +123,12 @@ class EgocentricCodec(LearnedCodec):
         return now if before is None else self._since(before, now)
 
     def follow(self, before: Float[Tensor, "b d"], so: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
-        """What a robot observes that is shown of what is `so` what is in its cameras' pictures."""
+        """What a robot observes that is shown of what is `so` what is in its cameras' pictures. A global model says that
+        now and then of what is behind the robot, too, so that policies would wait for it and not look around: nothing is
+        shown of what is hardly ever in sight where it is."""
         felt, places, shown = self._parts(so)
-        seen = (shown > 0.5 * (IN_SIGHT + HIDDEN)).to(so)[..., None]
+        seen = (shown > 0.5 * (IN_SIGHT + HIDDEN)) & (self.around.shown(places) > HARDLY)
+        seen = seen.to(so)[..., None]
         shows = torch.cat([seen * places, seen], dim=-1).flatten(-2)
         return self._since(before, torch.cat([felt, shows], dim=-1))
 

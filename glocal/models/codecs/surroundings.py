@@ -204,7 +204,7 @@ class Surroundings(nn.Module):
                 seen = looks.seen[:, 0] & looks.seen[:, t]
                 missed.append(self.missed(carried, places[:, t], seen))
                 strayed.append(self._strayed(found[:, 0], alone, found[:, t], seen))
-                unforeseen.append(self._unforeseen(carried, looks.seen[:, 0], looks.seen[:, t]))
+                unforeseen.append(self._unforeseen(carried, found[:, t], looks.seen[:, 0], looks.seen[:, t]))
         if self.training:
             self.updates += 1
         told, off = torch.stack(missed), torch.stack(strayed)
@@ -212,10 +212,15 @@ class Surroundings(nn.Module):
         return torch.stack(list(metrics.values())).sum(), metrics, told.nanmean(0)
 
     def _unforeseen(
-        self, carried: Float[Tensor, "b k 2"], before: Bool[Tensor, "b k"], now: Bool[Tensor, "b k"]
+        self,
+        carried: Float[Tensor, "b k 2"],
+        places: Float[Tensor, "b k 2"],
+        before: Bool[Tensor, "b k"],
+        now: Bool[Tensor, "b k"],
     ) -> Float[Tensor, ""]:
-        """How badly it is told whether what was seen `before` is seen `now`, by where it is carried to."""
-        odds = self.sight(carried.detach())[..., 0]
+        """How badly it is told whether what was seen `before` is seen `now`, by where it is: that is where it is seen,
+        or else where it is carried to."""
+        odds = self.sight(torch.where(now[..., None], places, carried).detach())[..., 0]
         error = nn.functional.binary_cross_entropy_with_logits(odds, now.to(odds), reduction="none")
         return weighted_mean(error, before.to(error))
 

@@ -121,9 +121,24 @@ def so(codec: EgocentricCodec, obs: Tensor, **known: tuple[float, float, float])
     return told
 
 
-def test_of_what_is_so_a_robot_is_shown_what_is_in_sight_and_carries_the_rest():
+def where_in_sight(codec: EgocentricCodec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let things ahead be in sight now and then, and behind never."""
+    monkeypatch.setattr(codec.around, "shown", lambda places: 0.3 * (places[..., 0] > 0))
+
+
+def test_in_imagination_nothing_is_shown_of_what_never_is_in_sight_where_it_is(monkeypatch):
+    codec = made()
+    before = codec.observe(fields(square(20, 4, RED)))
+    where_in_sight(codec, monkeypatch)
+    for x, expected in ((2.0, [2.0, 1.0, 1.0]), (-2.0, [0.0, 0.0, 0.0])):
+        after = codec.follow(before, so(codec, before, blue=(x, 1.0, IN_SIGHT)))
+        assert thing(codec, after, BLUE)[0].tolist() == expected
+
+
+def test_of_what_is_so_a_robot_is_shown_what_is_in_sight_and_carries_the_rest(monkeypatch):
     codec = made()
     before = codec.observe(fields(square(8, 8, BLUE)), codec.observe(fields(square(20, 4, RED))))
+    monkeypatch.setattr(codec.around, "shown", lambda places: (places[..., 0] == 1.0).float())
     after = codec.follow(before, so(codec, before, red=(9.0, 9.0, 0.2), blue=(1.0, -0.5, 0.9)))
     motion = motion_between(codec, before, after)
     red, blue = (motion.carried(thing(codec, before, one)[:, None, :2])[:, 0] for one in (RED, BLUE))
@@ -134,9 +149,10 @@ def test_of_what_is_so_a_robot_is_shown_what_is_in_sight_and_carries_the_rest():
 
 
 @pytest.mark.parametrize("shown, expected", [(0.3, [0.0, 0.0, 0.0]), (0.8, [2.0, 1.0, 1.0])])
-def test_what_was_never_seen_is_nowhere_for_the_robot_wherever_it_is_until_it_is_in_sight(shown, expected):
+def test_what_was_never_seen_is_nowhere_for_the_robot_wherever_it_is_until_it_is_in_sight(shown, expected, monkeypatch):
     codec = made()
     before = codec.observe(fields(square(20, 4, RED)))
+    where_in_sight(codec, monkeypatch)
     assert thing(codec, codec.follow(before, so(codec, before, blue=(2.0, 1.0, shown))), BLUE)[0].tolist() == expected
 
 
@@ -282,7 +298,7 @@ def test_where_things_are_in_sight_is_learned():
     fit = torch.optim.Adam(codec.around.sight.parameters(), lr=1e-2)
     for _ in range(200):
         fit.zero_grad()
-        codec.around._unforeseen(places, torch.ones_like(seen), seen).backward()
+        codec.around._unforeseen(places, places, torch.ones_like(seen), seen).backward()
         fit.step()
     ahead, behind = codec.around.shown(torch.tensor([[[2.0, 0.0]] * 3, [[-2.0, 0.0]] * 3]))
     assert ahead.min() > 0.9 and behind.max() < 0.1

@@ -152,7 +152,7 @@ def test_sight_is_learned_of_later_moments_of_what_was_seen_at_first(monkeypatch
     model, asked = Surroundings(CONFIG, THINGS, 3, 2), []
     looks, felt, _ = walk(50)
     monkeypatch.setattr(
-        model, "_unforeseen", lambda carried, before, now: asked.append((before, now)) or carried.new_zeros(())
+        model, "_unforeseen", lambda carried, places, *seen: asked.append(seen) or carried.new_zeros(())
     )
     model.loss(looks, felt)
     assert len(asked) == CONFIG.compared
@@ -160,11 +160,24 @@ def test_sight_is_learned_of_later_moments_of_what_was_seen_at_first(monkeypatch
         assert torch.equal(before, looks.seen[:, 0]) and not torch.equal(now, before)
 
 
+def test_what_is_seen_is_where_it_is_seen_and_what_is_not_where_it_is_carried_to(monkeypatch):
+    model, asked = Surroundings(CONFIG, THINGS, 3, 2), []
+    monkeypatch.setattr(
+        model.sight, "forward", lambda places: asked.append(places) or torch.zeros(*places.shape[:-1], 1)
+    )
+    carried, places = torch.zeros(4, THINGS, 2), torch.ones(4, THINGS, 2)
+    now = torch.rand(4, THINGS) < 0.5
+    model._unforeseen(carried, places, torch.ones_like(now), now)
+    assert torch.equal(asked[0], now[..., None].float().expand(-1, -1, 2))
+
+
 def test_of_whether_things_are_in_sight_places_learn_nothing():
     model = Surroundings(CONFIG, THINGS, 3, 2)
     carried = torch.randn(20, THINGS, 2, requires_grad=True)
     seen = torch.ones(20, THINGS, dtype=torch.bool)
-    assert not model._unforeseen(carried, seen, seen).backward() and carried.grad is None
+    for now in (seen, ~seen):
+        model._unforeseen(carried, carried, seen, now).backward()
+    assert carried.grad is None
     assert model.shown(carried).max() < 0.1, "to begin with nothing is forgotten"
 
 
