@@ -123,9 +123,11 @@ class EgocentricCodec(LearnedCodec):
         return now if before is None else self._since(before, now)
 
     def follow(self, before: Float[Tensor, "b d"], so: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
-        """What a robot observes that is shown of what is `so` what is in its cameras' pictures. A global model says that
-        now and then of what is behind the robot, too, so that policies would wait for it and not look around: nothing is
-        shown of what is hardly ever in sight where it is."""
+        """What a robot observes that is shown of what is `so` what is in its cameras' pictures.
+
+        A global model says that now and then of what is behind the robot, too, so that policies would wait for it and
+        not look around: nothing is shown of what is hardly ever in sight where it is.
+        """
         felt, places, shown = self._parts(so)
         seen = (shown > 0.5 * (IN_SIGHT + HIDDEN)) & (self.around.shown(places) > HARDLY)
         seen = seen.to(so)[..., None]
