@@ -22,7 +22,7 @@ from glocal.pipeline.run import open_run
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-SEED = 3_000_000
+SEED = 3_000_002
 MOMENTS = (0, 8, 16, 24, 40, 56, 72, 96, 128)
 REACH = 3.0
 """Of the map, in typical distances."""
