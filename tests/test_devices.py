@@ -15,6 +15,7 @@ from glocal.core.improve import PolicyIteration
 from glocal.core.types import Segment
 from glocal.data.segments import Recorded
 from glocal.data.streams import ActionPart, Camera, RobotMapping, Stream
+from glocal.models.codecs.egocentric import EgocentricCodecConfig
 from glocal.models.worlds import diffusion, ensemble, memory, pixels, shortcut
 from glocal.pipeline import build
 from glocal.pipeline.config import PictureWorldConfig, RobotConfig
@@ -40,7 +41,8 @@ def source(config):
         wide = {name: torch.zeros(count, length, size, device=META) for name, size in rows.items()}
         flat = torch.zeros(count, length, device=META)
         film = torch.zeros(count, length, 64 * 64 * 3, device=META).byte() if drawn else None
-        return Segment(**wide, reward=flat, cont=flat, pictures=film)
+        known = wide["obs"] if isinstance(config.codec, EgocentricCodecConfig) else None
+        return Segment(**wide, reward=flat, cont=flat, pictures=film, hindsight=known)
 
     return draw
 

@@ -92,7 +92,7 @@ def build_features(config: Config) -> FeaturesConfig:
 def carry_along(model: Any, codec: Codec) -> None:
     """Let a model's features, if they tell of places around a robot, carry them along as the codec does."""
     if isinstance(features := getattr(model, "features", None), Carried) and isinstance(codec, EgocentricCodec):
-        features.motion.copy_(codec.around.leading)
+        features.motion = codec.around.leading.clone()
 
 
 def build_scene(task: PushTConfig) -> SceneConfig:

@@ -26,7 +26,7 @@ from glocal.deploy.planning import ICEM, MPPI, Guide, planning
 from glocal.evaluate.episodes import write_video
 from glocal.evaluate.report.run import write_report
 from glocal.models.codecs.cameras import CamerasCodec
-from glocal.models.codecs.egocentric import EgocentricCodec
+from glocal.models.codecs.egocentric import EgocentricCodec, EgocentricCodecConfig
 from glocal.models.codecs.surroundings import Looks
 from glocal.models.policies.cloning import chunk_loss, cloning_loss
 from glocal.models.policies.ppo import PPOActor, PPOConfig, PPOIteration
@@ -170,7 +170,8 @@ def train_local(run: Modelled) -> None:
     """Pretrain the local model on recorded windows."""
     experience, _ = run.experience
     surrogate, cfg = build.build_surrogate(run.config).to(run.device), run.config.surrogate_fit
-    build.carry_along(surrogate, run.codec)
+    if isinstance(run.config.codec, EgocentricCodecConfig):
+        build.carry_along(surrogate, run.codec)
     if not begin_with(run, "local", surrogate) and isinstance(surrogate, MLPSurrogate):
         surrogate.fit_statistics(experience.pairs())
     _fit(run, "local", surrogate, cfg, local_loss(run, surrogate))
