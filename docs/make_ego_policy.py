@@ -15,7 +15,7 @@ import torch
 os.environ.setdefault("LP_NUM_THREADS", "1")
 
 from glocal.deploy.controllers import learned, recorded_fields
-from glocal.models.codecs.colours import _halved, _hues
+from glocal.models.codecs.colours import halved, hues
 from glocal.pipeline.real import open_robot
 from glocal.pipeline.run import open_run
 
@@ -35,7 +35,7 @@ def colours(run) -> np.ndarray:
     images = torch.from_numpy(run.store.fields[name][rows])
     pixels = images.float().unflatten(1, (-1, 2)).unflatten(3, (-1, 2)).mean((2, 4)).flatten(0, 2) / 255
     palette = run.codec.colours[f"camera_{name}"].palette
-    near = torch.cdist(_hues(_halved(images)).movedim(1, -1).flatten(0, 2), palette).argmin(1)
+    near = torch.cdist(hues(halved(images)).movedim(1, -1).flatten(0, 2), palette).argmin(1)
     return np.stack([pixels[near == i].mean(0).numpy() for i in range(len(palette))])
 
 
@@ -55,7 +55,7 @@ def main(folder: str) -> None:
             chase, head, map_ = grid[:, MOMENTS.index(t)]
             chase.imshow(env.env.render())
             head.imshow(seen[codec.cameras[0]])
-            _, places, sure = codec._parts(before[0])
+            _, places, sure = codec.parts(before[0])
             for i in np.flatnonzero(placed & (sure.numpy() > 0)):
                 map_.scatter(-places[i, 1], places[i, 0], color=shown[i], alpha=max(0.25, float(sure[i])), s=22)
             map_.plot(0, 0, "k^", markersize=4)

@@ -13,10 +13,8 @@ from torch import Tensor
 
 from glocal.core.features import Standard
 from glocal.core.spec import Spec
+from glocal.models.codecs.egocentric import NUMBERS
 from glocal.models.codecs.surroundings import led_by
-
-NUMBERS = 3
-"""Of each thing, the first two of which are its place."""
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class Colours(nn.Module):
     @torch.no_grad()
     def fit_statistics(self, images: UInt8[Tensor, "n h w 3"]) -> None:
         """Take colours, and the typical numbers of each, from recorded pictures."""
-        self.palette.copy_(farthest(_frequent(_hues(_halved(images))), len(self.palette)))
+        self.palette.copy_(farthest(_frequent(hues(halved(images))), len(self.palette)))
         self.thing.copy_(things(self.palette))
         numbers = self._numbers(images)[0]
         self.mean.copy_(numbers.mean(0))
@@ -90,7 +90,7 @@ class Colours(nn.Module):
         return torch.cat(numbers), torch.cat(area)
 
     def _numbers_of(self, images: UInt8[Tensor, "n h w 3"]) -> tuple[Float[Tensor, "n k 9"], Float[Tensor, "n k"]]:
-        away = (_hues(_halved(images))[:, None] - self.palette[..., None, None]).square().sum(2)
+        away = (hues(halved(images))[:, None] - self.palette[..., None, None]).square().sum(2)
         share = (-away / (2 * APART**2)).softmax(1)
         share = torch.zeros_like(share).index_add_(1, self.thing, share)
         columns, rows = share.sum(2), share.sum(3)
@@ -112,12 +112,12 @@ def _along(profile: Float[Tensor, "n k s"]) -> tuple[Tensor, Tensor, Tensor, Ten
     return mean, deviation, -first, last
 
 
-def _halved(images: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 i j"]:
+def halved(images: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 i j"]:
     """Pictures at half their size."""
     return nn.functional.avg_pool2d(to_channels(images), FINE)
 
 
-def _hues(image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 4 h w"]:
+def hues(image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 4 h w"]:
     """Pixels by their hue, and a little by their brightness."""
     light = image.sum(1, keepdim=True) + GREY
     return torch.cat([HUE * image / light, LIGHT * light], dim=1)

@@ -128,7 +128,7 @@ class EgocentricCodec(LearnedCodec):
         A global model says that now and then of what is behind the robot, too, so that policies would wait for it and
         not look around: nothing is shown of what is hardly ever in sight where it is.
         """
-        felt, places, shown = self._parts(so)
+        felt, places, shown = self.parts(so)
         seen = (shown > 0.5 * (IN_SIGHT + HIDDEN)) & (self.around.shown(places) > HARDLY)
         seen = seen.to(so)[..., None]
         shows = torch.cat([seen * places, seen], dim=-1).flatten(-2)
@@ -145,7 +145,7 @@ class EgocentricCodec(LearnedCodec):
         for t in range(2, int(lengths.max()) + 1):
             rows = starts[1:][lengths >= t] - t
             later[rows] = self._until(later[rows], later[rows + 1])
-        (felt, places, sure), (_, there, surely) = self._parts(earlier), self._parts(later)
+        (felt, places, sure), (_, there, surely) = self.parts(earlier), self.parts(later)
         more = STALE * (sure.clamp_min(LEAST).log() - surely.clamp_min(LEAST).log())
         between = there + more.sigmoid()[..., None] * (places - there)
         known = torch.maximum(sure, surely)
@@ -160,7 +160,7 @@ class EgocentricCodec(LearnedCodec):
     def begun(self, obs: Float[Tensor, "*batch t d"]) -> Float[Tensor, "*batch t d"]:
         """What was not seen within the window was never seen; what was is known as well as it is from all that was seen
         before."""
-        felt, places, sure = self._parts(obs)
+        felt, places, sure = self.parts(obs)
         known = (sure == 1).to(sure).cummax(-2).values
         told = torch.cat([places, sure[..., None]], dim=-1) * known[..., None]
         return torch.cat([felt, told.flatten(-2)], dim=-1)
@@ -218,7 +218,7 @@ class EgocentricCodec(LearnedCodec):
     ) -> Float[Tensor, "b d"]:
         """What is carried along by a motion from another moment, and what is seen by `gain` nearer to where it is seen
         than that. Where it is `looking`, what should be in sight and is not seen is less sure to be there."""
-        (_, here, sure), (feels, there, shown) = self._parts(other), self._parts(now)
+        (_, here, sure), (feels, there, shown) = self.parts(other), self.parts(now)
         carried, seen = motion.carried(here).clamp(-FARTHEST, FARTHEST), shown == 1
         unseen = (1 - self.cfg.forget) * sure
         if looking:
@@ -229,7 +229,7 @@ class EgocentricCodec(LearnedCodec):
 
     def _shown(self, before: Float[Tensor, "n d"], now: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """The look that made of what was known before what is known now."""
-        (_, here, sure), (feels, places, surely) = self._parts(before), self._parts(now)
+        (_, here, sure), (feels, places, surely) = self.parts(before), self.parts(now)
         carried, seen = self._motion(before, now).carried(here).clamp(-FARTHEST, FARTHEST), (surely == 1)[..., None]
         kept = (1 - self.cfg.gain) * sure[..., None] ** STALE
         there = torch.where(seen, (places - kept * carried) / (1 - kept).clamp_min(LEAST), torch.zeros_like(places))
@@ -238,7 +238,7 @@ class EgocentricCodec(LearnedCodec):
     def _motion(self, before: Float[Tensor, "b d"], after: Float[Tensor, "b d"]) -> Motion:
         return self.around.motion(before[..., : self.felt], after[..., : self.felt])
 
-    def _parts(self, obs: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor, Tensor]:
+    def parts(self, obs: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor, Tensor]:
         """What is felt, places, and how sure they are."""
         things = obs[..., self.felt :].unflatten(-1, (-1, NUMBERS))
         return obs[..., : self.felt], things[..., :2], things[..., 2]

@@ -105,7 +105,7 @@ def test_edges_that_are_blurred_are_no_colours_of_their_own():
     blurred = torch.nn.functional.conv2d(shown, kernel, padding=1, groups=3).permute(0, 2, 3, 1).round().byte()
     fit = Colours(6)
     fit.fit_statistics(blurred)
-    hues = colours._hues(torch.tensor([GROUND, RED, BLUE]).float().div(255).T[None, :, :, None])[0, :, :, 0].T
+    hues = colours.hues(torch.tensor([GROUND, RED, BLUE]).float().div(255).T[None, :, :, None])[0, :, :, 0].T
     away = torch.cdist(fit.palette, hues).min(1).values
     assert away.max() < 0.2  # mixtures half way are 0.6 from both
     assert len(set(torch.cdist(fit.palette, hues).argmin(1).tolist())) == 3
@@ -113,17 +113,17 @@ def test_edges_that_are_blurred_are_no_colours_of_their_own():
 
 def test_the_shaded_side_of_a_thing_is_the_thing_and_another_paint_is_not():
     paints = torch.tensor([(220, 110, 20), (120, 60, 11), (20, 180, 60), (125, 125, 125), (60, 62, 60), (60, 110, 220)])
-    hues = colours._hues(paints.float().div(255).T[None, :, :, None])[0, :, :, 0].T
+    hues = colours.hues(paints.float().div(255).T[None, :, :, None])[0, :, :, 0].T
     assert colours.things(hues).tolist() == [0, 0, 2, 3, 4, 5]
     pale = torch.tensor([(220, 110, 20), (140, 120, 105)])  # the same hue, hardly any of it: a wooden floor
-    assert colours.things(colours._hues(pale.float().div(255).T[None, :, :, None])[0, :, :, 0].T).tolist() == [0, 1]
+    assert colours.things(colours.hues(pale.float().div(255).T[None, :, :, None])[0, :, :, 0].T).tolist() == [0, 1]
 
 
 def test_what_two_shades_of_a_thing_show_is_counted_together():
     fit = fitted(4)
     shade = tuple(round(0.45 * x) for x in RED)
     red = which(fit, RED)
-    fit.palette[3] = colours._hues(torch.tensor([[shade]]).float().div(255).permute(2, 0, 1)[None])[0, :, 0, 0]
+    fit.palette[3] = colours.hues(torch.tensor([[shade]]).float().div(255).permute(2, 0, 1)[None])[0, :, 0, 0]
     fit.thing.copy_(colours.things(fit.palette))
     assert int(fit.thing[3]) == red
     both = square(8, 8, RED)

@@ -256,7 +256,7 @@ def test_whether_a_thing_should_be_in_sight_is_asked_of_where_it_is_carried_to(m
     moved(codec, monkeypatch, 1.0, -0.5)
     first = codec.observe(fields(square(20, 4, RED)))
     codec.observe(fields(square(8, 8, BLUE)), first)
-    assert torch.allclose(asked[0], codec._parts(first)[1] + torch.tensor([1.0, -0.5]))
+    assert torch.allclose(asked[0], codec.parts(first)[1] + torch.tensor([1.0, -0.5]))
 
 
 def test_where_a_thing_was_before_it_was_seen_is_known_though_it_should_have_been_in_sight():
@@ -331,7 +331,7 @@ def test_a_window_can_be_had_as_by_a_robot_that_is_switched_on_with_it(begin, fo
     seen, count = codec.encode(shown), 9 - begin
     whole = codec.remembered(seen, torch.tensor([0, 9]))[begin:]
     found, anew = codec.begun(torch.stack([whole, whole])), codec.remembered(seen[begin:], torch.tensor([0, count]))
-    (_, places, sure), (_, _, surely), (_, where, _) = (codec._parts(x) for x in (found[1], anew, whole))
+    (_, places, sure), (_, _, surely), (_, where, _) = (codec.parts(x) for x in (found[1], anew, whole))
     assert torch.allclose(sure, surely, atol=1e-6)
     assert torch.equal(places[sure == 0], torch.zeros_like(places[sure == 0]))
     assert torch.equal(places[sure > 0], where[sure > 0])
