@@ -188,6 +188,7 @@ def test_where_things_are_around_a_robot_goes_the_whole_way(logs, tmp_path, caps
     for part in made.experience:
         told = made.for_world(part).hindsight
         assert told is not None and torch.equal(told, known[part.stored])
+    assert made.world().features.in_sight == made.codec.in_sight and made.surrogate().features.in_sight is None
     assert (made.world().follow, made.world().hindsight) == (made.codec.follow, made.codec.hindsight)
     for model in (made.world(), made.surrogate()):
         assert isinstance(model.features, Carried) and model.features.motion.any()

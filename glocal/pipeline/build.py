@@ -123,6 +123,8 @@ def build_world(config: Config, codec: Codec) -> GlobalModel:
     if not isinstance(config.codec, EgocentricCodecConfig):
         return world
     carry_along(world, codec)
+    if isinstance(features := getattr(world, "features", None), Carried) and isinstance(codec, EgocentricCodec):
+        features.in_sight = codec.in_sight
     return HindsightWorld(world, codec.follow, codec.hindsight)
 
 

@@ -49,6 +49,34 @@ def test_advance_undoes_delta():
     assert torch.allclose(after, pairs.after, atol=1e-4)
 
 
+def test_what_is_not_in_sight_rests_unless_it_moves_more_than_is_typical():
+    """Four rows, and two things of which the second is in sight."""
+    features, pairs = made(0.5)
+    features.scale.fill_(0.5)
+    features.largest.fill_(2.0)
+    before = pairs.before[:4]
+    delta = torch.zeros(4, 8)
+    delta[:, 2], delta[:, 5] = torch.tensor([0.9, 1.1, 0.0, 0.0]), torch.tensor([0.0, 0.0, 0.9, 1.1])
+    moved = features.advance(before, delta)
+    features.in_sight = lambda so: torch.tensor([False, True]).expand(len(so), -1)
+    after, still = features.advance(before, delta), moved.clone()
+    still[0, 2:4] = features.advance(before, torch.zeros(4, 8))[0, 2:4]
+    assert (moved[0, 2:4] - still[0, 2:4]).norm() > 0.001
+    places = [0, 1, 2, 3, 5, 6]
+    assert torch.allclose(after[:, places], still[:, places], atol=1e-6)
+
+
+@pytest.mark.parametrize("told, known", [(0.9, 0.0), (0.1, 0.0), (-0.4, 0.0), (-0.6, -1.0), (-1.2, -1.0)])
+def test_what_a_model_says_of_sight_is_one_of_what_is_recorded(told, known):
+    features, pairs = made(0.5)
+    features.scale[[4, 7]] = 1e-6
+    before = pairs.before[:1].clone()
+    before[:, [4, 7]] = told
+    features.in_sight = lambda so: torch.tensor([[False, True]])
+    after = features.advance(before, torch.zeros(1, 8))
+    assert after[0, [4, 7]].tolist() == [known, 1.0]
+
+
 def test_nothing_is_carried_before_it_is_told_how():
     features = CarriedConfig(2).build(SPEC, 2, 3)
     before = torch.randn(4, 8)

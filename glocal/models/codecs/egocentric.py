@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from glocal.core.ranges import Range, Share
@@ -123,16 +123,20 @@ class EgocentricCodec(LearnedCodec):
         return now if before is None else self._since(before, now)
 
     def follow(self, before: Float[Tensor, "b d"], so: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
-        """What a robot observes that is shown of what is `so` what is in its cameras' pictures.
-
-        A global model says that now and then of what is behind the robot, too, so that policies would wait for it and
-        not look around: nothing is shown of what is hardly ever in sight where it is.
-        """
-        felt, places, shown = self.parts(so)
-        seen = (shown > 0.5 * (IN_SIGHT + HIDDEN)) & (self.around.shown(places) > HARDLY)
-        seen = seen.to(so)[..., None]
+        """What a robot observes that is shown of what is `so` what is in its cameras' pictures."""
+        felt, places, _ = self.parts(so)
+        seen = self.in_sight(so).to(so)[..., None]
         shows = torch.cat([seen * places, seen], dim=-1).flatten(-2)
         return self._since(before, torch.cat([felt, shows], dim=-1))
+
+    def in_sight(self, so: Float[Tensor, "*batch d"]) -> Bool[Tensor, "*batch k"]:
+        """Which things are in its cameras' pictures, of what is `so`.
+
+        A global model says that now and then of what is behind the robot, too, so that policies would wait for it and
+        not look around: nothing is in sight that hardly ever is where it is.
+        """
+        _, places, shown = self.parts(so)
+        return (shown > 0.5 * (IN_SIGHT + HIDDEN)) & (self.around.shown(places) > HARDLY)
 
     @torch.no_grad()
     def hindsight(self, obs: Float[Tensor, "n d"], starts: Tensor) -> Float[Tensor, "n d"]:
