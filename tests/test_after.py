@@ -452,6 +452,12 @@ def test_fields_of_another_shape_are_refused(first, tmp_path):
     assert "goal" not in before.shared_fields(old, tmp_path / "data", 1, tmp_path, ["state"])
 
 
+def test_features_of_another_shape_are_refused(tmp_path):
+    collect._check_shapes(tmp_path, {"a": [48, 48, 3], "b": [4]}, {"a": [48, 48, 3]})
+    with pytest.raises(UserError, match=r"a in .* has the shape \(64, 64, 3\), and \(48, 48, 3\) in what"):
+        collect._check_shapes(tmp_path, {"a": [64, 64, 3]}, {"a": [48, 48, 3]})
+
+
 def test_what_the_first_logs_left_out_is_not_left_out_of_further_ones(first, tmp_path):
     task: Any = open_run(first / "run").config.task
     task = replace(task, mapping=replace(task.mapping, leave_out=(1, 2)))

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 
 import pytest
 import torch
@@ -33,6 +34,16 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
     kept = state["optimizer"]["state"][0]["exp_avg"]
     assert torch.equal(optimizer.state_dict()["state"][0]["exp_avg"], kept)
     assert found.training["list"][:3] == [1, 2.5, "x"] and found.training["nothing"] is None
+
+
+def test_a_checkpoint_whose_link_was_copied_as_a_folder_is_gone_on_from(tmp_path):
+    saved(tmp_path / "first")
+    shutil.copytree(tmp_path / "first", tmp_path / "copy")
+    assert not (tmp_path / "copy" / "last").is_symlink()
+    assert checkpoints.load(tmp_path / "copy", "toy").iteration == 3
+    saved(tmp_path / "copy", iteration=5)
+    found = checkpoints.load(tmp_path / "copy", "toy")
+    assert found.iteration == 5 and (tmp_path / "copy" / "last").is_symlink()
 
 
 def test_there_may_be_none_yet(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -205,6 +206,20 @@ def test_where_things_are_around_a_robot_goes_the_whole_way(logs, tmp_path, caps
     with pytest.raises(UserError, match="no pictures are drawn of"):
         make_vec(run, render_mode="rgb_array")
     assert make_vec(run, 2).reset(seed=0)[0].shape == (2, made.observations.shape[1])
+
+
+def test_episodes_that_gates_cannot_look_ahead_in_are_refused_before_anything_is_trained(tmp_path, capsys):
+    run, logs = tmp_path / "run", seeing_logs(tmp_path / "logs", steps=24)
+    said = refused(capsys, "run", "robot-images-debug", "--logs", logs, "--run", run, *ONE)
+    assert "held-out episodes has 11 control steps, and the gates look 20 ahead" in said
+    assert open_run(run).store.hash and not (run / "codec").exists()
+
+
+def test_shares_that_cannot_be_leave_what_is_trained(seeing, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(seeing, run, symlinks=True)
+    assert "too few to hold out" in refused(capsys, "run", run, "--judge", 0.99, "--replace")
+    assert (run / "codec" / "last").exists() and not (run / "previous").exists()
 
 
 def test_of_episodes_shorter_than_its_windows_it_says_so(logs, tmp_path, capsys):

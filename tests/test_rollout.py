@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ import torch
 
 from glocal.cli import main
 from glocal.core.nets import full_precision
+from glocal.data import mappings
 from glocal.data.formats import open_dataset
+from glocal.data.propose_robot import propose_robot
 from glocal.data.streams import limits
 from glocal.deploy.controllers import learned
 from glocal.deploy.runner import BundleError, Policy, PolicyError
@@ -292,6 +295,31 @@ def test_what_cannot_be_rolled_out_is_refused(acting, options, said, capsys):
     assert said in refused(capsys, "rollout", acting / "bundle", *options)
 
 
+@pytest.mark.parametrize("options", [("--episodes", 13), ("--episodes", 2, "--seed", 11), ("--seed", 12)])
+def test_recorded_episodes_that_are_not_there_are_not_played(acting, options, capsys):
+    said = refused(capsys, "rollout", acting / "bundle", "--robot", f"logs:{acting / 'logs'}", *options)
+    assert "there are 12 recorded episodes, numbered from 0" in said
+
+
+def test_logs_at_another_rate_and_of_other_actions_are_refused(acting, tmp_path, capsys):
+    logs = shutil.copytree(acting / "logs", tmp_path / "logs")
+    known = propose_robot(open_dataset(logs))[0]
+    mappings.save(logs / "glocal.json", replace(known, rate=5.0))
+    assert "and 5 control steps, expected" in refused(capsys, "rollout", acting / "bundle", "--robot", f"logs:{logs}")
+    part = replace(known.action[0], columns=(0, 1), low=(-1.0, -1.0), high=(1.0, 1.0))
+    mappings.save(logs / "glocal.json", replace(known, action=(part,)))
+    said = refused(capsys, "rollout", acting / "bundle", "--robot", f"logs:{logs}")
+    assert "are 2 numbers, the policy's 4; mend its mapping" in said
+
+
+def test_what_a_killed_export_has_left_is_removed(acting, tmp_path):
+    left, own = tmp_path / ".bundle.999999999.part", tmp_path / ".other.999999999.part"
+    left.mkdir()
+    own.mkdir()
+    main(["export", str(acting / "run"), "--out", str(tmp_path / "bundle")])
+    assert not left.exists() and own.exists()
+
+
 def test_an_error_keeps_what_was_logged_before_it(acting, tmp_path, capsys):
     options = ("--robot", "tests.arms:Failing", "--episodes", "3", "--control-steps", "4", "--log", tmp_path / "log")
     said = refused(capsys, "rollout", acting / "bundle", *options)
@@ -396,6 +424,9 @@ def test_a_run_without_a_policy_and_a_folder_that_exists_are_refused(acting, tmp
     (tmp_path / "run" / "stages" / "policy.json").unlink()
     said = refused(capsys, "export", tmp_path / "run", "--out", tmp_path / "bundle")
     assert "has no finished policy yet" in said
+    shutil.copy(acting / "run" / "stages" / "policy.json", tmp_path / "run" / "stages")
+    shutil.rmtree(tmp_path / "run" / "policy" / "last")
+    assert "no trained policy" in refused(capsys, "export", tmp_path / "run", "--out", tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
 

@@ -22,7 +22,7 @@ from glocal.data.mappings import AnyMapping, tells_streams
 from glocal.data.parallel import over_episodes
 from glocal.data.propose import propose
 from glocal.data.propose_robot import propose_robot
-from glocal.data.reading import Reading
+from glocal.data.reading import Reading, RobotReading
 from glocal.data.store import recorded, recording_folder, write_episode
 from glocal.data.streams import RobotMapping, from_dict
 from glocal.runtime.files import UserError, atomic_write, cannot_write, sha256
@@ -158,7 +158,7 @@ def _ingest(path: Path, reading: Reading, folder: Path, dataset: Dataset, number
     found = dataset.episode(number, reading.features)
     episode = reading.apply(found, dataset.final(number, reading.features))
     _keep(folder, number, reading.look(found, number, episode))
-    _check(episode, number, path)
+    _check(episode, number, path, " --robot" if isinstance(reading, RobotReading) else "")
     write_episode(folder, number, episode)
 
 
@@ -190,10 +190,10 @@ def _look(folder: Path, number: int) -> Path:
     return recording_folder(folder) / f"look-{number:06d}.npz"
 
 
-def _check(episode: dict[str, Array], number: int, path: Path) -> None:
+def _check(episode: dict[str, Array], number: int, path: Path, seen_as: str) -> None:
     for name, values in episode.items():
         if values.dtype != np.uint8 and not np.isfinite(values).all():
             raise UserError(
                 f"the {name} of episode {number} in {path} holds numbers that are not finite; leave it out "
-                f"(leave_out in {NAME}, or `glocal data doctor {quoted(path)} --leave-out`), or mend it"
+                f"(leave_out in {NAME}, or `glocal data doctor {quoted(path)}{seen_as} --leave-out`), or mend it"
             )

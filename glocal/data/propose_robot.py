@@ -164,6 +164,8 @@ def _kind(told: Array, column: int, parts: Sequence[dict[str, Array]], streams: 
 def _limited(mapping: RobotMapping, parts: Sequence[dict[str, Array]]) -> RobotMapping:
     """With limits that hold nearly all of what actions ask for; those of deltas and velocities lie about zero."""
     wanted = np.concatenate([asked(mapping, part, moments(mapping, _steps(mapping, part))) for part in parts])
+    if not len(wanted):
+        raise UserError("no episode has two control steps, so that no action has a successor; record longer ones")
     limited, begin = [], 0
     for part in mapping.action:
         own = wanted[:, begin : begin + len(part.columns)]

@@ -139,7 +139,8 @@ class VideoWriter:
             encoder, options = CODECS[self.codec]
             self.stream = self.container.add_stream(encoder, rate=self.rate, options=options)
             self.stream.height, self.stream.width = frame.shape[:2]
-            self.stream.pix_fmt = "yuv420p"
+            odd = self.codec == "h264" and any(side % 2 for side in frame.shape[:2])  # colours of pairs of pixels
+            self.stream.pix_fmt = "yuv444p" if odd else "yuv420p"
         if frame.shape != (self.stream.height, self.stream.width, 3):
             size = (self.stream.height, self.stream.width, 3)
             raise UserError(f"picture {self.count} of {self.path} is {frame.shape}, the first one was {size}")

@@ -112,10 +112,15 @@ def of_robot(mapping: RobotMapping, shapes: Mapping[str, Sequence[int]], reads: 
 
 
 def of_pusht(
-    task: PushTConfig, logs: PlanarMapping | None, picture: tuple[int, int], reads: Sequence[str]
+    task: PushTConfig,
+    logs: PlanarMapping | None,
+    picture: tuple[int, int],
+    reads: Sequence[str],
+    shapes: Mapping[str, Sequence[int]],
 ) -> Interface:
     """Of a planar robot: Push-T's own environment, or where there are `logs`, the robot of these, whose camera makes
-    pictures of this height and width. Its actions are deltas of the agent."""
+    pictures of this height and width. Its actions are deltas of the agent. Features of numbers have the `shapes` that
+    are known, or else are as wide as what is read of them."""
     mapping = replace(PUSHT, reach=task.reach) if logs is None else logs
     state, columns = mapping.state or NAMES["agent"], mapping.state_columns
     scale = tuple(TABLE / (high - low) for low, high in zip(mapping.low, mapping.high, strict=True))
@@ -127,11 +132,16 @@ def of_pusht(
     }
     streams = tuple(one for name, one in known.items() if name in reads)
     cameras = (Shown("image", mapping.camera, mapping.crop, mapping.size, False),) if "image" in reads else ()
+
+    def shape(feature: str, read: Sequence[int]) -> tuple[int, ...]:
+        return tuple(shapes.get(feature, (max(read) + 1,)))
+
     told = _planar(mapping, About(state, columns))
-    needs: dict[str, tuple[int, ...]] = {one.feature: (max(one.columns) + 1,) for one in streams}
+    told = replace(told, width=int(np.prod(shape(told.feature, told.columns))))
+    needs: dict[str, tuple[int, ...]] = {one.feature: shape(one.feature, one.columns) for one in streams}
     needs |= {one.feature: (*picture, 3) for one in cameras}
     if told.about is not None:
-        needs.setdefault(told.about.feature, (max(told.about.columns) + 1,))
+        needs.setdefault(told.about.feature, shape(told.about.feature, told.about.columns))
     hold = HOLD if logs is None else logs.stride
     return Interface(mapping.rate, hold, needs, streams, cameras, (told,))
 

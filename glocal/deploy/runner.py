@@ -234,7 +234,7 @@ def numbers(stream: Mapping[str, Any], feature: Array) -> Array:
 
 def shown(camera: Mapping[str, Any], picture: Array) -> Array:
     """The used part of a picture (h, w, 3) at the size that models see, (size, size, 3) bytes."""
-    if camera["filmed"]:
+    if camera.get("filmed", False):  # earlier bundles do not say
         picture = subsampled(picture)
     if camera["crop"] is not None:
         top, left, height, width = camera["crop"]

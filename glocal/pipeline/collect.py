@@ -82,7 +82,9 @@ def go_on(run: RunFolder) -> None:
     path, old = Path(run.config.logs), before.former(run.config)
     dataset = open_dataset(path)
     old.store.verify()
-    numbers = _examined(run, path, dataset, _further(path, dataset, run, old))
+    source = _further(path, dataset, run, old)
+    _check_shapes(path, source.about.get("shapes", {}), old.store.about.get("shapes", {}))
+    numbers = _examined(run, path, dataset, source)
     reads = before.seen_by(run.config)
     names = before.shared_fields(old.store, run.data, numbers[0], path, reads)
     before.check_new(old.store, run.data, numbers, path, reads)
@@ -91,6 +93,17 @@ def go_on(run: RunFolder) -> None:
     before.take_over(old, run.folder)
     further = {"run": str(old.folder), "episodes": len(old.store), "logs": str(path), "format": dataset.format}
     seal(run.data, {**old.store.about, "after": [*old.store.about.get("after", []), further]}, order)
+
+
+def _check_shapes(path: Path, new: Mapping[str, Any], old: Mapping[str, Any]) -> None:
+    """Raise `UserError` where features of new logs have other shapes than those of the run before: its policies ask
+    robots for one."""
+    for name, shape in new.items():
+        if name in old and list(shape) != list(old[name]):
+            raise UserError(
+                f"{name} in {path} has the shape {tuple(shape)}, and {tuple(old[name])} in what the run before was "
+                "trained on; bring the new logs to that, or begin a run of its own on both"
+            )
 
 
 def _further(path: Path, dataset: Dataset, run: RunFolder, old: RunFolder) -> "_Source":
@@ -200,7 +213,8 @@ def _robot(path: Path, dataset: Dataset, run: RunFolder, mapping: RobotMapping) 
 def _planar(path: Path, dataset: Dataset, run: RunFolder, task: PushTConfig) -> _Source:
     """A planar robot's logs."""
     known = _trainable(path, dataset, run.config, task)
-    about = {"mapping": mapping_dict(known)}
+    read = [name for name in (known.action, known.state) if name is not None]
+    about = {"mapping": mapping_dict(known), "shapes": {name: list(dataset.features[name].shape) for name in read}}
     return _Source(
         PlanarReading(known), about, lambda numbers: judge(known, looks(run.data, numbers), run.config.world.context)
     )

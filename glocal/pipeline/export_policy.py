@@ -24,7 +24,7 @@ from glocal.pipeline.run_dir import Run, split_recorded
 from glocal.pipeline.status import status
 from glocal.pipeline.usage import read_verb
 from glocal.runtime import checkpoints
-from glocal.runtime.files import UserError, read_json
+from glocal.runtime.files import UserError, read_json, remove_left
 from glocal.runtime.progress import console
 
 EPISODES, CONTROL_STEPS = 4, 64
@@ -48,6 +48,7 @@ def export(run: tyro.conf.Positional[Path], out: Path) -> None:
     if out.exists():
         raise UserError(f"{out} exists; name another folder with --out, or remove it")
     _check_same(known)
+    remove_left(out)
     known.store.verify()
     parity = export_policy(known, out)
     console.print(
@@ -63,7 +64,8 @@ def _check_same(run: Run) -> None:
     """Raise `UserError` where the policy was trained with another choice of data than the run has now: nothing that it
     was not trained on would be known of it. Say so where it is stale otherwise."""
     checkpoint = checkpoints.load(run.kept("policy"), "policy")
-    assert checkpoint is not None
+    if checkpoint is None:
+        raise UserError(f"there is no trained policy in {run.kept('policy')}; run `glocal train policy` first")
     then = from_dict(json.loads(checkpoint.about["config"]), checkpoint.path)
     parts = ("seed", "held_out", "judge", "task", "codec")
     other = [name for name in parts if getattr(then, name) != getattr(run.config, name)]
@@ -92,9 +94,10 @@ def export_policy(run: Run, out: Path) -> Parity:
 def interface_of(run: Run) -> Interface:
     """What a run's robot shows a policy and is told by it."""
     task, reads = run.config.task, run.codec.reads
-    if not isinstance(task, RobotConfig):
-        return of_pusht(task, run.mapping, run.picture, reads)
     shapes = run.store.about.get("shapes")
+    if not isinstance(task, RobotConfig):
+        known = shapes if isinstance(shapes, dict) else {}
+        return of_pusht(task, run.mapping, run.picture, reads, known)
     if not isinstance(shapes, dict) or not all(isinstance(one, list) for one in shapes.values()):
         raise UserError(
             f"{run.folder} was collected by an earlier glocal, which did not note how large its features are; collect "

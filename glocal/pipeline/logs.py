@@ -14,7 +14,7 @@ from PIL import Image
 from glocal.core.ranges import Count, Processes, Small
 from glocal.data import mapping, mappings
 from glocal.data.combined import told
-from glocal.data.dataset import Array, Dataset
+from glocal.data.dataset import Dataset
 from glocal.data.doctor import Finding, as_json, examine
 from glocal.data.formats import is_recording, open_dataset
 from glocal.data.ingest import beside, chosen, mapping_of, put_beside
@@ -124,7 +124,7 @@ def preview(path: tyro.conf.Positional[Path], out: Path, episodes: Count = 6, co
         longest = max(map(len, films))
         with atomic_write(out) as draft, VideoWriter(draft, dataset.fps or 10.0) as video:
             for t in range(longest):
-                video.add(_even(np.concatenate([film[min(t, len(film) - 1)] for film in films], axis=1)))
+                video.add(np.concatenate([film[min(t, len(film) - 1)] for film in films], axis=1))
     elif out.suffix in (".png", ".jpg"):
         rows = [
             np.concatenate(list(film[np.linspace(0, len(film) - 1, columns).astype(int)]), axis=1) for film in films
@@ -144,11 +144,6 @@ def _check_out(out: Path, path: Path) -> None:
         raise UserError(f"{out} is a file of a data set, which stays as it is; name another one")
 
 
-def _even(frame: Array) -> Array:
-    """Cut to even sides, which video wants."""
-    return frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]
-
-
 def doctor(
     path: tyro.conf.Positional[Path],
     out: Path | None = None,
@@ -157,6 +152,7 @@ def doctor(
     run: Path | None = None,
     updates: Count = 1500,
     processes: Processes = 2,
+    robot: bool = False,
 ) -> None:
     """Look for what would spoil a model: delays, frozen cameras, dropped frames, saturated actions, and more.
 
@@ -170,11 +166,12 @@ def doctor(
         run: A run on these logs whose codec is trained; with it, it is also asked whether the logs are enough.
         updates: Of each of the four small global models that answer that.
         processes: That read at once.
+        robot: Without a mapping, look as the preset robot would, also where logs are of a planar robot with a camera.
     """
     dataset = open_dataset(path)
     if out is not None:
         _check_out(out, path)
-    known = mappings.load(beside(path)) if beside(path).is_file() else _proposed(path, dataset)
+    known = mappings.load(beside(path)) if beside(path).is_file() else _proposed(path, dataset, robot)
     trained = None if run is None else _run_on(run, path)
     seen = known if trained is None else _seen_by(trained, known)
     findings = _examined(path, dataset, seen, context, processes)
@@ -193,8 +190,8 @@ def doctor(
         sys.exit(1)
 
 
-def _proposed(path: Path, dataset: Dataset) -> AnyMapping:
-    return mapping_of(path, dataset) if is_planar(dataset) else propose_robot(dataset)[0]
+def _proposed(path: Path, dataset: Dataset, robot: bool) -> AnyMapping:
+    return mapping_of(path, dataset) if is_planar(dataset) and not robot else propose_robot(dataset)[0]
 
 
 def _examined(path: Path, dataset: Dataset, known: AnyMapping, context: int, processes: int) -> list[Finding]:

@@ -70,7 +70,8 @@ def _observed(path: Path, mapping: RobotMapping, images: bool) -> RobotMapping:
     if images and not mapping.cameras:
         raise UserError(
             f"{path} shows no pictures that its mapping names; use the preset robot, or name its cameras in the "
-            "mapping (glocal.json), as `glocal data inspect` proposes them"
+            "mapping (glocal.json), as `glocal data inspect` proposes them. Pictures are bytes, or numbers, (height, "
+            "width, 3): grey ones, or ones with an opacity, are not seen as such"
         )
     if not images and not mapping.streams:
         raise UserError(f"{path} holds pictures, and no numbers that are observed; use the preset robot-images")

@@ -136,6 +136,11 @@ def _episodes(control: Control, cfg: RolloutConfig, control_steps: int, ends: En
     """One after the other, until somebody stops it."""
     replays = isinstance(control.robot.robot, RecordedRobot)
     first = (0 if replays else EvaluateConfig.first_seed) if cfg.seed is None else cfg.seed
+    if isinstance(robot := control.robot.robot, RecordedRobot) and first + cfg.episodes > robot.count:
+        raise UserError(
+            f"there are {robot.count} recorded episodes, numbered from 0; --episodes {cfg.episodes} from "
+            f"--seed {first} on are more"
+        )
     if cfg.episodes > 1 and not control.robot.judged and not ends.listens:
         raise UserError(
             "this robot begins no episode by itself, and nobody is there to press Enter in between; leave --episodes "
@@ -202,6 +207,7 @@ def _recorded(folder: Path, policy: Any, logs: AnyMapping) -> Robot:
     if (folder / mapping.NAME).is_file() and isinstance(own := mappings.load(folder / mapping.NAME), type(logs)):
         logs = own
     told = [part["feature"] for part in policy.spec["action"]]
+    told += [part.feature for part in logs.action] if isinstance(logs, RobotMapping) else [logs.action]
     state = [logs.state] if isinstance(logs, mapping.Mapping) and logs.state is not None else []
     names = list(dict.fromkeys([*policy.needs, *told, *state]))
     missing = [name for name in names if name not in dataset.features]
@@ -212,9 +218,13 @@ def _recorded(folder: Path, policy: Any, logs: AnyMapping) -> Robot:
         )
     if (dataset.fps is not None and abs(dataset.fps - logs.fps) > 1e-3) or abs(logs.rate - policy.rate) > 1e-3:
         raise UserError(
-            f"{folder} has {dataset.fps:g} steps a second and {logs.rate:g} control steps, expected {logs.fps:g} and "
-            f"{policy.rate:g}; say so in {folder / mapping.NAME}"
+            f"{folder} has {dataset.fps or logs.fps:g} steps a second and {logs.rate:g} control steps, expected "
+            f"{logs.fps:g} and {policy.rate:g}; say so in {folder / mapping.NAME}"
         )
+    asked = sum(len(part["columns"]) for part in policy.spec["action"])
+    acted = logs.action_dim if isinstance(logs, RobotMapping) else len(logs.action_columns)
+    if asked != acted:
+        raise UserError(f"the actions of {folder} are {acted} numbers, the policy's {asked}; mend its mapping")
     return RecordedRobot(
         lambda number: dataset.episode(number, names),
         len(dataset),

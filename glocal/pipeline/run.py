@@ -6,13 +6,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from glocal.evaluate.gates import HORIZONS
 from glocal.pipeline.config import Config, from_dict, to_dict
 from glocal.pipeline.plan import STAGES, Stage, run_class, seed_of
 from glocal.pipeline.previous import alone, set_aside
 from glocal.pipeline.recovery import read_config
-from glocal.pipeline.run_dir import Run
+from glocal.pipeline.run_dir import Run, split_recorded
 from glocal.pipeline.stamps import Attempt, Plan, attempt_path, read_attempt, read_stamp, stamp_path, write
 from glocal.pipeline.status import damages, digests_of, is_begun, plan_of, stamped, status
 from glocal.runtime.declarations import chosen, declared
@@ -46,7 +48,20 @@ def run_all(run: Run) -> None:
                 continue
             for reason in now.reasons:
                 console.print(f"{stage.name}: {now.state}, {reason}")
+            if "collect" in stage.needs:
+                _check_long_enough(run)
             _perform(run, stage)
+
+
+def _check_long_enough(run: Run) -> None:
+    """Raise `UserError` where gates will look farther ahead than any held-out episode goes, before hours are spent."""
+    _, _, held_out = split_recorded(run.config, len(run.store))
+    longest = int(np.diff(run.store.starts)[held_out.start :].max()) - 1
+    if longest < max(HORIZONS):
+        raise UserError(
+            f"the longest of {len(held_out)} held-out episodes has {longest} control steps, and the gates look "
+            f"{max(HORIZONS)} ahead; record longer episodes, or hold out more of them (--held-out)"
+        )
 
 
 def perform(run: Run, stage: Stage) -> None:
@@ -61,6 +76,8 @@ def _perform(run: Run, stage: Stage) -> None:
         with threads(run.config.threads):
             wanted = plan_of(run, stage, digests)
             _check_asked_for(run, stage)
+            if "collect" in stage.needs:
+                split_recorded(run.config, len(run.store))
             _clear_unless_same(run, stage, wanted)
             _verify_inputs(run, stage)
             torch.manual_seed(seed_of(stage, run.config))

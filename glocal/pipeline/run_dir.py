@@ -282,8 +282,9 @@ def split_recorded(config: Config, count: int) -> tuple[range, range, range]:
     kept = max(1, round(count * (1 - config.held_out)))
     own = kept - round(count * config.judge)
     if kept == count or own < 1 or (config.judge and own == kept):
+        judged = f" and to set aside {config.judge} for the judge" if config.judge else ""
         raise UserError(
-            f"{count} recorded episodes are too few to hold out a share of {config.held_out} and to set aside "
-            f"{config.judge} for the judge; collect more control steps, or lower the shares"
+            f"{count} recorded episodes are too few to hold out a share of {config.held_out}{judged}; collect more "
+            "control steps, or change the shares"
         )
     return range(own), range(own, kept), range(kept, count)

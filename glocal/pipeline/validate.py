@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from glocal.core.pictures import unpacked
 from glocal.core.rollout import replay, replay_surrogate
 from glocal.core.spec import Spec
 from glocal.core.types import Segment, Step
+from glocal.data.segments import Recorded
 from glocal.evaluate.gates import (
     HORIZONS,
     Pose,
@@ -268,8 +270,7 @@ def gate_windows(run: Modelled, read: Reader, window: int, horizon: int, every: 
     Poses are the recorded ones, or else what is read off the recorded observations.
     """
     _, held_out = run.experience
-    last = torch.arange(horizon, len(held_out), every)
-    last = last[held_out.first.cpu()[last] <= last - horizon]
+    last = _ends(held_out, horizon, every)
     rows = last[:, None] + torch.arange(-horizon, 1)
     if _tracked(run):
         stored = held_out.stored[rows].numpy()
@@ -400,14 +401,21 @@ def _numbers(run: Modelled, spec: Spec) -> list[int]:
     return [i for one in columns for i in range(one.start, one.stop)]
 
 
+def _ends(held_out: Recorded, horizon: int, every: int) -> Int[Tensor, " n"]:
+    """Rows of held-out episodes that come `horizon` control steps after another one of the same; raises `UserError`
+    where there are none."""
+    last = torch.arange(horizon, max(horizon, len(held_out)), every)
+    last = last[held_out.first.cpu()[last] <= last - horizon]
+    if not len(last):
+        raise UserError(f"no held-out episode is longer than {horizon} control steps, which the gates look ahead")
+    return last
+
+
 def moving_windows(run: Modelled, window: int, horizon: int, every: int = 7) -> tuple[Segment, Tensor, int]:
     """The half of held-out windows (n, window + horizon, ...) in which most moves, the held-out rows (n) that they end
     with, and the number looked at."""
     _, held_out = run.experience
-    last = torch.arange(horizon, len(held_out), every)
-    last = last[held_out.first.cpu()[last] <= last - horizon]
-    if not len(last):
-        raise UserError(f"no held-out episode is longer than {horizon} control steps, which the gates look ahead")
+    last = _ends(held_out, horizon, every)
     obs, rows = held_out.steps.obs, last.to(run.device)
     way = (obs[rows] - obs[rows - horizon]).norm(dim=-1)
     most = way >= way.median()

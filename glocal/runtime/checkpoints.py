@@ -57,6 +57,8 @@ def save(
         header = {"format": FORMAT, "kind": kind, "iteration": iteration, "files": hashes, "about": dict(about)}
         write_json(draft / "config.json", header)
         remove(folder / name)
+    if (folder / "last").is_dir() and not (folder / "last").is_symlink():  # copied by what follows links
+        remove(folder / "last")
     with atomic_write(folder / "last") as link:
         os.symlink(name, link)
     for old in folder.glob("[0-9]" * 8):

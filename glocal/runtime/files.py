@@ -1,6 +1,7 @@
 """Files that are either whole or not there: everything that is written appears in one rename, or not at all."""
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -83,6 +84,13 @@ def remove_drafts(folder: Path) -> None:
         for name in found:
             with cannot_write(Path(place, name)):
                 remove(Path(place, name))
+
+
+def remove_left(path: Path) -> None:
+    """Remove what processes that ended without a chance to clear up have left of a file or folder to be."""
+    for draft in path.parent.glob("." + glob.escape(path.name) + ".*.part"):
+        if _is_left(draft.name):
+            remove(draft)
 
 
 def _is_left(name: str) -> bool:

@@ -277,6 +277,18 @@ def test_pictures_that_are_neither_fractions_nor_bytes_are_refused(tmp_path, nam
         open_dataset(path).episode(1, [camera])
 
 
+@pytest.mark.parametrize("first", [np.uint8, np.float32])
+def test_fractions_beside_numbers_up_to_255_are_refused(tmp_path, first):
+    films = [one[CAMERA].astype(first) for one in EPISODES]
+    films[1] = (films[1] / 255).astype(np.float32)
+    path, camera = as_numbers(tmp_path / "set", "npz", films)
+    with pytest.raises(UserError, match="pictures hold fractions of 1, the others 0 to 255"):
+        open_dataset(path).episode(1, [camera])
+    path, camera = as_numbers(tmp_path / "other", "npz", [films[1], EPISODES[0][CAMERA]])
+    with pytest.raises(UserError, match="expected 0 to 1 as in the others"):
+        open_dataset(path).episode(1, [camera])
+
+
 @pytest.mark.parametrize("codec", ["h264", "av1"])
 @pytest.mark.parametrize("limit", [200.0, 1e-6], ids=["one file", "many files"])
 def test_lerobot_round_trips(tmp_path, codec, limit):
@@ -309,6 +321,15 @@ def test_a_video_is_sought_by_time(tmp_path):
     assert psnr(found, frames[5:8]) > 35
     with pytest.raises(UserError, match=r"ends before 0\.900 s: 4 of 6 frames"):
         list(read_frames(tmp_path / "film.mp4", 0.5, 6, 10))
+
+
+@pytest.mark.parametrize("codec", ["h264", "av1"])
+@pytest.mark.parametrize("sides", [(21, 34), (20, 35), (21, 35)])
+def test_pictures_whose_sides_are_odd_are_filmed(tmp_path, sides, codec):
+    frames = np.full((3, *sides, 3), (200, 30, 90), np.uint8)
+    write_frames(tmp_path / "film.mp4", frames, 10, codec)
+    found = np.stack(list(read_frames(tmp_path / "film.mp4", 0.0, 3, 10)))
+    assert found.shape == frames.shape and abs(found.astype(int) - frames).max() < 8
 
 
 def test_nothing_half_written_is_left(tmp_path):

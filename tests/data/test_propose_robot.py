@@ -34,6 +34,11 @@ def logs(**more: np.ndarray) -> Logs:
     return Logs([arm(seed=i) | more for i in range(4)], fps=50.0)
 
 
+def test_episodes_of_one_row_tell_nothing():
+    with pytest.raises(UserError, match="no episode has two control steps"):
+        propose_robot(Logs([{name: x[:1] for name, x in arm(seed=i).items()} for i in range(4)], fps=10.0))
+
+
 def test_all_numbers_that_are_sensed_are_streams_and_row_numbers_are_not():
     mapping, _ = propose_robot(logs(force=np.zeros((60, 3), np.float32)))
     assert mapping.streams == (

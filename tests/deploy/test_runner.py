@@ -25,7 +25,7 @@ from glocal.deploy.runner import BundleError, numbers, read_spec, shown, weights
 )
 def test_pictures_are_resized_as_the_logs_were(height, width, size):
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    ours = shown({"crop": None, "size": size, "filmed": False}, picture)
+    ours = shown({"crop": None, "size": size}, picture)  # as earlier bundles tell it
     theirs = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
     assert ours.dtype == np.uint8
     assert np.abs(ours.astype(int) - theirs).max() <= 1  # OpenCV rounds on its way

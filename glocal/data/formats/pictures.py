@@ -23,8 +23,9 @@ def brightest(samples: Iterable[Array]) -> float:
 
 
 def as_bytes(values: Array, white: float) -> Array:
-    """Pictures in which white is that as bytes; raises `ValueError` where they are not from 0 to it."""
-    if values.dtype == np.uint8:
+    """Pictures in which white is that as bytes; raises `ValueError` where they are not from 0 to it, or where bytes and
+    fractions are mixed."""
+    if values.dtype == np.uint8 and white == 255:
         return values
     if not np.isfinite(values).all():
         raise ValueError("its pictures hold NaN or infinite numbers; leave it out, or mend it")
@@ -33,4 +34,6 @@ def as_bytes(values: Array, white: float) -> Array:
             f"its pictures hold {values.min():g} to {values.max():g}, expected 0 to {white:g} as in the others; "
             "bring all of them to 0 to 1, or to 0 to 255"
         )
+    if white == 255 and values.dtype.kind == "f" and 0 < values.max() <= 1:
+        raise ValueError("its pictures hold fractions of 1, the others 0 to 255; bring all of them to 0 to 255")
     return (values * (255.0 / white)).round().astype(np.uint8)

@@ -138,7 +138,7 @@ def _mapping(job: Job, dataset: Dataset) -> AnyMapping:
     known = mappings.load(place) if place.is_file() else None
     if dataset.fps is None:
         dataset.fps = job.fps or (known and known.fps)
-    if known is None and is_planar(dataset):
+    if known is None and is_planar(dataset) and not (job.camera and len(cameras_of(dataset.features)) > 1):
         return _planar(job, dataset)
     if known is None:
         return propose_robot(dataset)[0]
@@ -149,8 +149,8 @@ def _planar(job: Job, dataset: Dataset) -> AnyMapping:
     cameras = cameras_of(dataset.features)
     if len(cameras) > 1:
         raise UserError(
-            f"{job.path} has the cameras {', '.join(cameras)}, and no mapping says which one is used; "
-            f"`glocal data inspect {quoted(job.path)} --write` writes one to mend"
+            f"{job.path} has the cameras {', '.join(cameras)}, and no mapping says which one is used; say it with "
+            f"--camera, or `glocal data inspect {quoted(job.path)} --write` writes one to mend"
         )
     return propose(dataset)[0]
 
