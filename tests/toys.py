@@ -60,15 +60,6 @@ class EndingWorld(LinearWorld):
         return Place(x, context.key + 1), Step(x, torch.ones_like(x[:, 0]), (x[:, 0] <= 1).to(x))
 
 
-class JumpingWorld(LinearWorld):
-    """The same moves; a step earns 1 beyond 0.4, and nothing before."""
-
-    def step(self, context: Place, action: Tensor) -> tuple[Place, Step]:
-        x = self.move(context.x, action)
-        reward = (x[:, 0] > 0.4).to(x)
-        return Place(x, context.key + 1), Step(x, reward, torch.ones_like(reward))
-
-
 class LinearSurrogate(Surrogate[PlaceBelief]):
     """x' = x + slope a + offset, with the true reward; a slope of 0.5 and no offset are perfect."""
 
@@ -99,13 +90,6 @@ class LinearSurrogate(Surrogate[PlaceBelief]):
         predicted = segment.obs[:, :-1] + self.slope * segment.action[:, 1:] + self.offset
         error = (predicted - segment.obs[:, 1:]).pow(2).mean()
         return error, {"squared": error}
-
-
-class Misled(LinearSurrogate):
-    """Knows how points move, and believes that they earn a little more the lower they are."""
-
-    def reward(self, belief: PlaceBelief) -> Tensor:
-        return -0.1 * belief.x.squeeze(-1)
 
 
 class EndingSurrogate(LinearSurrogate):

@@ -6,7 +6,6 @@ surrogate supplies, says for every belief that was visited what would have been 
 while the policy stays near. These passes over a rollout are to a first-order policy what PPO's epochs are to it.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -37,11 +36,3 @@ def departure(
 ) -> Float[Tensor, ""]:
     """What fitting the actor descends: |a - a*|^2 / (2 step), at first along the return's gradient, scaled."""
     return weighted_mean((action - wanted).pow(2).sum(-1), weight) / (2 * step)
-
-
-def likelier(
-    ratio: Float[Tensor, " n"], gain: Float[Tensor, " n"], weight: Float[Tensor, " n"], clip: float
-) -> Float[Tensor, ""]:
-    """PPO's clipped objective (arXiv 1707.06347, Eq. 7): what actions that have become likelier by `ratio` gain."""
-    held = ratio.clamp(1 - clip, 1 + clip)
-    return weighted_mean(torch.minimum(ratio * gain, held * gain), weight)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glocal.core.ascent import departure, improved, likelier
+from glocal.core.ascent import departure, improved
 from glocal.core.environments import Environments, Imagined, Source
 from glocal.core.fitting import Partners, descend, flat, minibatches, share
 from glocal.core.gradients import LINKS
@@ -58,12 +58,6 @@ class ImproveConfig:
     """Root mean square by which actions are improved."""
     longest_step: Positive = 0.5
     """None is moved by more than this."""
-    likelihood: Amount = 0.0
-    """How much, beside first-order gradients, actions are made likelier as what came of them was better than expected
-    (PPO's objective, arXiv 1707.06347). Where what an action does jumps, as when it brings something into sight, the
-    local model tells no more than the mean, and only what came of it says what it was good for (arXiv 2202.00817)."""
-    likelihood_clip: Positive = 0.2
-    """How far from one a ratio of likelihoods still counts."""
     critic_epochs: Annotated[int, Range(0, 1000)] = 4
     critic_minibatches: Count = 4
     imitation: Amount = 0.0
@@ -241,17 +235,12 @@ class PolicyIteration:
         wanted = improved(trajectory.action.detach(), gradient, lived, self.cfg.step, self.cfg.longest_step)
         belief, noise, wanted = trajectory.belief.detach().tensors(flat), flat(trajectory.noise), flat(wanted)
         weight, temperature, norms = flat(lived), self.log_temperature.detach().exp(), []
-        draw, before, gain = self._gains(trajectory.detach()) if self.cfg.likelihood else (noise, noise, noise)
         for rows in minibatches(len(wanted), self.cfg.actor_epochs, self.cfg.actor_minibatches, wanted.device):
             choice = self.actor(belief[rows])
             away = departure(choice.rsample(noise[rows]), wanted[rows], weight[rows], self.cfg.step)
             if self.imitation:
                 usual = self.imitation(belief[rows])
                 away = away + self.cfg.imitation * departure(choice.mean, usual, weight[rows], self.cfg.step)
-            if self.cfg.likelihood:
-                ratio = (choice.log_density(draw[rows]) - before[rows]).exp()
-                more = likelier(ratio, gain[rows], weight[rows], self.cfg.likelihood_clip)
-                away = away - self.cfg.likelihood * more
             loss = away - temperature * weighted_mean(self._normalised(choice.entropy()), weight[rows])
             norms.append(descend(loss, self.actor, self.actor_optimizer, self.cfg.clip, self.partners))
         entropy = weighted_mean(trajectory.entropy.detach(), lived)
@@ -264,17 +253,6 @@ class PolicyIteration:
             "policy/gradient_norm": torch.stack(norms).mean(),
             "policy/temperature": temperature,
         }
-
-    @torch.no_grad()
-    def _gains(self, trajectory: Trajectory) -> tuple[Float[Tensor, "n a"], Float[Tensor, " n"], Float[Tensor, " n"]]:
-        """What was drawn before squashing, the logarithm of its density, and how much better than expected what came of
-        it was, in deviations of that."""
-        choice = self.actor(trajectory.belief.tensors(flat))
-        draw = choice.draw(flat(trajectory.noise))
-        feat, target = self._value_targets(trajectory)
-        gain, weight = target - self.critics(feat).mean(0), flat(alive(trajectory.cont))
-        gain = gain - weighted_mean(gain, weight)
-        return draw, choice.log_density(draw), gain / weighted_mean(gain.square(), weight).sqrt().clamp_min(1e-6)
 
     def _normalised(self, entropy: Tensor) -> Tensor:
         """(H + |H_target|) / (2 |H_target|) (arXiv 2412.12089, Sec. 4.2)."""

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from glocal.core.ascent import departure, improved, likelier
+from glocal.core.ascent import departure, improved
 from glocal.core.fitting import minibatches
 
 EVEN = torch.ones(2, 1)
@@ -56,13 +56,3 @@ def test_every_row_is_met_once_in_a_pass(passes, batches):
     parts = minibatches(10, passes, batches, torch.device("cpu"))
     assert len(parts) == passes * batches
     assert sorted(torch.cat(parts).tolist()) == sorted(list(range(10)) * passes)
-
-
-def test_likelier_actions_gain_until_their_ratio_is_clipped():
-    """Better than expected: no more to be had beyond 1.2. Worse: none below 0.8. Back towards 1 always."""
-    ratio = torch.tensor([1.1, 1.5, 0.5, 1.5, 0.5, 3.0], requires_grad=True)
-    gain = torch.tensor([2.0, 2.0, 2.0, -2.0, -2.0, 9.0])
-    more = likelier(ratio, gain, torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 0.0]), 0.2)
-    assert more.item() == pytest.approx((2.2 + 2.4 + 1.0 - 3.0 - 1.6) / 5)
-    (slope,) = torch.autograd.grad(more, ratio)
-    assert torch.allclose(slope, torch.tensor([2.0, 0.0, 2.0, -2.0, 0.0, 0.0]) / 5)

@@ -24,16 +24,7 @@ class TanhNormal(NamedTuple):
         return self.location.tanh()
 
     def rsample(self, noise: Float[Tensor, "*batch a"]) -> Float[Tensor, "*batch a"]:
-        return self.draw(noise).tanh()
-
-    def draw(self, noise: Float[Tensor, "*batch a"]) -> Float[Tensor, "*batch a"]:
-        """What is squashed."""
-        return self.location + self.std * noise
-
-    def log_density(self, draw: Float[Tensor, "*batch a"]) -> Float[Tensor, "*batch"]:
-        """Of what is squashed, under the Gaussian."""
-        away = (draw - self.location) / self.std
-        return -(0.5 * away.square() + self.std.log() + 0.9189385332046727).sum(-1)
+        return (self.location + self.std * noise).tanh()
 
     def entropy(self) -> Float[Tensor, "*batch"]:
         """An unbiased one-draw estimate: the Gaussian's entropy plus E[log(1 - tanh^2)]."""
