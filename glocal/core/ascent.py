@@ -6,10 +6,16 @@ surrogate supplies, says for every belief that was visited what would have been 
 while the policy stays near. These passes over a rollout are to a first-order policy what PPO's epochs are to it.
 """
 
+import math
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from glocal.core.returns import weighted_mean
+
+USUAL = 0.99
+"""Share of gradients that are taken as they are for how large they usually are."""
 
 
 def improved(
@@ -23,10 +29,13 @@ def improved(
 
     Each counts by its `weight` in that mean.
 
-    A rollout has a few contacts whose gradients are a hundred times the others'; unbounded, nothing else is learned.
+    A rollout has a few contacts whose gradients are a hundred times the others'; unbounded, nothing else is learned. In
+    a few of its windows they grow ten thousandfold from step to step: in the mean these count as the next in size.
     """
-    size = gradient.norm(dim=-1, keepdim=True)
-    move = gradient * (step / weighted_mean(size.pow(2).squeeze(-1), weight).sqrt().clamp_min(1e-12))
+    size = gradient.norm(dim=-1)
+    usual = size.clamp_max(size.flatten().kthvalue(math.ceil(USUAL * size.numel())).values)
+    usual = torch.where(usual.any(), usual, size)
+    move = gradient * (step / weighted_mean(usual.pow(2), weight).sqrt().clamp_min(1e-12))
     held = longest / move.norm(dim=-1, keepdim=True).clamp_min(longest)
     return (action + held * move).clamp(-1.0, 1.0)
 

@@ -37,6 +37,21 @@ def test_the_longest_step_is_an_actions_own_and_not_its_windows():
     assert torch.allclose(moved, torch.full((1, 3, 2), 0.5 / 2**0.5))
 
 
+@pytest.mark.parametrize("huge", [1.0, 1e6])
+def test_what_one_in_a_hundred_is_moved_by_takes_nothing_from_the_others(huge):
+    gradient = torch.ones(200, 1)
+    gradient[7] = huge
+    moved = improved(torch.zeros(200, 1), gradient, torch.ones(200), step=0.1, longest=0.5)
+    assert moved[0] == pytest.approx(0.1) and moved[7] == pytest.approx(min(0.5, 0.1 * huge))
+
+
+def test_of_less_than_one_in_a_hundred_the_mean_is_that_of_all():
+    gradient = torch.zeros(200, 1)
+    gradient[7] = 3.0
+    moved = improved(torch.zeros(200, 1), gradient, torch.ones(200), step=0.01, longest=0.5)
+    assert moved[7] == pytest.approx(0.01 * 200**0.5, abs=1e-4) and not moved[:7].any()
+
+
 def test_where_nothing_is_better_anywhere_actions_stay():
     action = torch.rand(4, 3, 2)
     assert torch.equal(improved(action, torch.zeros(4, 3, 2), torch.ones(4, 3), 0.1, 0.5), action)
