@@ -19,4 +19,4 @@ if [ -n "${MARKS:-}" ]; then
 fi
 seen "${PRESET:-robot-ego}" "$out" --env glocal/PushCube-v0 --env.options head=64 camera=chase \
     --env.senses 'observation.images.head=head' --task.control-steps 300 --learn.episode 48 \
-    --learn.gamma 0.98 --learn.iterations 1000 "$@"
+    --learn.gamma 0.98 --learn.iterations 500 "$@"
