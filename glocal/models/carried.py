@@ -48,6 +48,8 @@ class Carried(Standard):
         """In a model of what was so (`EgocentricCodec.hindsight`), what tells which things are in sight."""
 
     def advance(self, before: Float[Tensor, "b d"], delta: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """See `Featurizer.advance`. In a model of what was so, what is not in sight and would hardly move rests, and
+        whether things are in sight is said as recordings say it."""
         after = self._moved(before, delta)
         if self.in_sight is None:
             return after
