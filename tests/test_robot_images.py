@@ -218,8 +218,9 @@ def test_episodes_that_gates_cannot_look_ahead_in_are_refused_before_anything_is
 def test_shares_that_cannot_be_leave_what_is_trained(seeing, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(seeing, run, symlinks=True)
+    before = sorted((run / "previous").glob("*"))
     assert "too few to hold out" in refused(capsys, "run", run, "--judge", 0.99, "--replace")
-    assert (run / "codec" / "last").exists() and not (run / "previous").exists()
+    assert (run / "codec" / "last").exists() and sorted((run / "previous").glob("*")) == before
 
 
 def test_of_episodes_shorter_than_its_windows_it_says_so(logs, tmp_path, capsys):

@@ -76,8 +76,6 @@ def _perform(run: Run, stage: Stage) -> None:
         with threads(run.config.threads):
             wanted = plan_of(run, stage, digests)
             _check_asked_for(run, stage)
-            if "collect" in stage.needs:
-                split_recorded(run.config, len(run.store))
             _clear_unless_same(run, stage, wanted)
             _verify_inputs(run, stage)
             torch.manual_seed(seed_of(stage, run.config))
