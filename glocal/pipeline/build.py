@@ -89,10 +89,12 @@ def build_features(config: Config) -> FeaturesConfig:
     return StandardConfig() if seen or isinstance(config.task, RobotConfig) else build_scene(config.task)
 
 
-def carry_along(model: Any, codec: Codec) -> None:
-    """Let a model's features, if they tell of places around a robot, carry them along as the codec does."""
+def carry_along(model: Any, codec: Codec, so: bool = False) -> None:
+    """Let a model's features, if they tell of places around a robot, carry them along as the codec does; in a model of
+    what was `so` the codec tells what is in sight."""
     if isinstance(features := getattr(model, "features", None), Carried) and isinstance(codec, EgocentricCodec):
         features.motion = codec.around.leading.clone()
+        features.in_sight = codec.in_sight if so else None
 
 
 def build_scene(task: PushTConfig) -> SceneConfig:
@@ -122,9 +124,7 @@ def build_world(config: Config, codec: Codec) -> GlobalModel:
     world = _world(config, codec)
     if not isinstance(config.codec, EgocentricCodecConfig):
         return world
-    carry_along(world, codec)
-    if isinstance(features := getattr(world, "features", None), Carried) and isinstance(codec, EgocentricCodec):
-        features.in_sight = codec.in_sight
+    carry_along(world, codec, so=True)
     return HindsightWorld(world, codec.follow, codec.hindsight)
 
 
